@@ -60,7 +60,10 @@ export function tensor<D extends DType>(dtype: D, shape: readonly number[], data
   const size = sizeOf(shape);
   const values = data ?? new constructors[dtype](size);
   if (values.length !== size) {
-    fail('shape', `A ${dtype} tensor of shape ${formatShape(shape)} needs ${size} values, got ${values.length}.`);
+    fail(
+      'shape',
+      `A ${dtype} tensor of shape ${formatShape(shape)} needs ${size} values, got ${values.length}.`,
+    );
   }
   return { dtype, shape, data: values };
 }

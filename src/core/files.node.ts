@@ -1,0 +1,94 @@
+/**
+ * Files that are either there whole or not there at all. It owns the way a result reaches the disk; it knows
+ * nothing of formats.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { fail, GraftError, messageOf } from './errors.ts';
+
+/** What a file is to hold: bytes, text, or a function that writes them to the path it is given. */
+export type FileContent = Uint8Array | string | ((tempPath: string) => Promise<void>);
+
+/**
+ * Writes a file so that a reader sees the old one or the new one, never half of one: into a temporary file in
+ * the same folder, flushed to the disk, then renamed. Parent folders are made. When anything fails, the
+ * temporary file is removed and the old file stays as it was.
+ *
+ * A `GraftError` thrown by a content function passes through; any other failure becomes one with code `file`.
+ */
+export async function writeAtomically(path: string, content: FileContent): Promise<void> {
+  const target = resolve(path);
+  const folder = dirname(target);
+  const tag = randomBytes(6).toString('hex');
+  // The name is cut because a folder limits names to 255 bytes.
+  const temp = join(folder, `.${basename(target).slice(0, 48)}.${process.pid}-${tag}.tmp`);
+  try {
+    await mkdir(folder, { recursive: true });
+    if (typeof content === 'function') await content(temp);
+    await flush(temp, typeof content === 'function' ? null : content);
+    await rename(temp, target);
+  } catch (error) {
+    await rm(temp, { force: true });
+    if (error instanceof GraftError) throw error;
+    fail('file', `Cannot write ${path}: ${messageOf(error)}`, error);
+  }
+  await flushFolder(folder);
+}
+
+/** Writes `content`, if any, to a file and waits until the disk has it all. */
+async function flush(path: string, content: Uint8Array | string | null): Promise<void> {
+  const handle = await open(path, content === null ? 'r+' : 'wx');
+  try {
+    if (content !== null) await handle.writeFile(content);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Makes a rename survive a power cut. Some systems cannot open a folder; there the rename is as safe as it gets. */
+async function flushFolder(folder: string): Promise<void> {
+  try {
+    const handle = await open(folder, 'r');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  } catch {
+    // Nothing is lost: the file is complete and in place.
+  }
+}
+
+/** The SHA-256 of a file as 64 lower-case hexadecimal digits, read in pieces. Throws `file`. */
+export async function sha256File(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  try {
+    for await (const piece of createReadStream(path)) hash.update(piece as Uint8Array);
+  } catch (error) {
+    fail('file', `Cannot read ${path}: ${messageOf(error)}`, error);
+  }
+  return hash.digest('hex');
+}
+
+/** The value in a JSON file. Throws `file` when the file cannot be read or is not JSON. */
+export async function readJson(path: string): Promise<unknown> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    fail('file', `Cannot read ${path}: ${messageOf(error)}`, error);
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    fail('file', `${path} is not valid JSON: ${messageOf(error)}`, error);
+  }
+}
+
+/** Writes a value as indented JSON, atomically. */
+export async function writeJson(path: string, value: unknown): Promise<void> {
+  await writeAtomically(path, `${JSON.stringify(value, null, 2)}\n`);
+}

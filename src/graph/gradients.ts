@@ -1,0 +1,215 @@
+/**
+ * The derivative of each operation, all on one page. With y = op(x...) and g = dL/dy, a rule writes dL/dx for
+ * each input, `null` where the input carries no gradient; a `null` rule says that the operation has none.
+ * Elementwise rules may answer in the shape of y: the walk in `autodiff.ts` sums broadcast axes away.
+ */
+
+import { float32 } from '../core/tensor.ts';
+import type { Node, NodeOf, OpName, PoolAttributes, Shape } from './node.ts';
+import * as o from './ops.ts';
+import { interpolationMatrix } from './resampling.ts';
+
+type Rule<K extends OpName> = ((g: Node, node: NodeOf<K> & Node) => readonly (Node | null)[]) | null;
+
+/** Gives a reduced gradient its lost axes back and spreads it over the input. */
+function spread(g: Node, { inputs, attributes }: NodeOf<'sum'> | NodeOf<'reduceMax'>): Node {
+  return o.expand(keepingDims(g, inputs[0]!.shape, attributes.axes), inputs[0]!.shape);
+}
+
+function keepingDims(x: Node, shape: Shape, axes: readonly number[]): Node {
+  return o.reshape(
+    x,
+    shape.map((dim, i) => (axes.includes(i) ? 1 : dim)),
+  );
+}
+
+/** 1 for true, 0 for false. */
+function indicator(condition: Node): Node {
+  return o.cast(condition, 'float32');
+}
+
+/** Visits the taps of a pooling window: the view of x that tap (i, j) sees, and how to put such a view back. */
+function poolTaps(x: Node, y: Node, { size, strides, pads, dilations }: PoolAttributes, padValue: number) {
+  const [, height, width] = x.shape as [number, number, number, number];
+  const [, outHeight, outWidth] = y.shape as [number, number, number, number];
+  const padded = o.pad(x, [0, pads[0], pads[1], 0], [0, pads[2], pads[3], 0], { value: padValue });
+  const fullHeight = height + pads[0] + pads[2];
+  const fullWidth = width + pads[1] + pads[3];
+  const taps: { view: Node; putBack: (values: Node) => Node }[] = [];
+  for (let i = 0; i < size[0]; i++) {
+    for (let j = 0; j < size[1]; j++) {
+      const top = i * dilations[0];
+      const left = j * dilations[1];
+      const bottom = top + (outHeight - 1) * strides[0] + 1;
+      const right = left + (outWidth - 1) * strides[1] + 1;
+      taps.push({
+        view: o.slice(padded, [
+          { axis: 1, start: top, end: bottom, step: strides[0] },
+          { axis: 2, start: left, end: right, step: strides[1] },
+        ]),
+        // Back to the padded size, then the padding is cut off.
+        putBack: (values) =>
+          o.slice(
+            o.pad(values, [0, top, left, 0], [0, fullHeight - bottom, fullWidth - right, 0], {
+              interior: [0, strides[0] - 1, strides[1] - 1, 0],
+            }),
+            [
+              { axis: 1, start: pads[0], end: pads[0] + height },
+              { axis: 2, start: pads[1], end: pads[1] + width },
+            ],
+          ),
+      });
+    }
+  }
+  return taps;
+}
+
+/** The gradient rule of every operation. */
+export const gradients: { readonly [K in OpName]: Rule<K> } = {
+  input: null,
+  constant: null,
+
+  add: (g) => [g, g],
+  sub: (g) => [g, o.neg(g)],
+  mul: (g, { inputs: [a, b] }) => [o.mul(g, b!), o.mul(g, a!)],
+  // d(a/b) = da/b − (a/b) db/b
+  div: (g, y) => [o.div(g, y.inputs[1]!), o.neg(o.div(o.mul(g, y), y.inputs[1]!))],
+  // A tie gives the gradient to the first operand, so that relu(x) = max(x, 0) has slope 1 at 0 only there.
+  max: (g, { inputs: [a, b] }) => {
+    const second = indicator(o.greater(b!, a!));
+    return [o.mul(g, o.sub(1, second)), o.mul(g, second)];
+  },
+  min: (g, { inputs: [a, b] }) => {
+    const second = indicator(o.greater(a!, b!));
+    return [o.mul(g, o.sub(1, second)), o.mul(g, second)];
+  },
+  greater: null,
+  equal: null,
+  select: (g, { inputs: [condition] }) => [null, o.select(condition!, g, 0), o.select(condition!, 0, g)],
+  neg: (g) => [o.neg(g)],
+  exp: (g, y) => [o.mul(g, y)],
+  log: (g, { inputs: [x] }) => [o.div(g, x!)],
+  // d√x = dx / (2√x)
+  sqrt: (g, y) => [o.div(o.mul(g, 0.5), y)],
+  // d erf(x) = 2/√π · exp(−x²) dx
+  erf: (g, { inputs: [x] }) => [o.mul(g, o.mul(2 / Math.sqrt(Math.PI), o.exp(o.neg(o.square(x!)))))],
+  tanh: (g, y) => [o.mul(g, o.sub(1, o.square(y)))],
+  sigmoid: (g, y) => [o.mul(g, o.mul(y, o.sub(1, y)))],
+  relu: (g, y) => [o.mul(g, indicator(o.greater(y, 0)))],
+  stopGradient: null,
+  cast: null,
+
+  sum: (g, node) => [spread(g, node)],
+  // As in TensorFlow, tied maxima share the gradient equally.
+  reduceMax: (g, node) => {
+    const { inputs, attributes } = node;
+    const x = inputs[0]!;
+    const hits = indicator(o.equal(x, keepingDims(node, x.shape, attributes.axes)));
+    const shared = o.div(hits, o.sum(hits, attributes.axes, true));
+    return [o.mul(shared, keepingDims(g, x.shape, attributes.axes))];
+  },
+  argMax: null,
+  count: null,
+
+  reshape: (g, { inputs: [x] }) => [o.reshape(g, x!.shape)],
+  transpose: (g, { attributes: { order } }) => [
+    o.transpose(
+      g,
+      order.map((_, axis) => order.indexOf(axis)),
+    ),
+  ],
+  expand: (g) => [g],
+  concat: (g, { inputs, attributes: { axis } }) => {
+    let start = 0;
+    return inputs.map(({ shape }) => {
+      const range = { axis, start, end: start + shape[axis]! };
+      start = range.end;
+      return o.slice(g, [range]);
+    });
+  },
+  slice: (g, { inputs: [x], attributes: { starts, ends, steps }, shape }) => {
+    const fixed = (axis: number) => shape[axis]! >= 0;
+    const last = shape.map((dim, i) => (fixed(i) ? starts[i]! + (dim - 1) * steps[i]! + 1 : ends[i]!));
+    const after = shape.map((_, i) => (fixed(i) ? x!.shape[i]! - last[i]! : 0));
+    return [o.pad(g, starts, after, { interior: steps.map((step) => step - 1) })];
+  },
+  pad: (g, { inputs: [x], attributes: { before, interior } }) => {
+    const ranges = x!.shape.flatMap((dim, axis) => {
+      if (dim < 0) return [];
+      const step = interior[axis]! + 1;
+      return [{ axis, start: before[axis]!, end: before[axis]! + (dim - 1) * step + 1, step }];
+    });
+    return [o.slice(g, ranges)];
+  },
+
+  // Y = AB: dA = G Bᵀ, dB = Aᵀ G; the flags move the transposes to where they belong.
+  matmul: (g, { inputs: [a, b], attributes: { transposeA, transposeB } }) => [
+    transposeA
+      ? o.matmul(b!, g, { transposeA: transposeB, transposeB: true })
+      : o.matmul(g, b!, { transposeB: !transposeB }),
+    transposeB
+      ? o.matmul(g, a!, { transposeA: true, transposeB: transposeA })
+      : o.matmul(a!, g, { transposeA: !transposeA }),
+  ],
+  // The three convolutions are each bilinear and each other's derivatives.
+  conv2d: (g, { inputs: [x, kernel], attributes }) => [
+    o.conv2dInputGradient(g, kernel!, { ...attributes, size: [x!.shape[1]!, x!.shape[2]!] }),
+    o.conv2dKernelGradient(x!, g, { ...attributes, size: [kernel!.shape[0]!, kernel!.shape[1]!] }),
+  ],
+  conv2dInputGradient: (g, { inputs: [y, kernel], attributes: { size: _, ...window } }) => [
+    o.conv2d(g, kernel!, window),
+    o.conv2dKernelGradient(g, y!, { ...window, size: [kernel!.shape[0]!, kernel!.shape[1]!] }),
+  ],
+  conv2dKernelGradient: (g, { inputs: [x, y], attributes: { size: _, ...window } }) => [
+    o.conv2dInputGradient(y!, g, { ...window, size: [x!.shape[1]!, x!.shape[2]!] }),
+    o.conv2d(x!, g, window),
+  ],
+  // The first maximum of a window, in row-major order, takes the whole gradient, as in TensorFlow.
+  maxPool: (g, node) => {
+    const x = node.inputs[0]!;
+    let free: Node | null = null;
+    const parts = poolTaps(x, node, node.attributes, Number.NEGATIVE_INFINITY).map(({ view, putBack }) => {
+      const hit: Node = indicator(o.equal(view, node));
+      const taken: Node = free === null ? hit : o.mul(hit, free);
+      free = o.sub(free ?? 1, taken);
+      return putBack(o.mul(g, taken));
+    });
+    return [parts.reduce((total, part) => o.add(total, part))];
+  },
+  averagePool: (g, node) => {
+    const x = node.inputs[0]!;
+    const share = o.mul(g, o.constant(inverseWindowCounts(x, node)));
+    const parts = poolTaps(x, node, node.attributes, 0).map(({ putBack }) => putBack(share));
+    return [parts.reduce((total, part) => o.add(total, part))];
+  },
+  // Resizing is linear and separable, Y = R X Cᵀ for each channel, so dX = Rᵀ G C.
+  resize: (g, { inputs: [x], attributes: { size, interpolation } }) => {
+    const [batch, height, width, channels] = x!.shape as [number, number, number, number];
+    const rowMatrix = o.constant(interpolationMatrix(height, size[0], interpolation));
+    const columnMatrix = o.constant(interpolationMatrix(width, size[1], interpolation));
+    const overRows = o.matmul(rowMatrix, o.reshape(g, [batch, size[0], size[1] * channels]), {
+      transposeA: true,
+    });
+    const overColumns = o.matmul(columnMatrix, o.reshape(overRows, [batch * height, size[1], channels]), {
+      transposeA: true,
+    });
+    return [o.reshape(overColumns, [batch, height, width, channels])];
+  },
+};
+
+/** 1 / (number of unpadded elements) for each output position of an average pooling. */
+function inverseWindowCounts(x: Node, y: NodeOf<'averagePool'>) {
+  const { size, strides, pads, dilations } = y.attributes;
+  const along = (axis: 0 | 1) =>
+    Array.from({ length: y.shape[axis + 1]! }, (_, out) => {
+      let inside = 0;
+      for (let tap = 0; tap < size[axis]; tap++) {
+        const at = out * strides[axis] - pads[axis] + tap * dilations[axis];
+        if (at >= 0 && at < x.shape[axis + 1]!) inside++;
+      }
+      return inside;
+    });
+  const columns = along(1);
+  const values = along(0).flatMap((high) => columns.map((wide) => 1 / (high * wide)));
+  return float32([1, y.shape[1]!, y.shape[2]!, 1], values);
+}

@@ -1,0 +1,366 @@
+/**
+ * The slow, obvious meaning of each operation in float64: what emitted graphs and gradients are checked
+ * against, and what folds constants. Plain loops, no cleverness.
+ */
+import { fail } from '../core/errors.ts';
+import { fromFloat16 } from '../core/float16.ts';
+import { sizeOf, type Tensor } from '../core/tensor.ts';
+import {
+  type ConvAttributes,
+  type Node,
+  type NodeOf,
+  type OpName,
+  resolveShape,
+  topologicalOrder,
+} from './node.ts';
+import { interpolationMatrix } from './resampling.ts';
+
+/** A float64 array with a concrete shape; bool is 0 and 1. */
+export interface Value {
+  readonly shape: readonly number[];
+  readonly data: Float64Array;
+}
+
+type Rule<K extends OpName> = (
+  inputs: readonly Value[],
+  node: NodeOf<K>,
+  shape: readonly number[],
+) => Float64Array;
+
+/** Converts a tensor to float64. */
+export function toValue(source: Tensor): Value {
+  const { dtype, shape, data } = source;
+  const numbers = dtype === 'float16' ? fromFloat16(data as Uint16Array) : data;
+  return { shape, data: Float64Array.from(numbers as ArrayLike<number | bigint>, Number) };
+}
+
+/**
+ * Computes nodes from named input values. `batch` is what the batch dimension stands for; it defaults to the
+ * batch of the first fed input that has one.
+ */
+export function evaluate(
+  outputs: readonly Node[],
+  feeds: Readonly<Record<string, Value>>,
+  batch: number = inferBatch(outputs, feeds),
+): Value[] {
+  const values = new Map<Node, Value>();
+  for (const node of topologicalOrder(outputs)) {
+    const shape = resolveShape(node.shape, batch);
+    if (node.op === 'input') {
+      const value = feeds[node.attributes.name];
+      if (value === undefined) fail('argument', `Input ${node.attributes.name} was not fed.`);
+      if (value.data.length !== sizeOf(shape)) {
+        fail('shape', `Input ${node.attributes.name} needs shape [${shape}], got [${value.shape}].`);
+      }
+      values.set(node, { shape, data: value.data });
+      continue;
+    }
+    const rule = rules[node.op] as Rule<OpName>;
+    const inputs = node.inputs.map((input) => values.get(input)!);
+    values.set(node, { shape, data: rule(inputs, node, shape) });
+  }
+  return outputs.map((output) => values.get(output)!);
+}
+
+function inferBatch(outputs: readonly Node[], feeds: Readonly<Record<string, Value>>): number {
+  for (const node of topologicalOrder(outputs)) {
+    const axis = node.op === 'input' ? node.shape.findIndex((dim) => dim < 0) : -1;
+    if (node.op === 'input' && axis >= 0)
+      return feeds[node.attributes.name]!.shape[axis]! / -node.shape[axis]!;
+  }
+  return 1;
+}
+
+function stridesOf(shape: readonly number[]): number[] {
+  const strides = new Array<number>(shape.length);
+  let step = 1;
+  for (let i = shape.length - 1; i >= 0; i--) {
+    strides[i] = step;
+    step *= shape[i]!;
+  }
+  return strides;
+}
+
+/** Calls `visit` with each multi-index of a shape in row-major order. The index array is reused. */
+function eachIndex(shape: readonly number[], visit: (index: readonly number[], flat: number) => void): void {
+  const index = shape.map(() => 0);
+  const size = sizeOf(shape);
+  for (let flat = 0; flat < size; flat++) {
+    visit(index, flat);
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      index[axis]!++;
+      if (index[axis]! < shape[axis]!) break;
+      index[axis] = 0;
+    }
+  }
+}
+
+/** Offset of an output index in an input that broadcasts to it. */
+function broadcastReader({ shape, data }: Value): (index: readonly number[]) => number {
+  const strides = stridesOf(shape).map((stride, i) => (shape[i] === 1 ? 0 : stride));
+  return (index) => {
+    let offset = 0;
+    for (let i = 0; i < strides.length; i++)
+      offset += strides[i]! * index[index.length - strides.length + i]!;
+    return data[offset]!;
+  };
+}
+
+function elementwise(f: (...values: number[]) => number) {
+  return (inputs: readonly Value[], _node: unknown, shape: readonly number[]): Float64Array => {
+    const readers = inputs.map(broadcastReader);
+    const out = new Float64Array(sizeOf(shape));
+    eachIndex(shape, (index, flat) => {
+      out[flat] = f(...readers.map((read) => read(index)));
+    });
+    return out;
+  };
+}
+
+/** erf by the Maclaurin series near 0, the continued fraction of erfc beyond, both to 1e-15. */
+function erf(x: number): number {
+  const magnitude = Math.abs(x);
+  if (magnitude < 3) {
+    let term = x;
+    let total = x;
+    for (let n = 1; n < 200 && Math.abs(term) > 1e-18; n++) {
+      term *= (-x * x) / n;
+      total += term / (2 * n + 1);
+    }
+    return (2 / Math.sqrt(Math.PI)) * total;
+  }
+  let fraction = 0;
+  for (let n = 60; n > 0; n--) fraction = n / 2 / (magnitude + fraction);
+  const complement = Math.exp(-x * x) / Math.sqrt(Math.PI) / (magnitude + fraction);
+  return Math.sign(x) * (1 - complement);
+}
+
+function reduce(start: number, merge: (total: number, value: number) => number) {
+  return (
+    [x]: readonly Value[],
+    { attributes: { axes } }: NodeOf<'sum'> | NodeOf<'reduceMax'>,
+    shape: readonly number[],
+  ) => {
+    const out = new Float64Array(sizeOf(shape)).fill(start);
+    const kept = x!.shape.map((dim, i) => (axes.includes(i) ? 1 : dim));
+    const strides = stridesOf(kept).map((stride, i) => (axes.includes(i) ? 0 : stride));
+    eachIndex(x!.shape, (index, flat) => {
+      const at = index.reduce((offset, position, axis) => offset + position * strides[axis]!, 0);
+      out[at] = merge(out[at]!, x!.data[flat]!);
+    });
+    return out;
+  };
+}
+
+/** Visits every product of a convolution: offsets into x, kernel and y. */
+function eachProduct(
+  xShape: readonly number[],
+  kernelShape: readonly number[],
+  yShape: readonly number[],
+  { strides, pads, dilations, groups }: ConvAttributes,
+  visit: (x: number, kernel: number, y: number) => void,
+): void {
+  const [batch, height, width, channels] = xShape as [number, number, number, number];
+  const [kernelHeight, kernelWidth, perGroup, filters] = kernelShape as [number, number, number, number];
+  const [, outHeight, outWidth] = yShape as [number, number, number, number];
+  const filtersPerGroup = filters / groups;
+  for (let n = 0; n < batch; n++)
+    for (let oy = 0; oy < outHeight; oy++)
+      for (let ox = 0; ox < outWidth; ox++)
+        for (let ky = 0; ky < kernelHeight; ky++)
+          for (let kx = 0; kx < kernelWidth; kx++) {
+            const iy = oy * strides[0] - pads[0] + ky * dilations[0];
+            const ix = ox * strides[1] - pads[1] + kx * dilations[1];
+            if (iy < 0 || ix < 0 || iy >= height || ix >= width) continue;
+            for (let f = 0; f < filters; f++) {
+              const group = Math.floor(f / filtersPerGroup);
+              for (let c = 0; c < perGroup; c++) {
+                visit(
+                  ((n * height + iy) * width + ix) * channels + group * perGroup + c,
+                  ((ky * kernelWidth + kx) * perGroup + c) * filters + f,
+                  ((n * outHeight + oy) * outWidth + ox) * filters + f,
+                );
+              }
+            }
+          }
+}
+
+/** Folds the unpadded elements of each pooling window. */
+function pool(
+  [x]: readonly Value[],
+  { attributes: { size, strides, pads, dilations } }: NodeOf<'maxPool'> | NodeOf<'averagePool'>,
+  shape: readonly number[],
+  fold: (values: readonly number[]) => number,
+): Float64Array {
+  const [, height, width, channels] = x!.shape as [number, number, number, number];
+  const out = new Float64Array(sizeOf(shape));
+  eachIndex(shape, ([n, oy, ox, c], flat) => {
+    const inside: number[] = [];
+    for (let i = 0; i < size[0]; i++) {
+      for (let j = 0; j < size[1]; j++) {
+        const iy = oy! * strides[0] - pads[0] + i * dilations[0];
+        const ix = ox! * strides[1] - pads[1] + j * dilations[1];
+        if (iy < 0 || ix < 0 || iy >= height || ix >= width) continue;
+        inside.push(x!.data[((n! * height + iy) * width + ix) * channels + c!]!);
+      }
+    }
+    out[flat] = fold(inside);
+  });
+  return out;
+}
+
+const unary = (f: (x: number) => number) => elementwise(f);
+
+const rules: { readonly [K in OpName]: Rule<K> } = {
+  input: (_inputs, { attributes: { name } }) => fail('state', `Input ${name} is fed, not computed.`),
+  constant: (_inputs, { attributes: { value } }) => toValue(value).data,
+
+  add: elementwise((a, b) => a + b),
+  sub: elementwise((a, b) => a - b),
+  mul: elementwise((a, b) => a * b),
+  div: elementwise((a, b) => a / b),
+  max: elementwise((a, b) => Math.max(a, b)),
+  min: elementwise((a, b) => Math.min(a, b)),
+  greater: elementwise((a, b) => Number(a > b)),
+  equal: elementwise((a, b) => Number(a === b)),
+  select: elementwise((condition, a, b) => (condition ? a : b)),
+  neg: unary((x) => -x),
+  exp: unary(Math.exp),
+  log: unary(Math.log),
+  sqrt: unary(Math.sqrt),
+  erf: unary(erf),
+  tanh: unary(Math.tanh),
+  sigmoid: unary((x) => 1 / (1 + Math.exp(-x))),
+  relu: unary((x) => Math.max(x, 0)),
+  stopGradient: unary((x) => x),
+  cast: ([x], { attributes: { to } }) => {
+    if (to === 'bool') return x!.data.map((value) => Number(value !== 0));
+    return to === 'float32' || to === 'float16' ? x!.data : x!.data.map(Math.trunc);
+  },
+
+  sum: reduce(0, (total, value) => total + value),
+  reduceMax: reduce(Number.NEGATIVE_INFINITY, Math.max),
+  argMax: ([x], { attributes: { axis } }, shape) => {
+    const best = new Float64Array(sizeOf(shape)).fill(Number.NEGATIVE_INFINITY);
+    const out = new Float64Array(sizeOf(shape));
+    const strides = stridesOf(shape);
+    eachIndex(x!.shape, (index, flat) => {
+      const rest = index.filter((_, i) => i !== axis);
+      const at = rest.reduce((offset, position, i) => offset + position * strides[i]!, 0);
+      if (x!.data[flat]! > best[at]!) {
+        best[at] = x!.data[flat]!;
+        out[at] = index[axis]!;
+      }
+    });
+    return out;
+  },
+  count: ([x], { attributes: { axes } }) => Float64Array.of(sizeOf(axes.map((axis) => x!.shape[axis]!))),
+
+  reshape: ([x]) => x!.data,
+  transpose: ([x], { attributes: { order } }, shape) => {
+    const strides = stridesOf(x!.shape);
+    const out = new Float64Array(sizeOf(shape));
+    eachIndex(shape, (index, flat) => {
+      out[flat] = x!.data[order.reduce((offset, axis, i) => offset + strides[axis]! * index[i]!, 0)]!;
+    });
+    return out;
+  },
+  expand: elementwise((x) => x),
+  concat: (inputs, { attributes: { axis } }, shape) => {
+    const out = new Float64Array(sizeOf(shape));
+    const strides = stridesOf(shape);
+    let start = 0;
+    for (const { shape: part, data } of inputs) {
+      eachIndex(part, (index, flat) => {
+        out[index.reduce((offset, p, i) => offset + (i === axis ? p + start : p) * strides[i]!, 0)] =
+          data[flat]!;
+      });
+      start += part[axis]!;
+    }
+    return out;
+  },
+  slice: ([x], { attributes: { starts, steps } }, shape) => {
+    const strides = stridesOf(x!.shape);
+    const out = new Float64Array(sizeOf(shape));
+    eachIndex(shape, (index, flat) => {
+      out[flat] = x!.data[index.reduce((at, p, i) => at + (starts[i]! + p * steps[i]!) * strides[i]!, 0)]!;
+    });
+    return out;
+  },
+  pad: ([x], { attributes: { before, interior, value } }, shape) => {
+    const out = new Float64Array(sizeOf(shape)).fill(value);
+    const strides = stridesOf(shape);
+    eachIndex(x!.shape, (index, flat) => {
+      out[index.reduce((at, p, i) => at + (before[i]! + p * (interior[i]! + 1)) * strides[i]!, 0)] =
+        x!.data[flat]!;
+    });
+    return out;
+  },
+
+  matmul: ([a, b], { attributes: { transposeA, transposeB } }, shape) => {
+    const out = new Float64Array(sizeOf(shape));
+    const leading = shape.slice(0, -2);
+    const [m, n] = [shape.at(-2)!, shape.at(-1)!];
+    const k = transposeA ? a!.shape.at(-2)! : a!.shape.at(-1)!;
+    // Broadcasting over the leading axes: pick matrices by the offsets of an index over them.
+    const matrices = ({ shape: s, data }: Value) => {
+      const size = s.at(-2)! * s.at(-1)!;
+      const heads = s.slice(0, -2);
+      const numbers = Float64Array.from({ length: sizeOf(heads) }, (_, i) => i);
+      const pick = broadcastReader({ shape: heads, data: numbers });
+      return (index: readonly number[]) => data.subarray(pick(index) * size, (pick(index) + 1) * size);
+    };
+    const [pickA, pickB] = [matrices(a!), matrices(b!)];
+    eachIndex(leading, (index, flat) => {
+      const [left, right] = [pickA(index), pickB(index)];
+      for (let i = 0; i < m; i++)
+        for (let j = 0; j < n; j++) {
+          let total = 0;
+          for (let l = 0; l < k; l++) {
+            total += left[transposeA ? l * m + i : i * k + l]! * right[transposeB ? j * k + l : l * n + j]!;
+          }
+          out[(flat * m + i) * n + j] = total;
+        }
+    });
+    return out;
+  },
+  conv2d: ([x, kernel], { attributes }, shape) => {
+    const out = new Float64Array(sizeOf(shape));
+    eachProduct(x!.shape, kernel!.shape, shape, attributes, (i, k, y) => {
+      out[y]! += x!.data[i]! * kernel!.data[k]!;
+    });
+    return out;
+  },
+  conv2dInputGradient: ([g, kernel], { attributes }, shape) => {
+    const out = new Float64Array(sizeOf(shape));
+    eachProduct(shape, kernel!.shape, g!.shape, attributes, (i, k, y) => {
+      out[i]! += g!.data[y]! * kernel!.data[k]!;
+    });
+    return out;
+  },
+  conv2dKernelGradient: ([x, g], { attributes }, shape) => {
+    const out = new Float64Array(sizeOf(shape));
+    eachProduct(x!.shape, shape, g!.shape, attributes, (i, k, y) => {
+      out[k]! += x!.data[i]! * g!.data[y]!;
+    });
+    return out;
+  },
+  maxPool: (inputs, node, shape) => pool(inputs, node, shape, (values) => Math.max(...values)),
+  averagePool: (inputs, node, shape) =>
+    pool(inputs, node, shape, (values) => values.reduce((total, value) => total + value, 0) / values.length),
+  resize: ([x], { attributes: { size, interpolation } }, shape) => {
+    const [, height, width, channels] = x!.shape as [number, number, number, number];
+    const high = interpolationMatrix(height, size[0], interpolation).data;
+    const wide = interpolationMatrix(width, size[1], interpolation).data;
+    const out = new Float64Array(sizeOf(shape));
+    eachIndex(shape, ([n, oy, ox, c], flat) => {
+      for (let iy = 0; iy < height; iy++)
+        for (let ix = 0; ix < width; ix++) {
+          const weight = high[oy! * height + iy]! * wide[ox! * width + ix]!;
+          if (weight !== 0)
+            out[flat]! += weight * x!.data[((n! * height + iy) * width + ix) * channels + c!]!;
+        }
+    });
+    return out;
+  },
+};

@@ -1,0 +1,127 @@
+/**
+ * Collects the ONNX nodes of one model while the emission rules run. It owns names, initializers, and the two
+ * layouts of a feature map: Graft's graphs are channels-last, ONNX's convolutions channels-first, and the
+ * emitter keeps for each value which of the two it has, so that a transpose is written only where a rule
+ * asks for the other one.
+ */
+import { bytesOf, float32, type Tensor, tensor } from '../core/tensor.ts';
+import type { Node } from '../graph/node.ts';
+import {
+  type AttributeProto,
+  attributeTypes,
+  elementTypes,
+  type NodeProto,
+  type TensorProto,
+} from './proto.ts';
+
+type AttributeValue = number | string | readonly number[];
+
+const toFirst = [0, 3, 1, 2];
+const toLast = [0, 2, 3, 1];
+
+export class Emitter {
+  readonly nodes: NodeProto[] = [];
+  readonly initializers: TensorProto[] = [];
+  readonly #last = new Map<Node, string>();
+  readonly #first = new Map<Node, string>();
+  readonly #memo = new Map<string, string>();
+  #count = 0;
+
+  /** Appends an ONNX node with one output and returns the output's name. */
+  node(
+    opType: string,
+    inputs: readonly string[],
+    attributes: Readonly<Record<string, AttributeValue>> = {},
+  ): string {
+    const output = `v${this.#count++}`;
+    this.nodes.push({
+      opType,
+      name: `${opType}_${output}`,
+      input: [...inputs],
+      output: [output],
+      attribute: Object.entries(attributes).map(([name, value]) => attributeProto(name, value)),
+    });
+    return output;
+  }
+
+  /** Writes a value once, however often the same key asks for it. */
+  once(key: string, write: () => string): string {
+    const known = this.#memo.get(key);
+    if (known !== undefined) return known;
+    const name = write();
+    this.#memo.set(key, name);
+    return name;
+  }
+
+  initializer(value: Tensor): string {
+    const write = () => {
+      const name = `c${this.#count++}`;
+      const dataType = elementTypes[value.dtype];
+      this.initializers.push({ name, dims: [...value.shape], dataType, rawData: bytesOf(value) });
+      return name;
+    };
+    if (value.data.length > 16) return write();
+    return this.once(`initializer/${value.dtype}/${value.shape}/${value.data}`, write);
+  }
+
+  /** An int64 vector, which ONNX takes for shapes, axes and ends. */
+  int64(values: readonly number[]): string {
+    return this.initializer(tensor('int64', [values.length], BigInt64Array.from(values, BigInt)));
+  }
+
+  scalar(value: number): string {
+    return this.initializer(float32([], [value]));
+  }
+
+  reshape(x: string, shape: readonly number[]): string {
+    // At most one dimension of a graph shape is symbolic; ONNX infers it.
+    return this.node('Reshape', [x, this.int64(shape.map((dim) => (dim < 0 ? -1 : dim)))]);
+  }
+
+  transpose(x: string, order: readonly number[]): string {
+    return this.node('Transpose', [x], { perm: order });
+  }
+
+  /** Records the name of a node's value. */
+  define(node: Node, name: string): void {
+    this.#last.set(node, name);
+  }
+
+  /** Records the name of a feature map that is channels-first. */
+  defineChannelsFirst(node: Node, name: string): void {
+    this.#first.set(node, name);
+  }
+
+  /** True if a feature map so far exists channels-first only. */
+  isChannelsFirst(node: Node): boolean {
+    return this.#first.has(node) && !this.#last.has(node);
+  }
+
+  /** The value as the graph means it: channels-last for feature maps. */
+  value(node: Node): string {
+    let name = this.#last.get(node);
+    if (name === undefined) {
+      name = this.transpose(this.#first.get(node)!, toLast);
+      this.#last.set(node, name);
+    }
+    return name;
+  }
+
+  /** The value of a feature map, channels-first. */
+  channelsFirst(node: Node): string {
+    let name = this.#first.get(node);
+    if (name === undefined) {
+      name = this.transpose(this.#last.get(node)!, toFirst);
+      this.#first.set(node, name);
+    }
+    return name;
+  }
+}
+
+function attributeProto(name: string, value: AttributeValue): AttributeProto {
+  if (typeof value === 'string') {
+    return { name, type: attributeTypes.string, s: new TextEncoder().encode(value) };
+  }
+  if (typeof value === 'number') return { name, type: attributeTypes.int, i: value };
+  return { name, type: attributeTypes.ints, ints: [...value] };
+}

@@ -1,0 +1,245 @@
+/** How each primitive operation becomes ONNX nodes (opset 20): the emission rule of every operation. */
+import { fail } from '../core/errors.ts';
+import { tensor } from '../core/tensor.ts';
+import type { GraphDType, Node, NodeOf, OpName, PoolAttributes, Shape } from '../graph/node.ts';
+import { emitConv2d, emitConv2dInputGradient, emitConv2dKernelGradient } from './convolution.ts';
+import type { Emitter } from './emitter.ts';
+import { elementTypes } from './proto.ts';
+
+type Rule<K extends OpName> = (e: Emitter, node: NodeOf<K> & Node) => void;
+
+/** Where a channels-last axis of a feature map lies when it is channels-first. */
+const axisInChannelsFirst = [0, 2, 3, 1];
+
+/** Work channels-first if that is the layout in which some feature map has come. */
+function followsChannelsFirst(e: Emitter, inputs: readonly Node[]): boolean {
+  const maps = inputs.filter(({ shape }) => shape.length === 4);
+  return (
+    maps.some((map) => e.isChannelsFirst(map)) &&
+    inputs.every(({ shape }) => [0, 1, 4].includes(shape.length))
+  );
+}
+
+/** The value of an elementwise operand beside channels-first maps: a vector lies along the channels. */
+function besideChannelsFirst(e: Emitter, operand: Node): string {
+  if (operand.shape.length === 4) return e.channelsFirst(operand);
+  if (operand.shape.length === 0) return e.value(operand);
+  const channels = operand.shape[0]!;
+  if (operand.op === 'constant') {
+    // As an initializer of this shape the runtime folds it into the convolution.
+    const { dtype, data } = operand.attributes.value;
+    return e.initializer({ dtype, shape: [channels, 1, 1], data });
+  }
+  return e.once(`vector/${operand.id}`, () => e.reshape(e.value(operand), [channels, 1, 1]));
+}
+
+const elementwise =
+  (opType: string) =>
+  (e: Emitter, node: Node): void => {
+    if (followsChannelsFirst(e, node.inputs)) {
+      const operands = node.inputs.map((operand) => besideChannelsFirst(e, operand));
+      e.defineChannelsFirst(node, e.node(opType, operands));
+    } else {
+      e.define(
+        node,
+        e.node(
+          opType,
+          node.inputs.map((operand) => e.value(operand)),
+        ),
+      );
+    }
+  };
+
+function emitCast(e: Emitter, node: Node, to: GraphDType): void {
+  const x = node.inputs[0]!;
+  const type = { to: elementTypes[to] };
+  if (followsChannelsFirst(e, [x])) e.defineChannelsFirst(node, e.node('Cast', [e.channelsFirst(x)], type));
+  else e.define(node, e.node('Cast', [e.value(x)], type));
+}
+
+const reduction =
+  (opType: 'ReduceSum' | 'ReduceMax') =>
+  (e: Emitter, node: (NodeOf<'sum'> | NodeOf<'reduceMax'>) & Node): void => {
+    const { axes, keepDims } = node.attributes;
+    const x = node.inputs[0]!;
+    // Without the kept axes only the batch and channels remain, in the same order in both layouts.
+    const first = followsChannelsFirst(e, [x]) && axes.includes(1) && axes.includes(2);
+    const name = first ? e.channelsFirst(x) : e.value(x);
+    const mapped = first ? axes.map((axis) => axisInChannelsFirst[axis]!) : axes;
+    const reduced = e.node(opType, [name, e.int64(mapped)], { keepdims: keepDims ? 1 : 0 });
+    if (first && keepDims) e.defineChannelsFirst(node, reduced);
+    else e.define(node, reduced);
+  };
+
+const pooling =
+  (opType: 'MaxPool' | 'AveragePool') =>
+  (e: Emitter, node: (NodeOf<'maxPool'> | NodeOf<'averagePool'>) & Node): void => {
+    const { size, strides, pads, dilations }: PoolAttributes = node.attributes;
+    const window = { kernel_shape: size, strides, pads, dilations };
+    e.defineChannelsFirst(node, e.node(opType, [e.channelsFirst(node.inputs[0]!)], window));
+  };
+
+/** An int64 shape that contains the batch, computed from an input that has it. */
+function dynamicShape(e: Emitter, shape: Shape): string {
+  if (shape.every((dim) => dim >= 0)) return e.int64(shape);
+  const parts = shape.map((dim) => {
+    if (dim >= 0) return e.int64([dim]);
+    const batch = e.once('batch', () =>
+      fail('state', 'A graph whose shapes contain the batch needs an input with it.'),
+    );
+    return dim === -1 ? batch : e.once(`batch*${-dim}`, () => e.node('Mul', [batch, e.int64([-dim])]));
+  });
+  return e.once(`shape/${shape}`, () => e.node('Concat', parts, { axis: 0 }));
+}
+
+function paddingValue(e: Emitter, dtype: GraphDType, value: number): string {
+  if (dtype === 'float32') return e.scalar(value);
+  if (dtype === 'uint8') return e.initializer(tensor('uint8', [], Uint8Array.of(value)));
+  return fail('unsupported', `pad works on float32 and uint8, got ${dtype}.`);
+}
+
+function emitPad(e: Emitter, node: NodeOf<'pad'> & Node): void {
+  const { before, after, interior, value } = node.attributes;
+  const x = node.inputs[0]!;
+  const fill = paddingValue(e, node.dtype, value);
+  if (interior.every((amount) => amount === 0)) {
+    const first = followsChannelsFirst(e, [x]);
+    const order = first ? [0, 3, 1, 2] : before.map((_, axis) => axis);
+    const pads = [...order.map((axis) => before[axis]!), ...order.map((axis) => after[axis]!)];
+    const padded = e.node('Pad', [first ? e.channelsFirst(x) : e.value(x), e.int64(pads), fill]);
+    if (first) e.defineChannelsFirst(node, padded);
+    else e.define(node, padded);
+    return;
+  }
+  // Interior padding: each value becomes a cell of its own axis, the cell is padded, the axes merge again;
+  // the last cell's padding is taken off by the outer padding.
+  const cells = x.shape.flatMap((dim) => [dim, 1]);
+  const gaps = [...cells.map(() => 0), ...cells.map((_, i) => (i % 2 === 1 ? interior[(i - 1) / 2]! : 0))];
+  const spread = e.node('Pad', [e.reshape(e.value(x), cells), e.int64(gaps), fill]);
+  const merged = x.shape.map((dim, axis) => dim * (interior[axis]! + 1));
+  const rest = after.map((amount, axis) => amount - interior[axis]!);
+  const outer = e.int64([...before, ...rest]);
+  e.define(node, e.node('Pad', [e.reshape(spread, merged), outer, fill]));
+}
+
+function emitSlice(e: Emitter, node: NodeOf<'slice'> & Node): void {
+  const { starts, ends, steps } = node.attributes;
+  const x = node.inputs[0]!;
+  const first = followsChannelsFirst(e, [x]);
+  const axes = x.shape.flatMap((dim, axis) => {
+    const whole = dim < 0 || (starts[axis] === 0 && ends[axis] === dim && steps[axis] === 1);
+    return whole ? [] : [axis];
+  });
+  const sliced = e.node('Slice', [
+    first ? e.channelsFirst(x) : e.value(x),
+    e.int64(axes.map((axis) => starts[axis]!)),
+    e.int64(axes.map((axis) => ends[axis]!)),
+    e.int64(first ? axes.map((axis) => axisInChannelsFirst[axis]!) : axes),
+    e.int64(axes.map((axis) => steps[axis]!)),
+  ]);
+  if (first) e.defineChannelsFirst(node, sliced);
+  else e.define(node, sliced);
+}
+
+function emitConcat(e: Emitter, node: NodeOf<'concat'> & Node): void {
+  const { axis } = node.attributes;
+  if (followsChannelsFirst(e, node.inputs)) {
+    const parts = node.inputs.map((part) => e.channelsFirst(part));
+    e.defineChannelsFirst(node, e.node('Concat', parts, { axis: axisInChannelsFirst[axis]! }));
+  } else {
+    e.define(
+      node,
+      e.node(
+        'Concat',
+        node.inputs.map((part) => e.value(part)),
+        { axis },
+      ),
+    );
+  }
+}
+
+function emitMatmul(e: Emitter, node: NodeOf<'matmul'> & Node): void {
+  const [a, b] = node.inputs as [Node, Node];
+  const { transposeA, transposeB } = node.attributes;
+  if (!transposeA && !transposeB) {
+    e.define(node, e.node('MatMul', [e.value(a), e.value(b)]));
+  } else if (a.shape.length === 2 && b.shape.length === 2) {
+    const flags = { ...(transposeA ? { transA: 1 } : {}), ...(transposeB ? { transB: 1 } : {}) };
+    e.define(node, e.node('Gemm', [e.value(a), e.value(b)], flags));
+  } else {
+    const swapped = (x: Node, flag: boolean) => {
+      const axes = x.shape.map((_, axis) => axis);
+      const last = axes.splice(-2).reverse();
+      return flag ? e.transpose(e.value(x), [...axes, ...last]) : e.value(x);
+    };
+    e.define(node, e.node('MatMul', [swapped(a, transposeA), swapped(b, transposeB)]));
+  }
+}
+
+function emitCount(e: Emitter, node: NodeOf<'count'> & Node): void {
+  const shape = e.node('Shape', [e.value(node.inputs[0]!)]);
+  const dims = e.node('Gather', [shape, e.int64(node.attributes.axes)]);
+  const product = e.node('ReduceProd', [e.node('Cast', [dims], { to: elementTypes.float32 })], {
+    keepdims: 0,
+  });
+  e.define(node, product);
+}
+
+/** The emission rule of every operation. Inputs are declared by `emitModel`. */
+export const emissions: { readonly [K in OpName]: Rule<K> } = {
+  input: (_e, { attributes: { name } }) => fail('state', `Input ${name} is declared, not emitted.`),
+  constant: (e, node) => e.define(node, e.initializer(node.attributes.value)),
+
+  add: elementwise('Add'),
+  sub: elementwise('Sub'),
+  mul: elementwise('Mul'),
+  div: elementwise('Div'),
+  max: elementwise('Max'),
+  min: elementwise('Min'),
+  greater: elementwise('Greater'),
+  equal: elementwise('Equal'),
+  select: elementwise('Where'),
+  neg: elementwise('Neg'),
+  exp: elementwise('Exp'),
+  log: elementwise('Log'),
+  sqrt: elementwise('Sqrt'),
+  erf: elementwise('Erf'),
+  tanh: elementwise('Tanh'),
+  sigmoid: elementwise('Sigmoid'),
+  relu: elementwise('Relu'),
+  stopGradient: elementwise('Identity'),
+  cast: (e, node) => emitCast(e, node, node.attributes.to),
+
+  sum: reduction('ReduceSum'),
+  reduceMax: reduction('ReduceMax'),
+  argMax: (e, node) => {
+    const index = e.node('ArgMax', [e.value(node.inputs[0]!)], { axis: node.attributes.axis, keepdims: 0 });
+    e.define(node, e.node('Cast', [index], { to: elementTypes.int32 }));
+  },
+  count: emitCount,
+
+  reshape: (e, node) => e.define(node, e.reshape(e.value(node.inputs[0]!), node.shape)),
+  transpose: (e, node) => e.define(node, e.transpose(e.value(node.inputs[0]!), node.attributes.order)),
+  expand: (e, node) =>
+    e.define(node, e.node('Expand', [e.value(node.inputs[0]!), dynamicShape(e, node.shape)])),
+  concat: emitConcat,
+  slice: emitSlice,
+  pad: emitPad,
+
+  matmul: emitMatmul,
+  conv2d: emitConv2d,
+  conv2dInputGradient: emitConv2dInputGradient,
+  conv2dKernelGradient: emitConv2dKernelGradient,
+  maxPool: pooling('MaxPool'),
+  averagePool: pooling('AveragePool'),
+  resize: (e, node) => {
+    const { size, interpolation } = node.attributes;
+    const resized = e.node('Resize', [e.channelsFirst(node.inputs[0]!), '', '', e.int64(size)], {
+      axes: [2, 3],
+      coordinate_transformation_mode: 'half_pixel',
+      mode: interpolation === 'bilinear' ? 'linear' : 'nearest',
+      ...(interpolation === 'nearest' ? { nearest_mode: 'round_prefer_ceil' } : {}),
+    });
+    e.defineChannelsFirst(node, resized);
+  },
+};
