@@ -1,0 +1,140 @@
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { describe, expect, it, vi } from 'vitest';
+import { fetchAsset, type Progress } from '../../src/data/assets.node.ts';
+import { noise, send, serve, sha256, temporaryFolder } from './support.ts';
+
+const content = noise(10_000);
+const asset = { id: 'a/b', url: 'http://127.0.0.1:1/never', file: 'official.bin', sha256: '0'.repeat(64) };
+const entry = { id: 'a/b', file: 'repacked.bin', sha256: sha256(content), bytes: content.length };
+
+async function folderMirror(manifest: unknown = { format: 1, assets: [entry] }): Promise<string> {
+  const folder = await temporaryFolder();
+  await writeFile(join(folder, 'repacked.bin'), content);
+  await writeFile(
+    join(folder, 'manifest.json'),
+    typeof manifest === 'string' ? manifest : JSON.stringify(manifest),
+  );
+  return folder;
+}
+
+describe('a mirror folder', () => {
+  it('gives its own file in place, checked against its manifest and not against the publisher', async () => {
+    const mirror = await folderMirror();
+    const cacheDir = await temporaryFolder();
+    expect(await fetchAsset(asset, { mirror, cacheDir })).toBe(join(mirror, 'repacked.bin'));
+    expect(await readdir(cacheDir)).toEqual(['verified']);
+  });
+
+  it('is hashed at the first use only', async () => {
+    const mirror = await folderMirror();
+    const cacheDir = await temporaryFolder();
+    const phases: string[] = [];
+    const onProgress = ({ phase }: Progress) => phases.push(phase);
+    await fetchAsset(asset, { mirror, cacheDir, onProgress });
+    expect(phases).toEqual(['verify']);
+    await fetchAsset(asset, { mirror, cacheDir, onProgress });
+    expect(phases).toEqual(['verify']);
+  });
+
+  it('may be named by GRAFT_MIRROR, which an option overrides', async () => {
+    const [first, second] = [await folderMirror(), await folderMirror()];
+    const cacheDir = await temporaryFolder();
+    vi.stubEnv('GRAFT_MIRROR', first);
+    try {
+      expect(dirname(await fetchAsset(asset, { cacheDir }))).toBe(first);
+      expect(dirname(await fetchAsset(asset, { cacheDir, mirror: second }))).toBe(second);
+    } finally {
+      vi.unstubAllEnvs();
+    }
+  });
+
+  it('without the asset is an error that lists what it has', async () => {
+    const mirror = await folderMirror();
+    await expect(fetchAsset({ ...asset, id: 'x' }, { mirror, cacheDir: mirror })).rejects.toMatchObject({
+      code: 'file',
+      message:
+        `The mirror ${mirror} has no asset "x"; its manifest lists: a/b. Add the asset to manifest.json, ` +
+        'or leave out --mirror and GRAFT_MIRROR to download from the publisher.',
+    });
+  });
+
+  it('with a file that is not the recorded one is an error, also after it was right once', async () => {
+    const mirror = await folderMirror();
+    const cacheDir = await temporaryFolder();
+    await fetchAsset(asset, { mirror, cacheDir });
+    const changed = noise(10_000, 7);
+    await writeFile(join(mirror, 'repacked.bin'), changed);
+    await expect(fetchAsset(asset, { mirror, cacheDir })).rejects.toMatchObject({
+      code: 'checksum',
+      message: `${join(mirror, 'repacked.bin')} is not what the mirror's manifest says of "a/b": sha256 ${sha256(
+        changed,
+      )} came, ${sha256(content)} was expected (10000 bytes). Copy it again.`,
+    });
+  });
+
+  it('that lacks a listed file, or any manifest, is an error that says what is missing', async () => {
+    const cacheDir = await temporaryFolder();
+    const lacking = await folderMirror({ format: 1, assets: [{ ...entry, file: 'gone.bin' }] });
+    await expect(fetchAsset(asset, { mirror: lacking, cacheDir })).rejects.toMatchObject({
+      code: 'file',
+      message: `The mirror's manifest lists gone.bin for "a/b", but ${join(lacking, 'gone.bin')} is not there. Copy it again.`,
+    });
+    await expect(fetchAsset(asset, { mirror: cacheDir, cacheDir })).rejects.toThrow(
+      /Could not read the mirror's manifest: ENOENT.*A mirror is a folder or an http\(s\) address that holds/,
+    );
+  });
+
+  it.each([
+    ['{', 'is no JSON'],
+    [{ format: 2, assets: [] }, 'is no mirror manifest: expected { "format": 1'],
+    [{ format: 1, assets: [3] }, 'asset 0: expected an object.'],
+    [{ format: 1, assets: [{ ...entry, id: 1 }] }, 'asset 0: "id" has to be a string.'],
+    [
+      { format: 1, assets: [{ ...entry, sha256: 'abc' }] },
+      '"sha256" has to be 64 hexadecimal digits, got "abc".',
+    ],
+    [{ format: 1, assets: [{ ...entry, bytes: -1 }] }, '"bytes" has to be a whole number, got -1.'],
+  ])('with the manifest %j is refused', async (manifest, message) => {
+    const mirror = await folderMirror(manifest);
+    await expect(fetchAsset(asset, { mirror, cacheDir: mirror })).rejects.toMatchObject({
+      code: 'file',
+      message: expect.stringContaining(message),
+    });
+  });
+
+  it.each(['../secret', '/etc/passwd', 'a/../../b', 'http://elsewhere/x', '//elsewhere/x', 'C:\\x', ''])(
+    'must not point outside itself: %j',
+    async (file) => {
+      const mirror = await folderMirror({ format: 1, assets: [{ ...entry, file }] });
+      await expect(fetchAsset(asset, { mirror, cacheDir: mirror })).rejects.toThrow(
+        `"file" has to be a path inside the mirror, got ${JSON.stringify(file)}.`,
+      );
+    },
+  );
+});
+
+describe('a mirror on the web', () => {
+  it('is read by its manifest and downloaded into the cache', async () => {
+    const manifest = JSON.stringify({ format: 1, assets: [{ ...entry, file: 'sub/repacked.bin' }] });
+    const server = await serve((request, response) => {
+      if (request.url === '/m/manifest.json') response.end(manifest);
+      else if (request.url === '/m/sub/repacked.bin') send(request, response, content);
+      else response.writeHead(404).end();
+    });
+    const cacheDir = await temporaryFolder();
+    const path = await fetchAsset(asset, { mirror: `${server.url}/m`, cacheDir });
+    expect(path).toBe(join(cacheDir, 'assets', sha256(content).slice(0, 16), 'repacked.bin'));
+    expect(sha256(await readFile(path))).toBe(sha256(content));
+  });
+
+  it('without a manifest is an error', async () => {
+    const server = await serve((_, response) => void response.writeHead(404).end());
+    const cacheDir = await temporaryFolder();
+    await mkdir(cacheDir, { recursive: true });
+    await expect(fetchAsset(asset, { mirror: server.url, cacheDir })).rejects.toMatchObject({
+      code: 'network',
+      message: expect.stringContaining(`${server.url}/manifest.json answered with status 404`),
+    });
+  });
+});
