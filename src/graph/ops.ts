@@ -247,3 +247,10 @@ export function oneHot(ids: Node, classes: number): Node {
   );
   return cast(equal(reshape(ids, [...ids.shape, 1]), constant(range)), 'float32');
 }
+
+/** The logits behind a node that `softmax` wrote, or `null`: then log(softmax) can be taken without rounding. */
+export function logitsOf(probabilities: Node): Node | null {
+  const powers = probabilities.op === 'div' ? probabilities.inputs[0]! : null;
+  const shifted = powers?.op === 'exp' ? powers.inputs[0]! : null;
+  return shifted?.op === 'sub' && shifted.inputs[1]!.op === 'stopGradient' ? shifted.inputs[0]! : null;
+}

@@ -63,10 +63,15 @@ export function evaluate(
 }
 
 function inferBatch(outputs: readonly Node[], feeds: Readonly<Record<string, Value>>): number {
-  for (const node of topologicalOrder(outputs)) {
-    const axis = node.op === 'input' ? node.shape.findIndex((dim) => dim < 0) : -1;
-    if (node.op === 'input' && axis >= 0)
-      return feeds[node.attributes.name]!.shape[axis]! / -node.shape[axis]!;
+  const order = topologicalOrder(outputs);
+  for (const node of order) {
+    if (node.op !== 'input') continue;
+    const axis = node.shape.findIndex((dim) => dim < 0);
+    const fed = feeds[node.attributes.name];
+    if (axis >= 0 && fed !== undefined) return fed.shape[axis]! / -node.shape[axis]!;
+  }
+  if (order.some(({ shape }) => shape.some((dim) => dim < 0))) {
+    fail('argument', 'Shapes contain the batch, but no fed input tells its size: pass it to evaluate.');
   }
   return 1;
 }
@@ -120,7 +125,7 @@ function elementwise(f: (...values: number[]) => number) {
 /** erf by the Maclaurin series near 0, the continued fraction of erfc beyond, both to 1e-15. */
 function erf(x: number): number {
   const magnitude = Math.abs(x);
-  if (magnitude < 3) {
+  if (magnitude < 2) {
     let term = x;
     let total = x;
     for (let n = 1; n < 200 && Math.abs(term) > 1e-18; n++) {

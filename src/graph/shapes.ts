@@ -197,6 +197,9 @@ export const shapeRules: { readonly [K in OpName]: Rule<K> } = {
   },
   concat: (inputs, { axis }) => {
     const first = inputs[0]!;
+    if (first.shape[axis]! < 0) {
+      fail('shape', `Cannot concatenate along the batch, axis ${axis} of ${describeShape(first.shape)}.`);
+    }
     let length = 0;
     for (const { shape, dtype } of inputs) {
       const fits =

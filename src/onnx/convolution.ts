@@ -27,7 +27,7 @@ export function emitConv2d(e: Emitter, node: NodeOf<'conv2d'> & Node): void {
   const geometry = { x: x.shape, y: node.shape, kernel: kernel.shape, attributes: node.attributes };
   if (kernel.op === 'constant') {
     const weights = e.initializer(toFiltersFirst(kernel.attributes.value as Tensor<'float32'>));
-    const strided = stridedSource(x);
+    const strided = stridedSource(geometry, x);
     const source = strided?.source ?? x;
     const window = convAttributes(node.attributes, kernel.shape);
     const attributes = strided ? { ...window, strides: strided.steps } : window;
@@ -50,21 +50,44 @@ export function emitConv2dInputGradient(e: Emitter, node: NodeOf<'conv2dInputGra
     e.define(node, sumPatches(e, columns, geometry));
     return;
   }
-  // A transposed convolution reaches `natural` positions; what the strides left over is the output padding.
+  // A transposed convolution reaches so far; what the strides left over is the output padding.
   const { strides, pads, dilations, groups } = node.attributes;
   const leftOver = ([0, 1] as const).map((axis) => {
     const reach = (g.shape[axis + 1]! - 1) * strides[axis] + (kernel.shape[axis]! - 1) * dilations[axis] + 1;
     return node.shape[axis + 1]! - (reach - pads[axis] - pads[axis + 2]!);
   });
-  const gradient = e.node('ConvTranspose', [e.channelsFirst(g), filtersFirst(e, kernel)], {
+  const window = {
     kernel_shape: kernel.shape.slice(0, 2),
     strides,
     pads,
     dilations,
     group: groups,
     output_padding: leftOver,
-  });
-  e.defineChannelsFirst(node, gradient);
+  };
+  const parts = depthwiseParts(e, geometry, e.channelsFirst(g), filtersFirst(e, kernel));
+  const gradients = parts.map((part) => e.node('ConvTranspose', part, window));
+  e.defineChannelsFirst(
+    node,
+    gradients.reduce((total, part) => e.node('Add', [total, part])),
+  );
+}
+
+/**
+ * The operands of a transposed convolution. With several filters for each single channel they are taken apart
+ * into depthwise ones, since the runtime's WebGPU provider (1.30) computes ConvTranspose wrongly where a group
+ * has one output and an even number of inputs.
+ */
+function depthwiseParts(
+  e: Emitter,
+  { kernel, attributes: { groups } }: Geometry,
+  g: string,
+  weights: string,
+): string[][] {
+  const multiplier = kernel[3]! / groups;
+  if (groups === 1 || kernel[2] !== 1 || multiplier === 1) return [[g, weights]];
+  const every = (x: string, axis: number, start: number) =>
+    e.node('Slice', [x, e.int64([start]), e.int64([kernel[3]!]), e.int64([axis]), e.int64([multiplier])]);
+  return Array.from({ length: multiplier }, (_, i) => [every(g, 1, i), every(weights, 0, i)]);
 }
 
 export function emitConv2dKernelGradient(e: Emitter, node: NodeOf<'conv2dKernelGradient'> & Node): void {
@@ -139,16 +162,13 @@ function tapView(e: Emitter, x: Node, { y, attributes }: Geometry, { i, j }: Tap
 
 /** The matrix [batch · positions, taps · channels] of everything that the window sees. */
 function patches(e: Emitter, x: Node, geometry: Geometry): string {
-  const { y, kernel, attributes } = geometry;
+  const { kernel } = geometry;
   const columns = kernel[0]! * kernel[1]! * x.shape[3]!;
-  return e.once(
-    `patches/${x.id}/${kernel[0]}x${kernel[1]}/${JSON.stringify(attributes)}/${y[1]}x${y[2]}`,
-    () => {
-      const unmoved = kernel[0] === 1 && kernel[1] === 1 && y[1] === x.shape[1] && y[2] === x.shape[2];
-      if (unmoved) return e.reshape(e.value(x), [-1, columns]);
-      const views = tapsOf(geometry).map((tap) => tapView(e, x, geometry, tap));
-      return e.reshape(views.length === 1 ? views[0]! : e.node('Concat', views, { axis: 3 }), [-1, columns]);
-    },
+  if (seesEachPosition(geometry)) return rowsOf(e, x);
+  // The views have one name for each place that they look at, so they tell whether these patches exist already.
+  const views = tapsOf(geometry).map((tap) => tapView(e, x, geometry, tap));
+  return e.once(`patches/${views}`, () =>
+    e.reshape(views.length === 1 ? views[0]! : e.node('Concat', views, { axis: 3 }), [-1, columns]),
   );
 }
 
@@ -158,7 +178,7 @@ function sumPatches(e: Emitter, columns: string, geometry: Geometry): string {
   const { strides, pads, dilations } = attributes;
   const channels = x[3]!;
   const taps = tapsOf(geometry);
-  if (taps.length === 1 && y[1] === x[1] && y[2] === x[2]) return e.reshape(columns, x);
+  if (seesEachPosition(geometry)) return e.reshape(columns, x);
   const map = e.reshape(columns, [-1, y[1]!, y[2]!, taps.length * channels]);
   const parts = taps.map(({ i, j }, k) => {
     const range = [e.int64([k * channels]), e.int64([(k + 1) * channels]), e.int64([3])];
@@ -230,9 +250,15 @@ function toFiltersFirst({ shape, data }: Tensor<'float32'>): Tensor<'float32'> {
   return result;
 }
 
-/** If a map is every n-th position of another one, a frozen convolution can stride over that itself. */
-function stridedSource(x: Node): { source: Node; steps: Pair } | null {
-  if (x.op !== 'slice') return null;
+/** True for a 1x1 convolution that maps each position to itself. */
+function seesEachPosition({ kernel, attributes: { strides, pads } }: Geometry): boolean {
+  const [height, width] = kernel;
+  return height === 1 && width === 1 && pads.every((amount) => amount === 0) && strides.every((s) => s === 1);
+}
+
+/** If a map is every n-th position of another one, a frozen 1x1 convolution can stride over that itself. */
+function stridedSource(geometry: Geometry, x: Node): { source: Node; steps: Pair } | null {
+  if (x.op !== 'slice' || !seesEachPosition(geometry)) return null;
   const { starts, ends, steps } = x.attributes;
   const source = x.inputs[0]!;
   const whole = [1, 2, 3].every((axis) => starts[axis] === 0 && ends[axis] === source.shape[axis]);

@@ -1,4 +1,5 @@
 /** Writes a graph as an ONNX model. */
+import { fail } from '../core/errors.ts';
 import {
   type GraphDType,
   type Node,
@@ -8,7 +9,7 @@ import {
   topologicalOrder,
 } from '../graph/node.ts';
 import { Emitter } from './emitter.ts';
-import { elementTypes, encodeModel, type ValueInfoProto } from './proto.ts';
+import { elementTypes, encodeModel, type NodeProto, type ValueInfoProto } from './proto.ts';
 import { emissions } from './rules.ts';
 
 /** The newest operator set that Graft writes: the first with everything used here. */
@@ -25,14 +26,13 @@ export function emitModel(outputs: Readonly<Record<string, Node>>, options: Emit
   const e = new Emitter();
   const order = topologicalOrder(Object.values(outputs));
   const inputs = order.filter((node): node is NodeOf<'input'> & Node => node.op === 'input');
+  checkNames(
+    inputs.map((node) => node.attributes.name),
+    Object.keys(outputs),
+  );
   for (const node of inputs) e.define(node, node.attributes.name);
-  const batched = inputs.find((node) => node.shape.includes(-1));
-  if (batched !== undefined) {
-    e.once('batch', () => {
-      const axis = batched.shape.indexOf(-1);
-      return e.node('Gather', [e.node('Shape', [batched.attributes.name]), e.int64([axis])]);
-    });
-  }
+  const batched = inputs.find((node) => node.shape.some((dim) => dim < 0));
+  if (batched !== undefined) e.once('batch', () => emitBatch(e, batched));
   for (const node of order) {
     if (node.op !== 'input')
       (emissions[node.op] as (e: Emitter, node: NodeOf<OpName> & Node) => void)(e, node);
@@ -46,6 +46,7 @@ export function emitModel(outputs: Readonly<Record<string, Node>>, options: Emit
       attribute: [],
     });
   }
+  const used = usedNodes(e.nodes, Object.keys(outputs));
   return encodeModel({
     irVersion,
     producerName: 'graft',
@@ -53,12 +54,48 @@ export function emitModel(outputs: Readonly<Record<string, Node>>, options: Emit
     metadataProps: Object.entries(options.metadata ?? {}).map(([key, value]) => ({ key, value })),
     graph: {
       name: 'graft',
-      node: e.nodes,
-      initializer: e.initializers,
+      node: used.nodes,
+      initializer: e.initializers.filter(({ name }) => used.names.has(name!)),
       input: inputs.map((node) => valueInfo(node.attributes.name, node.dtype, node.shape)),
       output: Object.entries(outputs).map(([name, node]) => valueInfo(name, node.dtype, node.shape)),
     },
   });
+}
+
+/** A name stands for one value of the model. */
+function checkNames(inputs: readonly string[], outputs: readonly string[]): void {
+  const seen = new Set<string>();
+  for (const name of [...inputs, ...outputs]) {
+    if (seen.has(name)) {
+      fail(
+        'argument',
+        `Two inputs or outputs of the graph are named "${name}"; give each a name of its own.`,
+      );
+    }
+    seen.add(name);
+  }
+}
+
+/**
+ * The ONNX nodes that outputs depend on, and all names that they use: rules leave some unused (a kernel in
+ * Graft's layout beside the one in ONNX's, a slice that became a stride).
+ */
+function usedNodes(nodes: readonly NodeProto[], outputs: readonly string[]) {
+  const names = new Set(outputs);
+  const kept: NodeProto[] = [];
+  for (const node of [...nodes].reverse()) {
+    if (!node.output.some((name) => names.has(name))) continue;
+    for (const name of node.input) names.add(name);
+    kept.push(node);
+  }
+  return { nodes: kept.reverse(), names };
+}
+
+/** The batch size as an int64 vector of one, computed from an input that grows with it. */
+function emitBatch(e: Emitter, { attributes: { name }, shape }: NodeOf<'input'>): string {
+  const axis = shape.findIndex((dim) => dim < 0);
+  const size = e.node('Gather', [e.node('Shape', [name]), e.int64([axis])]);
+  return shape[axis] === -1 ? size : e.node('Div', [size, e.int64([-shape[axis]!])]);
 }
 
 function valueInfo(name: string, dtype: GraphDType, shape: Shape): ValueInfoProto {

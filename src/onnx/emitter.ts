@@ -25,7 +25,13 @@ export class Emitter {
   readonly #last = new Map<Node, string>();
   readonly #first = new Map<Node, string>();
   readonly #memo = new Map<string, string>();
+  readonly #memory = new Map<Tensor['data'], number>();
   #count = 0;
+
+  /** A name that no input or output has: those do not begin with a percent sign. */
+  #fresh(kind: 'v' | 'c'): string {
+    return `%${kind}${this.#count++}`;
+  }
 
   /** Appends an ONNX node with one output and returns the output's name. */
   node(
@@ -33,10 +39,10 @@ export class Emitter {
     inputs: readonly string[],
     attributes: Readonly<Record<string, AttributeValue>> = {},
   ): string {
-    const output = `v${this.#count++}`;
+    const output = this.#fresh('v');
     this.nodes.push({
       opType,
-      name: `${opType}_${output}`,
+      name: `${opType}_${this.nodes.length}`,
       input: [...inputs],
       output: [output],
       attribute: Object.entries(attributes).map(([name, value]) => attributeProto(name, value)),
@@ -55,13 +61,21 @@ export class Emitter {
 
   initializer(value: Tensor): string {
     const write = () => {
-      const name = `c${this.#count++}`;
+      const name = this.#fresh('c');
       const dataType = elementTypes[value.dtype];
       this.initializers.push({ name, dims: [...value.shape], dataType, rawData: bytesOf(value) });
       return name;
     };
-    if (value.data.length > 16) return write();
-    return this.once(`initializer/${value.dtype}/${value.shape}/${value.data}`, write);
+    // Small values are told apart by their content, large ones by the memory that they lie in.
+    const { dtype, shape, data } = value;
+    const content = data.length <= 16 ? bytesOf(value) : `memory ${this.#memoryNumber(data)}`;
+    return this.once(`initializer/${dtype}/${shape}/${content}`, write);
+  }
+
+  #memoryNumber(data: Tensor['data']): number {
+    const known = this.#memory.get(data) ?? this.#memory.size;
+    this.#memory.set(data, known);
+    return known;
   }
 
   /** An int64 vector, which ONNX takes for shapes, axes and ends. */

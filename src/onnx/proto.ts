@@ -121,6 +121,12 @@ export function encodeModel(model: ModelProto): Uint8Array {
   return modelType.encode(modelType.fromObject(model as unknown as Record<string, unknown>)).finish();
 }
 
+/** The records behind the bytes of an `.onnx` file; fields that Graft does not know are left out. */
+export function decodeModel(bytes: Uint8Array): ModelProto {
+  const options = { longs: Number, arrays: true };
+  return modelType.toObject(modelType.decode(bytes), options) as unknown as ModelProto;
+}
+
 /** ONNX's numbers for element types (TensorProto.DataType). */
 export const elementTypes = {
   float32: 1,

@@ -234,8 +234,9 @@ export const emissions: { readonly [K in OpName]: Rule<K> } = {
   averagePool: pooling('AveragePool'),
   resize: (e, node) => {
     const { size, interpolation } = node.attributes;
-    const resized = e.node('Resize', [e.channelsFirst(node.inputs[0]!), '', '', e.int64(size)], {
-      axes: [2, 3],
+    // All four sizes, not two with `axes`: the runtime's transpose optimizer (1.30) breaks a Resize with axes.
+    const sizes = dynamicShape(e, [node.shape[0]!, node.shape[3]!, ...size]);
+    const resized = e.node('Resize', [e.channelsFirst(node.inputs[0]!), '', '', sizes], {
       coordinate_transformation_mode: 'half_pixel',
       mode: interpolation === 'bilinear' ? 'linear' : 'nearest',
       ...(interpolation === 'nearest' ? { nearest_mode: 'round_prefer_ceil' } : {}),

@@ -1,142 +1,149 @@
 /**
- * The one door to ONNX Runtime: an engine is a worker thread that owns sessions, weights and optimizer state.
- * A run blocks its thread, so it must not be the caller's. Requests are answered in order, and a failed one
- * fails alone.
+ * The one door to ONNX Runtime: an engine is a child process that owns sessions, weights and optimizer state.
+ *
+ * Why a process and not a thread: a run blocks its thread and cannot be ended without aborting the process it is
+ * in; and large outputs are only cheap if the allocator keeps their memory, which it must be told at start.
+ * Requests are answered in order, and a failed one fails alone.
  */
+import { type ChildProcess, spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
-import { Worker } from 'node:worker_threads';
+import type { Duplex } from 'node:stream';
+import { fileURLToPath } from 'node:url';
 import { fail, GraftError } from '../core/errors.ts';
-import type { Tensor } from '../core/tensor.ts';
-import type {
-  Answers,
-  Binding,
-  Device,
-  EngineOptions,
-  Envelope,
-  Reply,
-  Request,
-  Tensors,
-} from './protocol.ts';
+import type { Binding, Device, EngineOptions, Envelope, Reply, Request, Tensors } from './protocol.ts';
+import { type Message, receive, send } from './wire.node.ts';
 
 export type { Binding, Device, Tensors } from './protocol.ts';
 
 /** A loaded graph. Valid until it is released or its engine is closed. */
 export interface Session {
-  /**
-   * Runs the graph. `feeds` are the inputs that are not bound to state; their memory is handed over to the
-   * engine when `transfer` is true, and copied otherwise.
-   */
-  run(feeds: Tensors, options?: { readonly transfer?: boolean }): Promise<Tensors>;
+  /** Runs the graph. `feeds` are the inputs that are not bound to state; do not change them meanwhile. */
+  run(feeds: Tensors): Promise<Tensors>;
   release(): Promise<void>;
 }
 
 interface Pending {
-  resolve(answer: never): void;
+  resolve(message: Message): void;
   reject(error: Error): void;
 }
 
+/**
+ * glibc gives memory above these thresholds back at every free, and fresh pages cost a fault each: 100 ms for an
+ * output of 100 MB. Other allocators ignore the variables.
+ */
+const allocatorSettings = { MALLOC_MMAP_THRESHOLD_: '1073741824', MALLOC_TRIM_THRESHOLD_: '8589934592' };
+
 export class Engine {
   readonly device: Device;
-  readonly #worker: Worker;
+  readonly #child: ChildProcess;
+  readonly #stream: Duplex;
   readonly #pending = new Map<number, Pending>();
+  readonly #killWithParent: () => void;
   #nextId = 0;
   #ended: Error | null = null;
 
-  private constructor(worker: Worker, device: Device) {
-    this.#worker = worker;
+  private constructor({ device, threads }: EngineOptions) {
     this.device = device;
-    worker.on('message', (reply: Reply) => this.#receive(reply));
-    worker.on('error', (error) =>
-      this.#end(new GraftError('device', `The engine stopped: ${error.message}`)),
-    );
-    worker.on('exit', (code) =>
-      this.#end(new GraftError('device', `The engine has ended (exit code ${code}).`)),
-    );
-    // An idle engine does not keep the process alive; a pending request does.
-    worker.unref();
+    this.#child = spawn(process.execPath, [processPath(), device, String(threads)], {
+      stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
+      env: { ...process.env, ...allocatorSettings },
+    });
+    this.#stream = this.#child.stdio[3] as Duplex;
+    receive(this.#stream, (message) => this.#receive(message));
+    this.#stream.on('error', () => undefined); // The exit below says what happened.
+    this.#child.on('error', (error) => this.#end(`could not start: ${error.message}`));
+    this.#child.on('exit', (code, signal) => this.#end(`ended (${signal ?? `exit code ${code}`})`));
+    this.#killWithParent = () => this.#child.kill('SIGKILL');
+    process.on('exit', this.#killWithParent);
+    // An idle engine does not keep the caller's process alive; a pending request does.
+    this.#hold(false);
   }
 
   /** Starts an engine. `threads` defaults to the machine's cores. A missing device shows at the first `load`. */
   static start({ device = 'cpu', threads = availableParallelism() }: Partial<EngineOptions> = {}): Engine {
-    const options: EngineOptions = { device, threads };
-    return new Engine(new Worker(workerUrl(), { workerData: options }), device);
+    return new Engine({ device, threads });
+  }
+
+  /** The engine's process id, for measuring its memory. */
+  get pid(): number | undefined {
+    return this.#child.pid;
   }
 
   /** Loads an ONNX model. Throws `device` if the engine's device is not there. */
-  async load(model: Uint8Array, binding: Partial<Binding> = {}): Promise<Session> {
-    const full: Binding = { reads: binding.reads ?? {}, writes: binding.writes ?? {} };
-    const session = await this.#ask<'load'>({ type: 'load', model, binding: full });
+  async load(model: Uint8Array, { reads = {}, writes = {} }: Partial<Binding> = {}): Promise<Session> {
+    const { body } = await this.#ask({ type: 'load', binding: { reads, writes } }, {}, model);
+    const session = (body as Reply).session!;
     return {
-      run: (feeds, { transfer = false } = {}) =>
-        this.#ask<'run'>({ type: 'run', session, feeds }, transfer ? buffersOf(feeds) : []),
+      run: async (feeds) => (await this.#ask({ type: 'run', session }, feeds)).tensors,
       release: async () => {
-        await this.#ask<'release'>({ type: 'release', session });
+        await this.#ask({ type: 'release', session });
       },
     };
   }
 
-  /** Sets state tensors; their memory is copied. */
+  /** Sets state tensors. */
   async write(tensors: Tensors): Promise<void> {
-    await this.#ask<'write'>({ type: 'write', tensors });
+    await this.#ask({ type: 'write' }, tensors);
   }
 
   /** Copies state tensors out of the engine. Throws `state` if one is unknown. */
   async read(names: readonly string[]): Promise<Tensors> {
-    return await this.#ask<'read'>({ type: 'read', names });
+    return (await this.#ask({ type: 'read', names })).tensors;
   }
 
   /** Frees state tensors. */
   async forget(names: readonly string[]): Promise<void> {
-    await this.#ask<'forget'>({ type: 'forget', names });
+    await this.#ask({ type: 'forget', names });
   }
 
-  /** Releases every session and ends the thread. Closing twice is allowed. */
+  /** Lets what was asked before finish, then ends the process. Closing twice is allowed. */
   async close(): Promise<void> {
-    if (this.#ended) return;
-    await this.#ask<'close'>({ type: 'close' });
-    await this.#worker.terminate();
+    if (this.#ended !== null) return;
+    const exited = new Promise<void>((resolve) => this.#child.once('exit', () => resolve()));
+    this.#ended = new GraftError('state', 'The engine is closed.');
+    this.#hold(true);
+    this.#stream.end();
+    await exited;
   }
 
-  #ask<K extends Request['type']>(
-    request: Request & { type: K },
-    transfer: ArrayBuffer[] = [],
-  ): Promise<Answers[K]> {
-    if (this.#ended) return Promise.reject(this.#ended);
+  #ask(request: Request, tensors: Tensors = {}, bytes: Uint8Array | null = null): Promise<Message> {
+    if (this.#ended !== null) return Promise.reject(this.#ended);
     const envelope: Envelope = { id: this.#nextId++, request };
-    return new Promise<Answers[K]>((resolve, reject) => {
-      this.#worker.ref();
-      this.#pending.set(envelope.id, { resolve: resolve as (answer: never) => void, reject });
-      this.#worker.postMessage(envelope, transfer);
+    return new Promise((resolve, reject) => {
+      this.#hold(true);
+      this.#pending.set(envelope.id, { resolve, reject });
+      send(this.#stream, { body: envelope, tensors, bytes });
     });
   }
 
-  #receive(reply: Reply): void {
-    const pending = this.#pending.get(reply.id)!;
-    this.#pending.delete(reply.id);
-    if (this.#pending.size === 0) this.#worker.unref();
-    if ('error' in reply) pending.reject(new GraftError(reply.error.code, reply.error.message));
-    else pending.resolve(reply.answer as never);
+  #receive(message: Message): void {
+    const { id, error } = message.body as Reply;
+    const pending = this.#pending.get(id)!;
+    this.#pending.delete(id);
+    if (this.#pending.size === 0 && this.#ended === null) this.#hold(false);
+    if (error !== undefined) pending.reject(new GraftError(error.code, error.message));
+    else pending.resolve(message);
   }
 
-  #end(reason: Error): void {
-    this.#ended ??= reason;
-    for (const { reject } of this.#pending.values()) reject(reason);
+  #end(reason: string): void {
+    process.off('exit', this.#killWithParent);
+    this.#ended ??= new GraftError('device', `The engine's process ${reason}.`);
+    for (const { reject } of this.#pending.values()) reject(this.#ended);
     this.#pending.clear();
   }
+
+  #hold(alive: boolean): void {
+    const handles = [this.#child, this.#stream as unknown as { ref(): void; unref(): void }];
+    for (const handle of handles) alive ? handle.ref() : handle.unref();
+  }
 }
 
-/** The buffers of tensors that own theirs whole; a view into a larger buffer is copied instead. */
-function buffersOf(tensors: Tensors): ArrayBuffer[] {
-  const owned = Object.values(tensors).flatMap(({ data }: Tensor) =>
-    data.buffer instanceof ArrayBuffer && data.byteLength === data.buffer.byteLength ? [data.buffer] : [],
-  );
-  return [...new Set(owned)];
-}
-
-/** The worker is plain JavaScript: from sources (tests) it is the one that the build wrote. */
-function workerUrl(): URL {
+/** The process runs plain JavaScript: from sources (tests) that is what the build wrote. */
+function processPath(): string {
   const own = import.meta.url;
-  return new URL(own.endsWith('.ts') ? '../../dist/runtime/worker.node.js' : './worker.node.js', own);
+  return fileURLToPath(
+    new URL(own.endsWith('.ts') ? '../../dist/runtime/process.node.js' : './process.node.js', own),
+  );
 }
 
 /** Throws `argument` with the known devices if a name is not one of them. */

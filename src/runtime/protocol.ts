@@ -1,11 +1,9 @@
-/** What the engine and its worker say to each other. */
+/** What the engine and its process say to each other. Tensors and bytes travel beside these records. */
 import type { ErrorCode } from '../core/errors.ts';
 import type { Tensor } from '../core/tensor.ts';
 
 /** Where sessions run. */
 export type Device = 'cpu' | 'webgpu' | 'cuda';
-
-export const devices: readonly Device[] = ['cpu', 'webgpu', 'cuda'];
 
 export interface EngineOptions {
   readonly device: Device;
@@ -18,7 +16,7 @@ export type Tensors = Readonly<Record<string, Tensor>>;
 
 /**
  * Which inputs of a session are read from the engine's state and which outputs replace it: input or output
- * name to state name. State never crosses the thread unless `read` asks for it.
+ * name to state name. State never crosses to the caller unless `read` asks for it.
  */
 export interface Binding {
   readonly reads: Readonly<Record<string, string>>;
@@ -26,30 +24,24 @@ export interface Binding {
 }
 
 export type Request =
-  | { readonly type: 'load'; readonly model: Uint8Array; readonly binding: Binding }
-  | { readonly type: 'run'; readonly session: number; readonly feeds: Tensors }
+  /** Bytes: the model. Answers the session's number. */
+  | { readonly type: 'load'; readonly binding: Binding }
+  /** Tensors: the feeds. Answers the fetched outputs. */
+  | { readonly type: 'run'; readonly session: number }
   | { readonly type: 'release'; readonly session: number }
-  | { readonly type: 'write'; readonly tensors: Tensors }
+  /** Tensors: the state to set. */
+  | { readonly type: 'write' }
+  /** Answers copies of the state. */
   | { readonly type: 'read'; readonly names: readonly string[] }
-  | { readonly type: 'forget'; readonly names: readonly string[] }
-  | { readonly type: 'close' };
-
-/** What each request answers. */
-export interface Answers {
-  load: number;
-  run: Tensors;
-  release: null;
-  write: null;
-  read: Tensors;
-  forget: null;
-  close: null;
-}
+  | { readonly type: 'forget'; readonly names: readonly string[] };
 
 export interface Envelope {
   readonly id: number;
   readonly request: Request;
 }
 
-export type Reply =
-  | { readonly id: number; readonly answer: Answers[keyof Answers] }
-  | { readonly id: number; readonly error: { readonly code: ErrorCode; readonly message: string } };
+export interface Reply {
+  readonly id: number;
+  readonly session?: number;
+  readonly error?: { readonly code: ErrorCode; readonly message: string };
+}

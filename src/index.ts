@@ -1,0 +1,29 @@
+/** Graft: transfer learning for image classification. Everything public is exported here. */
+export * as applications from './applications/index.ts';
+export { type ErrorCode, GraftError } from './core/errors.ts';
+export { type DType, float32, formatShape, type Tensor, tensor } from './core/tensor.ts';
+export {
+  batches,
+  type Dataset,
+  datasets,
+  decodeImage,
+  fromTensors,
+  lengthOf,
+  limit,
+  slice,
+  splitValidation,
+} from './data/index.ts';
+export * as layers from './layers/index.ts';
+export * as initializers from './layers/initializers.ts';
+export * as regularizers from './layers/regularizers.ts';
+export * as losses from './losses/index.ts';
+export * as metrics from './metrics/index.ts';
+export * as optimizers from './optimizers/index.ts';
+export { schedules } from './optimizers/index.ts';
+export * as models from './training/build.ts';
+export { model, sequential } from './training/build.ts';
+export type { Callback, Logs, Training, TrainingState } from './training/callbacks.ts';
+export * as callbacks from './training/callbacks.ts';
+export type { FitOptions, History } from './training/fit.ts';
+export type { CompileOptions, Model, RunOptions } from './training/model.ts';
+export * as utils from './utils.ts';

@@ -1,0 +1,202 @@
+/** Conv2D and DepthwiseConv2D, as keras.layers. Feature maps are channels-last. */
+import { fail } from '../core/errors.ts';
+import type { Node, Pair } from '../graph/node.ts';
+import * as o from '../graph/ops.ts';
+import { activation } from './activations.ts';
+import { type Initializer, type InitializerOption, initializer } from './initializers.ts';
+import { type CallContext, ConfiguredLayer, type LayerOptions, type VariableSpec } from './layer.ts';
+import type { Regularizer } from './regularizers.ts';
+import { checkPadding, type Padding, type PairOption, paddingOf, pair } from './windows.ts';
+
+interface WindowOptions extends LayerOptions {
+  readonly kernelSize: PairOption;
+  readonly strides?: PairOption;
+  readonly padding?: Padding;
+  readonly dilationRate?: PairOption;
+  readonly activation?: string;
+  readonly useBias?: boolean;
+  readonly biasInitializer?: InitializerOption;
+  readonly biasRegularizer?: Regularizer | null;
+}
+
+export interface Conv2DOptions extends WindowOptions {
+  readonly filters: number;
+  readonly groups?: number;
+  readonly kernelInitializer?: InitializerOption;
+  readonly kernelRegularizer?: Regularizer | null;
+}
+
+interface Conv2DConfig {
+  readonly filters: number;
+  readonly kernelSize: Pair;
+  readonly strides: Pair;
+  readonly padding: Padding;
+  readonly dilationRate: Pair;
+  readonly groups: number;
+  readonly activation: string;
+  readonly useBias: boolean;
+  readonly kernelInitializer: Initializer;
+  readonly biasInitializer: Initializer;
+  readonly kernelRegularizer: Regularizer | null;
+  readonly biasRegularizer: Regularizer | null;
+}
+
+/**
+ * Two-dimensional convolution (keras.layers.Conv2D).
+ *
+ * Input (batch, height, width, channels); output (batch, height', width', filters). Weights: `kernel`
+ * (height, width, channels / groups, filters) and `bias` (filters,).
+ */
+export class Conv2D extends ConfiguredLayer<Conv2DConfig> {
+  constructor(options: Conv2DOptions) {
+    super(
+      'Conv2D',
+      {
+        filters: options.filters,
+        kernelSize: pair('kernelSize', options.kernelSize),
+        strides: pair('strides', options.strides ?? 1),
+        padding: checkPadding('Conv2D', options.padding ?? 'valid'),
+        dilationRate: pair('dilationRate', options.dilationRate ?? 1),
+        groups: options.groups ?? 1,
+        activation: options.activation ?? 'linear',
+        useBias: options.useBias ?? true,
+        kernelInitializer: initializer(options.kernelInitializer ?? 'glorot_uniform'),
+        biasInitializer: initializer(options.biasInitializer ?? 'zeros'),
+        kernelRegularizer: options.kernelRegularizer ?? null,
+        biasRegularizer: options.biasRegularizer ?? null,
+      },
+      options,
+    );
+    activation(this.options.activation);
+  }
+
+  protected override specs([shape]: readonly (readonly number[])[]): readonly VariableSpec[] {
+    const channels = channelsOf(this.name, shape!);
+    const { filters, groups, kernelSize, useBias, kernelInitializer, kernelRegularizer } = this.options;
+    if (channels % groups !== 0 || filters % groups !== 0) {
+      fail(
+        'argument',
+        `${this.name}: ${channels} channels and ${filters} filters must divide into ${groups} groups.`,
+      );
+    }
+    const kernel = {
+      name: 'kernel',
+      shape: [...kernelSize, channels / groups, filters],
+      initializer: kernelInitializer,
+      regularizer: kernelRegularizer,
+    };
+    return useBias ? [kernel, biasSpec(filters, this.options)] : [kernel];
+  }
+
+  override call([x]: readonly Node[], context: CallContext): Node {
+    const { kernelSize, strides, padding, dilationRate, groups, activation: name } = this.options;
+    const [kernel, bias] = this.variables;
+    const size = [x!.shape[1]!, x!.shape[2]!] as const;
+    const y = o.conv2d(x!, context.weight(kernel!), {
+      strides,
+      dilations: dilationRate,
+      groups,
+      pads: paddingOf(padding, size, kernelSize, strides, dilationRate),
+    });
+    return activation(name)(bias ? o.add(y, context.weight(bias)) : y);
+  }
+}
+
+export interface DepthwiseConv2DOptions extends WindowOptions {
+  readonly depthMultiplier?: number;
+  readonly depthwiseInitializer?: InitializerOption;
+  readonly depthwiseRegularizer?: Regularizer | null;
+}
+
+interface DepthwiseConv2DConfig {
+  readonly kernelSize: Pair;
+  readonly strides: Pair;
+  readonly padding: Padding;
+  readonly depthMultiplier: number;
+  readonly dilationRate: Pair;
+  readonly activation: string;
+  readonly useBias: boolean;
+  readonly depthwiseInitializer: Initializer;
+  readonly biasInitializer: Initializer;
+  readonly depthwiseRegularizer: Regularizer | null;
+  readonly biasRegularizer: Regularizer | null;
+}
+
+/**
+ * Convolution of each channel by itself (keras.layers.DepthwiseConv2D).
+ *
+ * Output (batch, height', width', channels · depthMultiplier). Weights: `kernel` (height, width, channels,
+ * depthMultiplier) and `bias`.
+ */
+export class DepthwiseConv2D extends ConfiguredLayer<DepthwiseConv2DConfig> {
+  constructor(options: DepthwiseConv2DOptions) {
+    super(
+      'DepthwiseConv2D',
+      {
+        kernelSize: pair('kernelSize', options.kernelSize),
+        strides: pair('strides', options.strides ?? 1),
+        padding: checkPadding('DepthwiseConv2D', options.padding ?? 'valid'),
+        depthMultiplier: options.depthMultiplier ?? 1,
+        dilationRate: pair('dilationRate', options.dilationRate ?? 1),
+        activation: options.activation ?? 'linear',
+        useBias: options.useBias ?? true,
+        depthwiseInitializer: initializer(options.depthwiseInitializer ?? 'glorot_uniform'),
+        biasInitializer: initializer(options.biasInitializer ?? 'zeros'),
+        depthwiseRegularizer: options.depthwiseRegularizer ?? null,
+        biasRegularizer: options.biasRegularizer ?? null,
+      },
+      options,
+    );
+    activation(this.options.activation);
+  }
+
+  protected override specs([shape]: readonly (readonly number[])[]): readonly VariableSpec[] {
+    const channels = channelsOf(this.name, shape!);
+    const { kernelSize, depthMultiplier, useBias, depthwiseInitializer, depthwiseRegularizer } = this.options;
+    const kernel = {
+      name: 'kernel',
+      shape: [...kernelSize, channels, depthMultiplier],
+      initializer: depthwiseInitializer,
+      regularizer: depthwiseRegularizer,
+    };
+    return useBias ? [kernel, biasSpec(channels * depthMultiplier, this.options)] : [kernel];
+  }
+
+  override call([x]: readonly Node[], context: CallContext): Node {
+    const { kernelSize, strides, padding, dilationRate, depthMultiplier, activation: name } = this.options;
+    const [kernel, bias] = this.variables;
+    const channels = x!.shape[3]!;
+    const size = [x!.shape[1]!, x!.shape[2]!] as const;
+    // Keras orders output channels as channel · multiplier + m, which is the grouped kernel's order.
+    const grouped = o.reshape(context.weight(kernel!), [...kernelSize, 1, channels * depthMultiplier]);
+    const y = o.conv2d(x!, grouped, {
+      strides,
+      dilations: dilationRate,
+      groups: channels,
+      pads: paddingOf(padding, size, kernelSize, strides, dilationRate),
+    });
+    return activation(name)(bias ? o.add(y, context.weight(bias)) : y);
+  }
+}
+
+function biasSpec(
+  size: number,
+  options: { biasInitializer: Initializer; biasRegularizer: Regularizer | null },
+): VariableSpec {
+  return {
+    name: 'bias',
+    shape: [size],
+    initializer: options.biasInitializer,
+    regularizer: options.biasRegularizer,
+  };
+}
+
+function channelsOf(layer: string, shape: readonly number[]): number {
+  if (shape.length !== 3) {
+    fail(
+      'shape',
+      `${layer} needs feature maps (height, width, channels), got inputs of shape [${shape.join(', ')}].`,
+    );
+  }
+  return shape[2]!;
+}

@@ -1,0 +1,140 @@
+/**
+ * The layers, as functions with Keras's names in camelCase, and the table from Keras class names to them.
+ */
+import { fail } from '../core/errors.ts';
+import * as activationLayers from './activation_layers.ts';
+import * as convolution from './convolution.ts';
+import { Dense, type DenseOptions } from './dense.ts';
+import { type InitializerOption, initializerFromKeras } from './initializers.ts';
+import { InputLayer, input } from './input.ts';
+import type { Layer, LayerOptions } from './layer.ts';
+import { BatchNormalization, type BatchNormalizationOptions } from './normalization.ts';
+import * as pooling from './pooling.ts';
+import * as preprocessing from './preprocessing.ts';
+import { regularizerFromKeras } from './regularizers.ts';
+import * as reshaping from './reshaping.ts';
+import { optionsFromConfig } from './serialization.ts';
+
+export { input };
+
+export const conv2d = (options: convolution.Conv2DOptions): Layer => new convolution.Conv2D(options);
+export const depthwiseConv2d = (options: convolution.DepthwiseConv2DOptions): Layer =>
+  new convolution.DepthwiseConv2D(options);
+export const dense = (options: DenseOptions): Layer => new Dense(options);
+export const batchNormalization = (options: BatchNormalizationOptions = {}): Layer =>
+  new BatchNormalization(options);
+export const activation = (options: activationLayers.ActivationOptions): Layer =>
+  new activationLayers.Activation(options);
+export const relu = (options: activationLayers.ReLUOptions = {}): Layer => new activationLayers.ReLU(options);
+export const dropout = (options: activationLayers.DropoutOptions): Layer =>
+  new activationLayers.Dropout(options);
+export const flatten = (options: LayerOptions = {}): Layer => new reshaping.Flatten(options);
+export const reshape = (options: reshaping.ReshapeOptions): Layer => new reshaping.Reshape(options);
+export const zeroPadding2d = (options: reshaping.ZeroPadding2DOptions = {}): Layer =>
+  new reshaping.ZeroPadding2D(options);
+export const upSampling2d = (options: reshaping.UpSampling2DOptions = {}): Layer =>
+  new reshaping.UpSampling2D(options);
+export const add = (options: LayerOptions = {}): Layer => new reshaping.Add(options);
+export const concatenate = (options: reshaping.ConcatenateOptions = {}): Layer =>
+  new reshaping.Concatenate(options);
+export const maxPooling2d = (options: pooling.PoolingOptions = {}): Layer =>
+  new pooling.MaxPooling2D(options);
+export const averagePooling2d = (options: pooling.PoolingOptions = {}): Layer =>
+  new pooling.AveragePooling2D(options);
+export const globalAveragePooling2d = (options: pooling.GlobalPoolingOptions = {}): Layer =>
+  new pooling.GlobalAveragePooling2D(options);
+export const globalMaxPooling2d = (options: pooling.GlobalPoolingOptions = {}): Layer =>
+  new pooling.GlobalMaxPooling2D(options);
+export const resizing = (options: preprocessing.ResizingOptions): Layer =>
+  new preprocessing.Resizing(options);
+export const rescaling = (options: preprocessing.RescalingOptions): Layer =>
+  new preprocessing.Rescaling(options);
+export const normalization = (options: preprocessing.NormalizationOptions): Layer =>
+  new preprocessing.Normalization(options);
+
+/** How to make a layer from Keras's config: its options' names and its constructor. */
+interface LayerType {
+  readonly options: readonly string[];
+  make(options: never): Layer;
+}
+
+const window = ['kernelSize', 'strides', 'padding', 'dilationRate', 'activation', 'useBias'];
+const bias = ['biasInitializer', 'biasRegularizer'];
+const kernel = ['kernelInitializer', 'kernelRegularizer'];
+const poolingOptions = ['poolSize', 'strides', 'padding'];
+
+/** Every layer class that Graft reads and writes, by Keras's class name. */
+export const layerTypes: Readonly<Record<string, LayerType>> = {
+  InputLayer: { options: ['batchShape', 'batchInputShape', 'shape'], make: InputLayer.fromConfig },
+  Conv2D: { options: ['filters', 'groups', ...window, ...kernel, ...bias], make: conv2d },
+  DepthwiseConv2D: {
+    options: ['depthMultiplier', ...window, 'depthwiseInitializer', 'depthwiseRegularizer', ...bias],
+    make: depthwiseConv2d,
+  },
+  Dense: { options: ['units', 'activation', 'useBias', ...kernel, ...bias], make: dense },
+  BatchNormalization: {
+    options: [
+      ...['axis', 'momentum', 'epsilon', 'center', 'scale'],
+      ...['betaInitializer', 'gammaInitializer', 'movingMeanInitializer', 'movingVarianceInitializer'],
+      ...['betaRegularizer', 'gammaRegularizer'],
+    ],
+    make: batchNormalization,
+  },
+  Activation: { options: ['activation'], make: activation },
+  ReLU: { options: ['maxValue', 'negativeSlope', 'threshold'], make: relu },
+  Dropout: { options: ['rate'], make: dropout },
+  Flatten: { options: [], make: flatten },
+  Reshape: { options: ['targetShape'], make: reshape },
+  ZeroPadding2D: { options: ['padding'], make: zeroPadding2d },
+  UpSampling2D: { options: ['size', 'interpolation'], make: upSampling2d },
+  Add: { options: [], make: add },
+  Concatenate: { options: ['axis'], make: concatenate },
+  MaxPooling2D: { options: poolingOptions, make: maxPooling2d },
+  AveragePooling2D: { options: poolingOptions, make: averagePooling2d },
+  GlobalAveragePooling2D: { options: ['keepdims'], make: globalAveragePooling2d },
+  GlobalMaxPooling2D: { options: ['keepdims'], make: globalMaxPooling2d },
+  Resizing: { options: ['height', 'width', 'interpolation'], make: resizing },
+  Rescaling: { options: ['scale', 'offset'], make: rescaling },
+  Normalization: { options: ['axis', 'mean', 'variance'], make: normalization },
+};
+
+/** Options whose values are objects in Keras's files. */
+const readers: Readonly<Record<string, (value: unknown) => unknown>> = {
+  kernelInitializer: initializerFromKeras,
+  biasInitializer: initializerFromKeras,
+  depthwiseInitializer: initializerFromKeras,
+  betaInitializer: initializerFromKeras,
+  gammaInitializer: initializerFromKeras,
+  movingMeanInitializer: initializerFromKeras,
+  movingVarianceInitializer: initializerFromKeras,
+  kernelRegularizer: regularizerFromKeras,
+  biasRegularizer: regularizerFromKeras,
+  depthwiseRegularizer: regularizerFromKeras,
+  betaRegularizer: regularizerFromKeras,
+  gammaRegularizer: regularizerFromKeras,
+};
+
+/**
+ * Makes a layer from what Keras writes: class name and config. Code in a file is never run: an unknown class
+ * (a Lambda, a custom layer) throws `unsupported` with its name.
+ */
+export function layerFromKeras(className: string, config: Readonly<Record<string, unknown>>): Layer {
+  const name = String(config['name'] ?? className);
+  const type = layerTypes[className];
+  if (type === undefined) {
+    const hint =
+      className === 'Lambda' ? ' A Lambda layer carries code; use Resizing or Rescaling instead.' : '';
+    fail(
+      'unsupported',
+      `Layer ${name} is of class ${className}, which Graft does not have.${hint} ` +
+        `It has ${Object.keys(layerTypes).join(', ')}.`,
+    );
+  }
+  const options = optionsFromConfig(`Layer ${name} (${className})`, config, type.options);
+  for (const [key, read] of Object.entries(readers)) {
+    if (key in options) options[key] = read(options[key]);
+  }
+  return type.make({ ...options, name, trainable: config['trainable'] ?? true } as never);
+}
+
+export type { InitializerOption, Layer };

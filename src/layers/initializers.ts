@@ -1,0 +1,155 @@
+/** Initial values of weights: Keras's initializers, drawn from Graft's replayable generator. */
+import { fail } from '../core/errors.ts';
+import type { Random } from '../core/random.ts';
+import { sizeOf } from '../core/tensor.ts';
+import type { KerasObject } from './serialization.ts';
+
+/** Makes the values of a weight. `keras` is what Keras writes for it. */
+export interface Initializer {
+  readonly keras: KerasObject;
+  values(shape: readonly number[], random: Random): Float32Array;
+}
+
+/** Names that Keras accepts in place of an initializer with default arguments. */
+export type InitializerName = keyof typeof named;
+
+export type InitializerOption = Initializer | InitializerName;
+
+type Mode = 'fan_in' | 'fan_out' | 'fan_avg';
+type Distribution = 'uniform' | 'truncated_normal' | 'untruncated_normal';
+
+/** fan_in and fan_out as Keras counts them: a convolution's receptive field multiplies both. */
+function fans(shape: readonly number[]): [number, number] {
+  if (shape.length < 1) return [1, 1];
+  if (shape.length === 1) return [shape[0]!, shape[0]!];
+  const field = sizeOf(shape.slice(0, -2));
+  return [shape.at(-2)! * field, shape.at(-1)! * field];
+}
+
+function scaled(
+  shape: readonly number[],
+  random: Random,
+  scale: number,
+  mode: Mode,
+  distribution: Distribution,
+) {
+  const [fanIn, fanOut] = fans(shape);
+  const fan = mode === 'fan_in' ? fanIn : mode === 'fan_out' ? fanOut : (fanIn + fanOut) / 2;
+  const variance = scale / Math.max(1, fan);
+  const out = new Float32Array(sizeOf(shape));
+  if (distribution === 'uniform') {
+    const limit = Math.sqrt(3 * variance);
+    for (let i = 0; i < out.length; i++) out[i] = (2 * random.uniform() - 1) * limit;
+  } else if (distribution === 'truncated_normal') {
+    // Truncation at two deviations shrinks the variance; the constant restores it.
+    const deviation = Math.sqrt(variance) / 0.8796256610342398;
+    for (let i = 0; i < out.length; i++) out[i] = random.truncatedNormal() * deviation;
+  } else {
+    const deviation = Math.sqrt(variance);
+    for (let i = 0; i < out.length; i++) out[i] = random.normal() * deviation;
+  }
+  return out;
+}
+
+/** Keras's VarianceScaling: values of variance `scale / fan`. */
+export function varianceScaling({
+  scale = 1,
+  mode = 'fan_in',
+  distribution = 'truncated_normal',
+}: {
+  scale?: number;
+  mode?: Mode;
+  distribution?: Distribution;
+} = {}): Initializer {
+  return {
+    keras: { class_name: 'VarianceScaling', config: { scale, mode, distribution, seed: null } },
+    values: (shape, random) => scaled(shape, random, scale, mode, distribution),
+  };
+}
+
+function preset(className: string, scale: number, mode: Mode, distribution: Distribution): Initializer {
+  return {
+    keras: { class_name: className, config: { seed: null } },
+    values: (shape, random) => scaled(shape, random, scale, mode, distribution),
+  };
+}
+
+/** Every value the same. */
+export function constant(value: number): Initializer {
+  return {
+    keras: { class_name: 'Constant', config: { value } },
+    values: (shape) => new Float32Array(sizeOf(shape)).fill(value),
+  };
+}
+
+function drawn(
+  className: string,
+  config: Record<string, number>,
+  draw: (random: Random) => number,
+): Initializer {
+  return {
+    keras: { class_name: className, config: { ...config, seed: null } },
+    values: (shape, random) => Float32Array.from({ length: sizeOf(shape) }, () => draw(random)),
+  };
+}
+
+export function randomNormal({ mean = 0, stddev = 0.05 } = {}): Initializer {
+  return drawn('RandomNormal', { mean, stddev }, (random) => mean + stddev * random.normal());
+}
+
+export function truncatedNormal({ mean = 0, stddev = 0.05 } = {}): Initializer {
+  return drawn('TruncatedNormal', { mean, stddev }, (random) => mean + stddev * random.truncatedNormal());
+}
+
+export function randomUniform({ minval = -0.05, maxval = 0.05 } = {}): Initializer {
+  return drawn(
+    'RandomUniform',
+    { minval, maxval },
+    (random) => minval + (maxval - minval) * random.uniform(),
+  );
+}
+
+const named = {
+  zeros: { keras: { class_name: 'Zeros', config: {} }, values: (shape) => new Float32Array(sizeOf(shape)) },
+  ones: {
+    keras: { class_name: 'Ones', config: {} },
+    values: (shape) => new Float32Array(sizeOf(shape)).fill(1),
+  },
+  glorot_uniform: preset('GlorotUniform', 1, 'fan_avg', 'uniform'),
+  glorot_normal: preset('GlorotNormal', 1, 'fan_avg', 'truncated_normal'),
+  he_uniform: preset('HeUniform', 2, 'fan_in', 'uniform'),
+  he_normal: preset('HeNormal', 2, 'fan_in', 'truncated_normal'),
+  lecun_uniform: preset('LecunUniform', 1, 'fan_in', 'uniform'),
+  lecun_normal: preset('LecunNormal', 1, 'fan_in', 'truncated_normal'),
+} satisfies Record<string, Initializer>;
+
+export function initializer(option: InitializerOption): Initializer {
+  if (typeof option !== 'string') return option;
+  return (
+    named[option] ??
+    fail('argument', `Unknown initializer "${option}"; expected ${Object.keys(named).join(', ')}.`)
+  );
+}
+
+/** Reads what Keras writes for an initializer: a name or `{ class_name, config }`. */
+export function initializerFromKeras(value: unknown): Initializer {
+  if (typeof value === 'string') return initializer(value as InitializerName);
+  const { class_name, config } = value as KerasObject;
+  const known = Object.values(named).find(({ keras }) => keras.class_name === class_name);
+  if (known !== undefined) return known;
+  const numbers = (config ?? {}) as Record<string, never>;
+  switch (class_name) {
+    case 'VarianceScaling':
+      return varianceScaling(numbers);
+    case 'Constant':
+      return constant(numbers['value'] ?? 0);
+    case 'RandomNormal':
+      return randomNormal(numbers);
+    case 'TruncatedNormal':
+      return truncatedNormal(numbers);
+    case 'RandomUniform':
+      return randomUniform(numbers);
+    default:
+      return fail('unsupported', `Graft does not have the initializer ${class_name}.`);
+  }
+}

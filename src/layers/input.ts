@@ -1,0 +1,53 @@
+/** Where a model begins (keras.Input). */
+import { fail } from '../core/errors.ts';
+import type { Node } from '../graph/node.ts';
+import { Layer, type LayerOptions, type SymbolicTensor } from './layer.ts';
+
+export interface InputOptions extends LayerOptions {
+  /** Without the batch: [32, 32, 3]. */
+  readonly shape: readonly number[];
+}
+
+export class InputLayer extends Layer {
+  readonly shape: readonly number[];
+
+  constructor({ shape, ...options }: InputOptions) {
+    super('InputLayer', options);
+    if (!shape.every((dim) => Number.isInteger(dim) && dim > 0)) {
+      fail(
+        'unsupported',
+        `${this.name}: every dimension of an input but the batch must be known, got [${shape}].`,
+      );
+    }
+    this.shape = shape;
+    this.apply([]);
+  }
+
+  /** From Keras 3's `batch_shape` or Keras 2's `batch_input_shape`. */
+  static fromConfig(config: {
+    readonly batchShape?: readonly (number | null)[];
+    readonly batchInputShape?: readonly (number | null)[];
+    readonly name: string;
+  }): InputLayer {
+    const shape =
+      config.batchShape ?? config.batchInputShape ?? fail('file', `${config.name} has no batch_shape.`);
+    return new InputLayer({ name: config.name, shape: shape.slice(1) as number[] });
+  }
+
+  override config() {
+    return { batch_shape: [null, ...this.shape] };
+  }
+
+  override call([x]: readonly Node[]): Node {
+    return x ?? fail('state', `${this.name} is fed, not computed.`);
+  }
+
+  protected override outputShape(): readonly number[] {
+    return this.shape;
+  }
+}
+
+/** The symbolic input of a model. */
+export function input(options: InputOptions): SymbolicTensor {
+  return new InputLayer(options).output;
+}

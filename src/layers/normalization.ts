@@ -1,0 +1,124 @@
+/** BatchNormalization, as keras.layers. */
+import { fail } from '../core/errors.ts';
+import type { Node } from '../graph/node.ts';
+import * as o from '../graph/ops.ts';
+import { type Initializer, type InitializerOption, initializer } from './initializers.ts';
+import { type CallContext, ConfiguredLayer, type LayerOptions, type VariableSpec } from './layer.ts';
+import type { Regularizer } from './regularizers.ts';
+
+export interface BatchNormalizationOptions extends LayerOptions {
+  /** Only the last axis is supported. */
+  readonly axis?: number | readonly number[];
+  readonly momentum?: number;
+  readonly epsilon?: number;
+  readonly center?: boolean;
+  readonly scale?: boolean;
+  readonly betaInitializer?: InitializerOption;
+  readonly gammaInitializer?: InitializerOption;
+  readonly movingMeanInitializer?: InitializerOption;
+  readonly movingVarianceInitializer?: InitializerOption;
+  readonly betaRegularizer?: Regularizer | null;
+  readonly gammaRegularizer?: Regularizer | null;
+}
+
+interface BatchNormalizationConfig {
+  readonly axis: number;
+  readonly momentum: number;
+  readonly epsilon: number;
+  readonly center: boolean;
+  readonly scale: boolean;
+  readonly betaInitializer: Initializer;
+  readonly gammaInitializer: Initializer;
+  readonly movingMeanInitializer: Initializer;
+  readonly movingVarianceInitializer: Initializer;
+  readonly betaRegularizer: Regularizer | null;
+  readonly gammaRegularizer: Regularizer | null;
+}
+
+/**
+ * Normalizes each channel (keras.layers.BatchNormalization; Ioffe & Szegedy 2015).
+ *
+ * In a training step a trainable layer uses the batch's mean and variance (biased) and moves the averages:
+ * `moving = moving · momentum + batch · (1 − momentum)`. Otherwise, and always when frozen, it uses the moving
+ * averages and leaves them alone. Weights: `gamma`, `beta`, `moving_mean`, `moving_variance`, each (channels,).
+ */
+export class BatchNormalization extends ConfiguredLayer<BatchNormalizationConfig> {
+  constructor(options: BatchNormalizationOptions = {}) {
+    const given = options.axis ?? -1;
+    const axis = typeof given === 'number' ? given : given[0]!;
+    super(
+      'BatchNormalization',
+      {
+        axis,
+        momentum: options.momentum ?? 0.99,
+        epsilon: options.epsilon ?? 1e-3,
+        center: options.center ?? true,
+        scale: options.scale ?? true,
+        betaInitializer: initializer(options.betaInitializer ?? 'zeros'),
+        gammaInitializer: initializer(options.gammaInitializer ?? 'ones'),
+        movingMeanInitializer: initializer(options.movingMeanInitializer ?? 'zeros'),
+        movingVarianceInitializer: initializer(options.movingVarianceInitializer ?? 'ones'),
+        betaRegularizer: options.betaRegularizer ?? null,
+        gammaRegularizer: options.gammaRegularizer ?? null,
+      },
+      options,
+    );
+  }
+
+  protected override specs([shape]: readonly (readonly number[])[]): readonly VariableSpec[] {
+    const { axis, center, scale } = this.options;
+    if (axis !== -1 && axis !== shape!.length) {
+      fail(
+        'unsupported',
+        `${this.name}: Graft normalizes the last axis (-1 or ${shape!.length}), got axis ${axis}.`,
+      );
+    }
+    const spec = (name: string, option: Initializer, regularizer: Regularizer | null, learned: boolean) => ({
+      name,
+      shape: [shape!.at(-1)!],
+      initializer: option,
+      regularizer,
+      learned,
+    });
+    const { gammaInitializer, gammaRegularizer, betaInitializer, betaRegularizer } = this.options;
+    return [
+      ...(scale ? [spec('gamma', gammaInitializer, gammaRegularizer, true)] : []),
+      ...(center ? [spec('beta', betaInitializer, betaRegularizer, true)] : []),
+      spec('moving_mean', this.options.movingMeanInitializer, null, false),
+      spec('moving_variance', this.options.movingVarianceInitializer, null, false),
+    ];
+  }
+
+  override call([x]: readonly Node[], context: CallContext): Node {
+    const { momentum, epsilon } = this.options;
+    const named = (name: string) => this.variables.find((variable) => variable.name === name);
+    const [gamma, beta] = [named('gamma'), named('beta')];
+    const [movingMean, movingVariance] = [named('moving_mean')!, named('moving_variance')!];
+
+    let mean = context.weight(movingMean);
+    let variance = context.weight(movingVariance);
+    let centered: Node;
+    if (context.training && this.trainable) {
+      const axes = x!.shape.slice(0, -1).map((_, axis) => axis);
+      const move = (moving: Node, batch: Node) => o.add(o.mul(moving, momentum), o.mul(batch, 1 - momentum));
+      const batchMean = o.mean(x!, axes);
+      centered = o.sub(x!, batchMean);
+      const batchVariance = o.mean(o.square(centered), axes);
+      context.update(movingMean, move(mean, batchMean));
+      context.update(movingVariance, move(variance, batchVariance));
+      [mean, variance] = [batchMean, batchVariance];
+      const scale = inverseDeviation(variance, epsilon, gamma && context.weight(gamma));
+      const scaled = o.mul(centered, scale);
+      return beta ? o.add(scaled, context.weight(beta)) : scaled;
+    }
+    // γ (x − μ) / σ + β as one scale and one shift, which a frozen convolution in front absorbs.
+    const scale = inverseDeviation(variance, epsilon, gamma && context.weight(gamma));
+    const shift = o.neg(o.mul(mean, scale));
+    return o.add(o.mul(x!, scale), beta ? o.add(shift, context.weight(beta)) : shift);
+  }
+}
+
+/** γ / √(variance + ε) */
+function inverseDeviation(variance: Node, epsilon: number, gamma: Node | undefined): Node {
+  return o.div(gamma ?? 1, o.sqrt(o.add(variance, epsilon)));
+}

@@ -1,0 +1,58 @@
+/** Penalties on weights, added to the loss: Keras's L1, L2 and L1L2. */
+import { fail } from '../core/errors.ts';
+import type { Node } from '../graph/node.ts';
+import * as o from '../graph/ops.ts';
+import type { KerasObject } from './serialization.ts';
+
+export interface Regularizer {
+  readonly keras: KerasObject;
+  /** The scalar penalty of a weight. */
+  penalty(weight: Node): Node;
+}
+
+/** `l1 · Σ|w| + l2 · Σw²` (Keras's L1L2). Both default to 0. */
+export function l1l2({ l1 = 0, l2 = 0 }: { l1?: number; l2?: number }): Regularizer {
+  return regularizer({ class_name: 'L1L2', config: { l1, l2 } }, l1, l2);
+}
+
+/** `factor · Σ|w|`; the factor defaults to 0.01 as in Keras. */
+export function l1(factor = 0.01): Regularizer {
+  return regularizer({ class_name: 'L1', config: { l1: factor } }, factor, 0);
+}
+
+/** `factor · Σw²`; the factor defaults to 0.01 as in Keras. */
+export function l2(factor = 0.01): Regularizer {
+  return regularizer({ class_name: 'L2', config: { l2: factor } }, 0, factor);
+}
+
+function regularizer(keras: KerasObject, l1: number, l2: number): Regularizer {
+  return {
+    keras,
+    penalty(weight) {
+      const absolute = () => o.mul(o.sum(o.max(weight, o.neg(weight))), l1);
+      const squared = () => o.mul(o.sum(o.square(weight)), l2);
+      if (l1 !== 0 && l2 !== 0) return o.add(absolute(), squared());
+      return l1 !== 0 ? absolute() : squared();
+    },
+  };
+}
+
+/** Reads what Keras writes for a regularizer; `null` stays `null`. */
+export function regularizerFromKeras(value: unknown): Regularizer | null {
+  if (value === null || value === undefined) return null;
+  if (typeof value === 'string') return regularizerFromKeras({ class_name: value, config: {} });
+  const { class_name, config } = value as { class_name: string; config: Record<string, number> };
+  switch (class_name.toLowerCase()) {
+    case 'l1':
+      return l1(config['l1']);
+    case 'l2':
+      return l2(config['l2']);
+    case 'l1l2':
+      return l1l2(config);
+    default:
+      return fail(
+        'unsupported',
+        `Graft does not have the regularizer ${class_name}; it has L1, L2 and L1L2.`,
+      );
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * Between Graft's options (camelCase) and Keras's configs (snake_case). Only here do the two spellings meet;
+ * a key that Graft does not have must hold the value that changes nothing, or the layer is refused by name.
+ */
+import { fail } from '../core/errors.ts';
+
+/** How Keras writes an object inside a config. */
+export interface KerasObject {
+  readonly class_name: string;
+  readonly config: Readonly<Record<string, unknown>>;
+}
+
+export function toSnake(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+export function toCamel(name: string): string {
+  return name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/** Keras's `to_snake_case`, which makes default layer names: `Conv2D` → `conv2d`, `ReLU` → `re_lu`. */
+export function classToSnake(className: string): string {
+  return className
+    .replace(/\W+/g, '')
+    .replace(/(.)([A-Z][a-z]+)/g, '$1_$2')
+    .replace(/([a-z])([A-Z])/g, '$1_$2')
+    .toLowerCase();
+}
+
+/** Keys that every Keras layer may carry and that say nothing about its mathematics. */
+const ignored = new Set(['name', 'trainable', 'dtype', 'batch_input_shape', 'build_input_shape', 'seed']);
+
+/** Values of foreign keys that mean "as Graft does it". */
+const harmless: Readonly<Record<string, readonly unknown[]>> = {
+  data_format: ['channels_last', null],
+  synchronized: [false],
+  renorm: [false],
+  noise_shape: [null],
+  invert: [false],
+  crop_to_aspect_ratio: [false],
+  pad_to_aspect_ratio: [false],
+  antialias: [false],
+  fill_mode: ['constant'],
+  fill_value: [0],
+  lora_rank: [null],
+  lora_alpha: [null],
+  quantization_config: [null],
+  virtual_batch_size: [null],
+  adjustment: [null],
+  fused: [null, true, false],
+};
+
+/**
+ * The options in a Keras config, with camelCase keys. `known` are the options of the layer; a foreign key with
+ * a value that would change the result throws `unsupported`.
+ */
+export function optionsFromConfig(
+  where: string,
+  config: Readonly<Record<string, unknown>>,
+  known: readonly string[],
+): Record<string, unknown> {
+  const options: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(config)) {
+    const camel = toCamel(key);
+    if (known.includes(camel)) options[camel] = value;
+    else if (!ignored.has(key) && value !== null && !harmless[key]?.includes(value)) {
+      fail('unsupported', `${where}: Graft does not have ${key} = ${JSON.stringify(value)}.`);
+    }
+  }
+  return options;
+}

@@ -1,0 +1,141 @@
+/** Loss functions: Keras's crossentropies, written per sample; the step weighs and averages them. */
+import { fail } from '../core/errors.ts';
+import type { Node } from '../graph/node.ts';
+import * as o from '../graph/ops.ts';
+
+/** Keras's fuzz factor: probabilities are kept this far from 0 and 1. */
+const epsilon = 1e-7;
+
+export interface Loss {
+  /** Keras's name: `categorical_crossentropy`. */
+  readonly name: string;
+  /** Keras's class and arguments, for files. */
+  readonly keras: { readonly class_name: string; readonly config: Readonly<Record<string, unknown>> };
+  /**
+   * The loss of each sample, (batch,). `prediction` is (batch, classes); `labels` are class ids, int32 (batch,),
+   * or one-hot rows, float32 (batch, classes).
+   */
+  perSample(prediction: Node, labels: Node): Node;
+}
+
+export interface CrossentropyOptions {
+  /** True if the model ends without softmax. Defaults to false. */
+  readonly fromLogits?: boolean;
+  /** Share of the target that is spread evenly over all classes. Defaults to 0. */
+  readonly labelSmoothing?: number;
+}
+
+/**
+ * `−Σ target · log(prediction)` (keras.losses.CategoricalCrossentropy). Targets are one-hot or soft rows; class
+ * ids are accepted and made one-hot. As in Keras, a prediction that comes out of softmax is taken from its
+ * logits, so nothing is lost to rounding or clipping.
+ */
+export function categoricalCrossentropy(options: CrossentropyOptions = {}): Loss {
+  const { fromLogits = false, labelSmoothing = 0 } = options;
+  if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) {
+    fail('argument', `labelSmoothing must be between 0 and 1, got ${labelSmoothing}.`);
+  }
+  return {
+    name: 'categorical_crossentropy',
+    keras: {
+      class_name: 'CategoricalCrossentropy',
+      config: {
+        name: 'categorical_crossentropy',
+        reduction: 'sum_over_batch_size',
+        from_logits: fromLogits,
+        label_smoothing: labelSmoothing,
+        axis: -1,
+      },
+    },
+    perSample(prediction, labels) {
+      const classes = classesOf(prediction);
+      const hard = targets(labels, classes);
+      const soft =
+        labelSmoothing === 0 ? hard : o.add(o.mul(hard, 1 - labelSmoothing), labelSmoothing / classes);
+      const logits = fromLogits ? prediction : o.logitsOf(prediction);
+      if (logits !== null) return o.neg(o.sum(o.mul(soft, o.logSoftmax(logits)), [-1]));
+      const normalized = o.div(prediction, o.sum(prediction, [-1], true));
+      return o.neg(o.sum(o.mul(soft, o.log(clip(normalized))), [-1]));
+    },
+  };
+}
+
+/** The same with class ids as targets (keras.losses.SparseCategoricalCrossentropy). */
+export function sparseCategoricalCrossentropy({ fromLogits = false }: { fromLogits?: boolean } = {}): Loss {
+  return {
+    name: 'sparse_categorical_crossentropy',
+    keras: {
+      class_name: 'SparseCategoricalCrossentropy',
+      config: {
+        name: 'sparse_categorical_crossentropy',
+        reduction: 'sum_over_batch_size',
+        from_logits: fromLogits,
+        ignore_class: null,
+        axis: -1,
+      },
+    },
+    perSample(prediction, labels) {
+      if (labels.dtype !== 'int32') {
+        fail(
+          'argument',
+          'sparse_categorical_crossentropy takes class ids; for one-hot rows use categorical_crossentropy.',
+        );
+      }
+      const target = targets(labels, classesOf(prediction));
+      const logits = fromLogits ? prediction : (o.logitsOf(prediction) ?? o.log(clip(prediction)));
+      return o.neg(o.sum(o.mul(target, o.logSoftmax(logits)), [-1]));
+    },
+  };
+}
+
+/** One-hot rows of either kind of labels. */
+export function targets(labels: Node, classes: number): Node {
+  if (labels.dtype === 'int32') return o.oneHot(labels, classes);
+  if (labels.shape[1] !== classes) {
+    fail('shape', `The model predicts ${classes} classes, but the labels have ${labels.shape[1]} columns.`);
+  }
+  return labels;
+}
+
+function classesOf(prediction: Node): number {
+  if (prediction.shape.length !== 2)
+    fail('shape', 'Crossentropy needs predictions of shape (batch, classes).');
+  return prediction.shape[1]!;
+}
+
+function clip(probabilities: Node): Node {
+  return o.min(o.max(probabilities, epsilon), 1 - epsilon);
+}
+
+/** A loss by Keras's name, snake case or camelCase, or the loss itself. */
+export function loss(option: Loss | string): Loss {
+  if (typeof option !== 'string') return option;
+  switch (option) {
+    case 'categorical_crossentropy':
+    case 'categoricalCrossentropy':
+      return categoricalCrossentropy();
+    case 'sparse_categorical_crossentropy':
+    case 'sparseCategoricalCrossentropy':
+      return sparseCategoricalCrossentropy();
+    default:
+      return fail(
+        'unsupported',
+        `Unknown loss "${option}"; expected categoricalCrossentropy or sparseCategoricalCrossentropy.`,
+      );
+  }
+}
+
+/** Reads what Keras writes for a loss: a name or `{ class_name, config }`. */
+export function lossFromKeras(value: unknown): Loss {
+  if (typeof value === 'string') return loss(value);
+  const { class_name, config } = value as Loss['keras'];
+  const fromLogits = config['from_logits'] === true;
+  if (class_name === 'SparseCategoricalCrossentropy') return sparseCategoricalCrossentropy({ fromLogits });
+  if (class_name === 'CategoricalCrossentropy') {
+    return categoricalCrossentropy({ fromLogits, labelSmoothing: Number(config['label_smoothing'] ?? 0) });
+  }
+  return fail(
+    'unsupported',
+    `Graft does not have the loss ${class_name}; it has the categorical crossentropies.`,
+  );
+}

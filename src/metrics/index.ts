@@ -1,0 +1,60 @@
+/** Metrics: how right a prediction is, written per sample; the loop averages over an epoch as Keras does. */
+import { fail } from '../core/errors.ts';
+import type { Node } from '../graph/node.ts';
+import * as o from '../graph/ops.ts';
+import { targets } from '../losses/index.ts';
+
+export interface Metric {
+  /** The key in logs and histories: `accuracy`, `topKCategoricalAccuracy`. */
+  readonly name: string;
+  /** Keras's name, for files. */
+  readonly keras: string;
+  /** 1 or 0 for each sample, (batch,); arguments as `Loss.perSample`. */
+  perSample(prediction: Node, labels: Node): Node;
+}
+
+/** Share of samples whose most probable class is the right one (Keras's "accuracy", for either kind of labels). */
+export function accuracy(): Metric {
+  return {
+    name: 'accuracy',
+    keras: 'accuracy',
+    perSample(prediction, labels) {
+      const right = labels.dtype === 'int32' ? labels : o.argMax(labels, -1);
+      return o.cast(o.equal(o.argMax(prediction, -1), right), 'float32');
+    },
+  };
+}
+
+/** Share of samples whose right class is among the k most probable; ties count (keras TopKCategoricalAccuracy). */
+export function topKCategoricalAccuracy({ k = 5 }: { k?: number } = {}): Metric {
+  if (!Number.isInteger(k) || k < 1) fail('argument', `k must be a positive integer, got ${k}.`);
+  return {
+    name: 'topKCategoricalAccuracy',
+    keras: 'top_k_categorical_accuracy',
+    perSample(prediction, labels) {
+      const classes = prediction.shape[1]!;
+      const right = labels.dtype === 'int32' ? labels : o.argMax(labels, -1);
+      const own = o.sum(o.mul(prediction, targets(right, classes)), [-1], true);
+      const better = o.sum(o.cast(o.greater(prediction, own), 'float32'), [-1]);
+      return o.cast(o.greater(k, better), 'float32');
+    },
+  };
+}
+
+/** A metric by name, or the metric itself. */
+export function metric(option: Metric | string): Metric {
+  if (typeof option !== 'string') return option;
+  switch (option) {
+    case 'accuracy':
+    case 'acc':
+    case 'categorical_accuracy':
+    case 'sparse_categorical_accuracy':
+      return accuracy();
+    case 'topKCategoricalAccuracy':
+    case 'top_k_categorical_accuracy':
+    case 'sparse_top_k_categorical_accuracy':
+      return topKCategoricalAccuracy();
+    default:
+      return fail('unsupported', `Unknown metric "${option}"; expected accuracy or topKCategoricalAccuracy.`);
+  }
+}

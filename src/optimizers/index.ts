@@ -1,0 +1,210 @@
+/** SGD, RMSprop, Adam and AdamW, with Keras 3's update rules and defaults. */
+import { fail } from '../core/errors.ts';
+import type { Node } from '../graph/node.ts';
+import * as o from '../graph/ops.ts';
+import { Optimizer, type OptimizerOptions, type UpdateRule } from './optimizer.ts';
+import { type Schedule, scheduleFromKeras } from './schedules.ts';
+
+export { Optimizer, type OptimizerOptions } from './optimizer.ts';
+export * as schedules from './schedules.ts';
+
+export interface SGDOptions extends OptimizerOptions {
+  readonly momentum?: number;
+  readonly nesterov?: boolean;
+}
+
+/**
+ * keras.optimizers.SGD. Learning rate 0.01.
+ *
+ *     velocity = momentum · velocity − rate · g
+ *     weight  += nesterov ? momentum · velocity − rate · g : velocity
+ */
+export function sgd(options: SGDOptions = {}): Optimizer {
+  const { momentum = 0, nesterov = false, ...common } = options;
+  if (!(momentum >= 0 && momentum <= 1))
+    fail('argument', `momentum must be between 0 and 1, got ${momentum}.`);
+  const rule: UpdateRule = {
+    className: 'SGD',
+    name: 'sgd',
+    defaultRate: 0.01,
+    defaultDecay: null,
+    config: { momentum, nesterov },
+    slots: momentum === 0 ? [] : ['momentum'],
+    interleaved: [],
+    scalars: () => ({}),
+    update({ value, gradient, slots }, { learningRate }) {
+      const move = o.mul(gradient, learningRate!);
+      if (momentum === 0) return { value: o.sub(value, move), slots: {} };
+      const velocity = o.sub(o.mul(slots['momentum']!, momentum), move);
+      const step = nesterov ? o.sub(o.mul(velocity, momentum), move) : velocity;
+      return { value: o.add(value, step), slots: { momentum: velocity } };
+    },
+  };
+  return new Optimizer(rule, common);
+}
+
+export interface RMSpropOptions extends OptimizerOptions {
+  readonly rho?: number;
+  readonly momentum?: number;
+  readonly epsilon?: number;
+  readonly centered?: boolean;
+}
+
+/**
+ * keras.optimizers.RMSprop. Learning rate 0.001.
+ *
+ *     velocity = rho · velocity + (1 − rho) · g²
+ *     step     = rate · g / √(velocity + epsilon)          (centered: velocity − average²)
+ *     momentum > 0: step = momentum · previous + step
+ *     weight  −= step
+ */
+export function rmsprop(options: RMSpropOptions = {}): Optimizer {
+  const { rho = 0.9, momentum = 0, epsilon = 1e-7, centered = false, ...common } = options;
+  const rule: UpdateRule = {
+    className: 'RMSprop',
+    name: 'rm_sprop',
+    defaultRate: 0.001,
+    defaultDecay: null,
+    config: { rho, momentum, epsilon, centered },
+    slots: ['velocity', ...(momentum > 0 ? ['momentum'] : []), ...(centered ? ['average_gradient'] : [])],
+    interleaved: [],
+    scalars: () => ({}),
+    update({ value, gradient, slots }, { learningRate }) {
+      const velocity = average(slots['velocity']!, o.square(gradient), rho);
+      const next: Record<string, Node> = { velocity };
+      let spread = velocity;
+      if (centered) {
+        next['average_gradient'] = average(slots['average_gradient']!, gradient, rho);
+        spread = o.sub(velocity, o.square(next['average_gradient']));
+      }
+      let step = o.div(o.mul(gradient, learningRate!), o.sqrt(o.add(spread, epsilon)));
+      if (momentum > 0) {
+        step = o.add(o.mul(slots['momentum']!, momentum), step);
+        next['momentum'] = step;
+      }
+      return { value: o.sub(value, step), slots: next };
+    },
+  };
+  return new Optimizer(rule, common);
+}
+
+export interface AdamOptions extends OptimizerOptions {
+  readonly beta1?: number;
+  readonly beta2?: number;
+  readonly epsilon?: number;
+  readonly amsgrad?: boolean;
+}
+
+/**
+ * keras.optimizers.Adam (Kingma & Ba 2014). Learning rate 0.001.
+ *
+ *     m = β₁ m + (1 − β₁) g,   v = β₂ v + (1 − β₂) g²
+ *     weight −= rate · √(1 − β₂ᵗ) / (1 − β₁ᵗ) · m / (√v + epsilon)
+ */
+export function adam(options: AdamOptions = {}): Optimizer {
+  return adamFamily('Adam', 'adam', null, options);
+}
+
+/** keras.optimizers.AdamW (Loshchilov & Hutter 2017): Adam with decoupled weight decay, 0.004 by default. */
+export function adamw(options: AdamOptions = {}): Optimizer {
+  return adamFamily('AdamW', 'adam_w', 0.004, options);
+}
+
+function adamFamily(
+  className: string,
+  name: string,
+  defaultDecay: number | null,
+  options: AdamOptions,
+): Optimizer {
+  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-7, amsgrad = false, ...common } = options;
+  const rule: UpdateRule = {
+    className,
+    name,
+    defaultRate: 0.001,
+    defaultDecay,
+    config: { beta_1: beta1, beta_2: beta2, epsilon, amsgrad },
+    slots: ['momentum', 'velocity', ...(amsgrad ? ['velocity_hat'] : [])],
+    interleaved: ['momentum', 'velocity'],
+    scalars: (learningRate, step) => ({
+      correctedRate: (learningRate * Math.sqrt(1 - beta2 ** step)) / (1 - beta1 ** step),
+    }),
+    update({ value, gradient, slots }, { correctedRate }) {
+      const momentum = average(slots['momentum']!, gradient, beta1);
+      const velocity = average(slots['velocity']!, o.square(gradient), beta2);
+      const next: Record<string, Node> = { momentum, velocity };
+      let spread = velocity;
+      if (amsgrad) {
+        spread = o.max(slots['velocity_hat']!, velocity);
+        next['velocity_hat'] = spread;
+      }
+      const step = o.div(o.mul(momentum, correctedRate!), o.add(o.sqrt(spread), epsilon));
+      return { value: o.sub(value, step), slots: next };
+    },
+  };
+  return new Optimizer(rule, common);
+}
+
+/** decay · old + (1 − decay) · new */
+function average(old: Node, value: Node, decay: number): Node {
+  return o.add(o.mul(old, decay), o.mul(value, 1 - decay));
+}
+
+const byName = { sgd, rmsprop, adam, adamw };
+
+export type OptimizerName = keyof typeof byName;
+
+export const optimizerNames = Object.keys(byName) as OptimizerName[];
+
+/** An optimizer by name with Keras's defaults, or the optimizer itself. */
+export function optimizer(option: Optimizer | OptimizerName): Optimizer {
+  if (option instanceof Optimizer) return option;
+  const make = byName[option.toLowerCase() as OptimizerName];
+  return (
+    make?.() ?? fail('unsupported', `Unknown optimizer "${option}"; expected ${optimizerNames.join(', ')}.`)
+  );
+}
+
+/** Reads what Keras writes for an optimizer. */
+export function optimizerFromKeras({
+  class_name,
+  config,
+}: {
+  class_name: string;
+  config: KerasConfig;
+}): Optimizer {
+  const make = byName[class_name.toLowerCase() as OptimizerName];
+  if (make === undefined) {
+    fail(
+      'unsupported',
+      `Graft does not have the optimizer ${class_name}; it has ${optimizerNames.join(', ')}.`,
+    );
+  }
+  if (config['use_ema'] === true || config['gradient_accumulation_steps']) {
+    fail('unsupported', `${class_name}: Graft does not read use_ema and gradient_accumulation_steps.`);
+  }
+  const rate = config['learning_rate'] as number | Schedule['keras'];
+  return make({
+    learningRate: typeof rate === 'number' ? shortest(rate) : scheduleFromKeras(rate),
+    weightDecay: (config['weight_decay'] as number | null) ?? null,
+    clipnorm: (config['clipnorm'] as number | null) ?? null,
+    globalClipnorm: (config['global_clipnorm'] as number | null) ?? null,
+    clipvalue: (config['clipvalue'] as number | null) ?? null,
+    ...own(config, ['momentum', 'nesterov', 'rho', 'epsilon', 'centered', 'amsgrad']),
+    ...(config['beta_1'] === undefined ? {} : { beta1: config['beta_1'], beta2: config['beta_2'] }),
+  } as AdamOptions);
+}
+
+type KerasConfig = Readonly<Record<string, unknown>>;
+
+function own(config: KerasConfig, keys: readonly string[]): Record<string, unknown> {
+  return Object.fromEntries(keys.filter((key) => key in config).map((key) => [key, config[key]]));
+}
+
+/** The shortest decimal with the same float32: Keras writes 0.001 as 0.0010000000474974513. */
+function shortest(value: number): number {
+  for (let digits = 1; digits < 9; digits++) {
+    const rounded = Number(value.toPrecision(digits));
+    if (Math.fround(rounded) === Math.fround(value)) return rounded;
+  }
+  return value;
+}

@@ -1,0 +1,159 @@
+/**
+ * What every optimizer shares: the learning rate, gradient clipping, weight decay, and the order of its state in
+ * Keras's files. The rules themselves are pure functions in `index.ts`.
+ */
+import { fail } from '../core/errors.ts';
+import type { Node } from '../graph/node.ts';
+import * as o from '../graph/ops.ts';
+import type { Schedule } from './schedules.ts';
+
+/** Options that every optimizer takes (keras.optimizers.Optimizer). */
+export interface OptimizerOptions {
+  readonly learningRate?: number | Schedule;
+  /** Decoupled: before each update the weight shrinks by weight · weightDecay · learning rate. */
+  readonly weightDecay?: number | null;
+  /** Weights whose path contains one of these are not decayed (Keras's exclude_from_weight_decay). */
+  readonly excludeFromWeightDecay?: readonly string[];
+  /** Each gradient is scaled down to at most this norm. */
+  readonly clipnorm?: number | null;
+  /** All gradients together are scaled down to at most this norm. */
+  readonly globalClipnorm?: number | null;
+  /** Each element of a gradient is kept within ± this value. */
+  readonly clipvalue?: number | null;
+}
+
+/** One weight on its way through an update. */
+export interface Parameter {
+  readonly path: string;
+  readonly value: Node;
+  readonly gradient: Node;
+  /** State by slot name. */
+  readonly slots: Readonly<Record<string, Node>>;
+}
+
+export interface Updated {
+  readonly value: Node;
+  readonly slots: Readonly<Record<string, Node>>;
+}
+
+/** The mathematics of an optimizer. */
+export interface UpdateRule {
+  readonly className: string;
+  /** Keras's default name of the optimizer. */
+  readonly name: string;
+  readonly defaultRate: number;
+  readonly defaultDecay: number | null;
+  /** Keras's arguments beyond the common ones. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** State that each weight has, of its shape, zero at the start. */
+  readonly slots: readonly string[];
+  /** Slots that Keras stores weight by weight before the others, which follow slot by slot. */
+  readonly interleaved: readonly string[];
+  /** Numbers that depend on the step, computed in float64. `step` counts from 1. */
+  scalars(learningRate: number, step: number): Readonly<Record<string, number>>;
+  update(parameter: Parameter, scalars: Readonly<Record<string, Node>>): Updated;
+}
+
+export class Optimizer {
+  readonly rule: UpdateRule;
+  readonly options: Required<OptimizerOptions>;
+
+  constructor(rule: UpdateRule, options: OptimizerOptions) {
+    this.rule = rule;
+    this.options = {
+      learningRate: options.learningRate ?? rule.defaultRate,
+      weightDecay: options.weightDecay === undefined ? rule.defaultDecay : options.weightDecay,
+      excludeFromWeightDecay: options.excludeFromWeightDecay ?? [],
+      clipnorm: options.clipnorm ?? null,
+      globalClipnorm: options.globalClipnorm ?? null,
+      clipvalue: options.clipvalue ?? null,
+    };
+    const { clipnorm, globalClipnorm, clipvalue, learningRate } = this.options;
+    if ([clipnorm, globalClipnorm, clipvalue].filter((value) => value !== null).length > 1) {
+      fail('argument', 'Only one of clipnorm, globalClipnorm and clipvalue can be set.');
+    }
+    if (typeof learningRate === 'number' && !(learningRate >= 0)) {
+      fail('argument', `learningRate must be a number of at least 0, got ${learningRate}.`);
+    }
+  }
+
+  /** The scheduled learning rate when `step` steps are done. */
+  rateAt(step: number): number {
+    const { learningRate } = this.options;
+    return typeof learningRate === 'number' ? learningRate : learningRate.at(step);
+  }
+
+  /** The numbers to feed for the step after `step` steps. */
+  scalarsAt(step: number, learningRate: number): Readonly<Record<string, number>> {
+    return { learningRate, ...this.rule.scalars(learningRate, step + 1) };
+  }
+
+  /** Writes the update of all weights: gradients clipped, weights decayed, then the rule, as Keras orders it. */
+  update(parameters: readonly Parameter[], scalars: Readonly<Record<string, Node>>): Updated[] {
+    const clipped = this.#clip(parameters.map(({ gradient }) => gradient));
+    const { weightDecay, excludeFromWeightDecay } = this.options;
+    return parameters.map((parameter, i) => {
+      const { path, value } = parameter;
+      const decays = weightDecay !== null && !excludeFromWeightDecay.some((part) => path.includes(part));
+      const shrink = decays ? o.mul(o.mul(value, weightDecay), scalars['learningRate']!) : null;
+      const decayed = shrink === null ? value : o.sub(value, shrink);
+      return this.rule.update({ ...parameter, value: decayed, gradient: clipped[i]! }, scalars);
+    });
+  }
+
+  #clip(gradients: readonly Node[]): readonly Node[] {
+    const { clipnorm, globalClipnorm, clipvalue } = this.options;
+    if (clipvalue !== null) return gradients.map((g) => o.min(o.max(g, -clipvalue), clipvalue));
+    if (clipnorm !== null) {
+      return gradients.map((g) => o.mul(g, clipFactor(o.sqrt(o.sum(o.square(g))), clipnorm)));
+    }
+    if (globalClipnorm !== null) {
+      const squares = gradients.map((g) => o.sum(o.square(g)));
+      const norm = o.sqrt(squares.reduce((total, square) => o.add(total, square)));
+      const factor = clipFactor(norm, globalClipnorm);
+      return gradients.map((g) => o.mul(g, factor));
+    }
+    return gradients;
+  }
+
+  /** The order in which Keras stores state: pairs of a weight's index and a slot. */
+  slotOrder(weights: number): { readonly weight: number; readonly slot: string }[] {
+    const { slots, interleaved } = this.rule;
+    const indices = Array.from({ length: weights }, (_, weight) => weight);
+    const together = indices.flatMap((weight) => interleaved.map((slot) => ({ weight, slot })));
+    const apart = slots
+      .filter((slot) => !interleaved.includes(slot))
+      .flatMap((slot) => indices.map((weight) => ({ weight, slot })));
+    return [...together, ...apart];
+  }
+
+  /** Keras's class and config, for files. */
+  get keras(): { class_name: string; config: Record<string, unknown> } {
+    const { learningRate, weightDecay, clipnorm, globalClipnorm, clipvalue } = this.options;
+    return {
+      class_name: this.rule.className,
+      config: {
+        name: this.rule.name,
+        learning_rate:
+          typeof learningRate === 'number'
+            ? learningRate
+            : { module: 'keras.optimizers.schedules', ...learningRate.keras, registered_name: null },
+        weight_decay: weightDecay,
+        clipnorm,
+        global_clipnorm: globalClipnorm,
+        clipvalue,
+        use_ema: false,
+        ema_momentum: 0.99,
+        ema_overwrite_frequency: null,
+        loss_scale_factor: null,
+        gradient_accumulation_steps: null,
+        ...this.rule.config,
+      },
+    };
+  }
+}
+
+/** limit / max(norm, limit): 1 while the norm is within the limit. */
+function clipFactor(norm: Node, limit: number): Node {
+  return o.div(limit, o.max(norm, limit));
+}

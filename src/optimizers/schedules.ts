@@ -1,0 +1,130 @@
+/** Learning rates that change with the step: Keras's schedules, computed by the loop and fed to the step. */
+import { fail } from '../core/errors.ts';
+
+/** The learning rate as a function of the steps done so far; the first step sees 0. */
+export interface Schedule {
+  readonly keras: { readonly class_name: string; readonly config: Readonly<Record<string, unknown>> };
+  at(step: number): number;
+}
+
+export interface CosineDecayOptions {
+  readonly initialLearningRate: number;
+  /** Steps of the decay, counted after the warm-up. */
+  readonly decaySteps: number;
+  /** Where it ends, as a fraction of the rate it decays from. Defaults to 0. */
+  readonly alpha?: number;
+  /** With it the rate first climbs linearly from the initial rate to this one. */
+  readonly warmupTarget?: number | null;
+  readonly warmupSteps?: number;
+}
+
+/** keras.optimizers.schedules.CosineDecay (Loshchilov & Hutter 2016), with linear warm-up. */
+export function cosineDecay(options: CosineDecayOptions): Schedule {
+  const {
+    initialLearningRate: initial,
+    decaySteps,
+    alpha = 0,
+    warmupTarget = null,
+    warmupSteps = 0,
+  } = options;
+  if (!(decaySteps > 0)) fail('argument', `decaySteps must be above 0, got ${decaySteps}.`);
+  const config = {
+    initial_learning_rate: initial,
+    decay_steps: decaySteps,
+    alpha,
+    name: 'CosineDecay',
+    warmup_target: warmupTarget,
+    warmup_steps: warmupSteps,
+  };
+  return {
+    keras: { class_name: 'CosineDecay', config },
+    at(step) {
+      if (warmupTarget !== null && step < warmupSteps) {
+        return initial + (warmupTarget - initial) * (step / warmupSteps);
+      }
+      const from = warmupTarget ?? initial;
+      const done = Math.min(warmupTarget === null ? step : step - warmupSteps, decaySteps) / decaySteps;
+      return from * ((1 - alpha) * 0.5 * (1 + Math.cos(Math.PI * done)) + alpha);
+    },
+  };
+}
+
+export interface ExponentialDecayOptions {
+  readonly initialLearningRate: number;
+  readonly decaySteps: number;
+  readonly decayRate: number;
+  /** True decays in steps: ⌊step / decaySteps⌋. */
+  readonly staircase?: boolean;
+}
+
+/** `initial · decayRate ^ (step / decaySteps)` (keras.optimizers.schedules.ExponentialDecay). */
+export function exponentialDecay(options: ExponentialDecayOptions): Schedule {
+  const { initialLearningRate: initial, decaySteps, decayRate, staircase = false } = options;
+  const config = {
+    initial_learning_rate: initial,
+    decay_steps: decaySteps,
+    decay_rate: decayRate,
+    staircase,
+    name: 'ExponentialDecay',
+  };
+  return {
+    keras: { class_name: 'ExponentialDecay', config },
+    at(step) {
+      const power = step / decaySteps;
+      return initial * decayRate ** (staircase ? Math.floor(power) : power);
+    },
+  };
+}
+
+export interface PiecewiseConstantDecayOptions {
+  /** Rising steps at which the value changes; a boundary still has the value before it. */
+  readonly boundaries: readonly number[];
+  /** One value more than boundaries. */
+  readonly values: readonly number[];
+}
+
+/** A staircase of given values (keras.optimizers.schedules.PiecewiseConstantDecay). */
+export function piecewiseConstantDecay({ boundaries, values }: PiecewiseConstantDecayOptions): Schedule {
+  if (values.length !== boundaries.length + 1) {
+    fail(
+      'argument',
+      `${boundaries.length} boundaries need ${boundaries.length + 1} values, got ${values.length}.`,
+    );
+  }
+  return {
+    keras: {
+      class_name: 'PiecewiseConstantDecay',
+      config: { boundaries, values, name: 'PiecewiseConstant' },
+    },
+    at(step) {
+      const index = boundaries.findIndex((boundary) => step <= boundary);
+      return values[index === -1 ? boundaries.length : index]!;
+    },
+  };
+}
+
+/** Reads what Keras writes for a schedule. */
+export function scheduleFromKeras({ class_name, config }: Schedule['keras']): Schedule {
+  const numbers = config as Record<string, never>;
+  switch (class_name) {
+    case 'CosineDecay':
+      return cosineDecay({
+        initialLearningRate: numbers['initial_learning_rate']!,
+        decaySteps: numbers['decay_steps']!,
+        alpha: numbers['alpha'] ?? 0,
+        warmupTarget: numbers['warmup_target'] ?? null,
+        warmupSteps: numbers['warmup_steps'] ?? 0,
+      });
+    case 'ExponentialDecay':
+      return exponentialDecay({
+        initialLearningRate: numbers['initial_learning_rate']!,
+        decaySteps: numbers['decay_steps']!,
+        decayRate: numbers['decay_rate']!,
+        staircase: numbers['staircase'] ?? false,
+      });
+    case 'PiecewiseConstantDecay':
+      return piecewiseConstantDecay({ boundaries: numbers['boundaries']!, values: numbers['values']! });
+    default:
+      return fail('unsupported', `Graft does not have the learning-rate schedule ${class_name}.`);
+  }
+}

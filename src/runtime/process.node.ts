@@ -1,0 +1,191 @@
+/**
+ * The engine's process: owns ONNX Runtime sessions and the state that they share. On a device with its own
+ * memory the state lives in its buffers, which must be freed by hand.
+ *
+ * Arguments: device, threads. File descriptor 3 carries the messages; when it closes, the process ends.
+ */
+import { Socket } from 'node:net';
+import { MessageChannel } from 'node:worker_threads';
+import * as ort from 'onnxruntime-node';
+import { fail, GraftError, messageOf } from '../core/errors.ts';
+import type { DType, Tensor } from '../core/tensor.ts';
+import { identityModel } from '../onnx/identity.ts';
+import type { Binding, Device, Envelope, Reply, Request, Tensors } from './protocol.ts';
+import { type Message, receive, send } from './wire.node.ts';
+
+interface Loaded {
+  readonly session: ort.InferenceSession;
+  readonly binding: Binding;
+}
+
+interface Answer {
+  readonly session?: number;
+  readonly tensors?: Tensors;
+}
+
+const device = process.argv[2] as Device;
+const threads = Number(process.argv[3]);
+const stream = new Socket({ fd: 3 });
+const sessions = new Map<number, Loaded>();
+const state = new Map<string, ort.Tensor>();
+const downloads = new Map<string, ort.InferenceSession>();
+let nextSession = 0;
+
+async function createSession(
+  model: Uint8Array,
+  stateOutputs: readonly string[],
+): Promise<ort.InferenceSession> {
+  const onDevice = device === 'webgpu' && stateOutputs.length > 0;
+  const locations = Object.fromEntries(stateOutputs.map((name) => [name, 'gpu-buffer' as const]));
+  try {
+    return await ort.InferenceSession.create(model, {
+      executionProviders: [device],
+      // Without a number the runtime may use one core only.
+      intraOpNumThreads: threads,
+      graphOptimizationLevel: 'all',
+      logSeverityLevel: 3,
+      // Waiting threads sleep instead of burning the cores that load the next batch.
+      extra: { session: { intra_op: { allow_spinning: '0' } } },
+      ...(onDevice ? { preferredOutputLocation: locations } : {}),
+    });
+  } catch (error) {
+    if (device === 'cpu') throw error;
+    const text = messageOf(error);
+    const missing = /adapter|provider|backend|not supported|libonnxruntime|cuda/i.test(text);
+    if (missing) fail('device', `The device "${device}" is not available: ${text} ${deviceAdvice[device]}`);
+    throw error;
+  }
+}
+
+const deviceAdvice = {
+  webgpu: 'It needs a GPU with a Vulkan, Metal or Direct3D 12 driver; use --device cpu otherwise.',
+  cuda:
+    'It needs an NVIDIA GPU, CUDA 12 or newer, and the CUDA libraries of onnxruntime-node, which its own install ' +
+    'script fetches: npm rebuild onnxruntime-node --ignore-scripts=false. Use --device cpu otherwise.',
+};
+
+async function answer(request: Request, tensors: Tensors, bytes: Uint8Array | null): Promise<Answer> {
+  switch (request.type) {
+    case 'load': {
+      const session = await createSession(bytes!, Object.keys(request.binding.writes));
+      sessions.set(nextSession, { session, binding: request.binding });
+      return { session: nextSession++ };
+    }
+    case 'run':
+      return { tensors: await run(request.session, tensors) };
+    case 'release':
+      await sessions.get(request.session)?.session.release();
+      sessions.delete(request.session);
+      return {};
+    case 'write':
+      for (const [name, tensor] of Object.entries(tensors)) replaceState(name, toOrt(tensor));
+      return {};
+    case 'read': {
+      const copies: Record<string, Tensor> = {};
+      for (const name of request.names) copies[name] = await download(stateTensor(name));
+      return { tensors: copies };
+    }
+    case 'forget':
+      for (const name of request.names) {
+        const old = state.get(name);
+        state.delete(name);
+        if (old !== undefined) release(old);
+      }
+      return {};
+  }
+}
+
+async function run(id: number, feeds: Tensors): Promise<Tensors> {
+  const { session, binding } = sessions.get(id) ?? fail('state', 'This session has been released.');
+  const inputs: Record<string, ort.Tensor> = {};
+  for (const [name, tensor] of Object.entries(feeds)) inputs[name] = toOrt(tensor);
+  for (const [name, source] of Object.entries(binding.reads)) inputs[name] = stateTensor(source);
+  const outputs: Record<string, Tensor> = {};
+  for (const [name, result] of Object.entries(await session.run(inputs))) {
+    const target = binding.writes[name];
+    if (target === undefined) outputs[name] = fromOrt(result);
+    else replaceState(target, result);
+  }
+  return outputs;
+}
+
+function stateTensor(name: string): ort.Tensor {
+  return state.get(name) ?? fail('state', `The engine has no state named "${name}".`);
+}
+
+function replaceState(name: string, tensor: ort.Tensor): void {
+  const old = state.get(name);
+  state.set(name, tensor);
+  // The old value was an input of the run that made the new one, so it is free now.
+  if (old !== undefined) release(old);
+}
+
+/** Frees a tensor's memory now instead of at some later garbage collection. */
+function release(tensor: ort.Tensor): void {
+  if (tensor.location !== 'cpu') {
+    tensor.dispose();
+    return;
+  }
+  const { buffer } = tensor.data as Float32Array;
+  if (!(buffer instanceof ArrayBuffer)) return;
+  // A buffer that is transferred to a closed port is detached and freed.
+  const { port1, port2 } = new MessageChannel();
+  port2.close();
+  port1.postMessage(null, [buffer]);
+  port1.close();
+}
+
+function toOrt({ dtype, shape, data }: Tensor): ort.Tensor {
+  return new ort.Tensor(dtype as 'float32', data as Float32Array, shape);
+}
+
+function fromOrt(tensor: ort.Tensor): Tensor {
+  return { dtype: tensor.type as DType, shape: tensor.dims, data: tensor.data as Float32Array };
+}
+
+/** A tensor in main memory. Device buffers come back as the output of an identity graph. */
+async function download(tensor: ort.Tensor): Promise<Tensor> {
+  if (tensor.location === 'cpu') return fromOrt(tensor);
+  let session = downloads.get(tensor.type);
+  if (session === undefined) {
+    session = await createSession(identityModel(tensor.type as DType), []);
+    downloads.set(tensor.type, session);
+  }
+  return fromOrt((await session.run({ x: tensor }))['y']!);
+}
+
+async function handle({ body, tensors, bytes }: Message): Promise<void> {
+  const { id, request } = body as Envelope;
+  let reply: Reply;
+  let results: Tensors = {};
+  try {
+    const { session, tensors: fetched } = await answer(request, tensors, bytes);
+    results = fetched ?? {};
+    reply = { id, ...(session === undefined ? {} : { session }) };
+  } catch (error) {
+    reply = {
+      id,
+      error: { code: error instanceof GraftError ? error.code : 'state', message: messageOf(error) },
+    };
+  }
+  if (stream.writable) {
+    // State that was read must not be replaced before it is on its way.
+    await new Promise<void>((resolve) => {
+      send(stream, { body: reply, tensors: results, bytes: null });
+      stream.write('', () => resolve());
+    });
+  }
+}
+
+// Ctrl-C reaches the whole group of processes; when to stop is the parent's decision.
+process.on('SIGINT', () => undefined);
+
+// Requests are answered strictly in order; a failed one has been answered and does not stop the next.
+let queue = Promise.resolve();
+receive(stream, (message) => {
+  queue = queue.then(() => handle(message));
+});
+stream.on('error', () => process.exit(1));
+stream.on('end', () => {
+  queue = queue.then(() => process.exit(0));
+});

@@ -1,0 +1,92 @@
+/** Between a model's weights and the groups of Keras's files, where order is the contract. */
+import { fail } from '../core/errors.ts';
+import { formatShape, sameShape, tensor } from '../core/tensor.ts';
+import type { Layer, Variable } from '../layers/layer.ts';
+import { Network } from '../models/network.ts';
+import type { LayerWeights } from './keras_h5.ts';
+import { asFloat32 } from './tensors.ts';
+
+/** The weights of one group in Keras's order: those that train, then the others, over the whole group. */
+function groupOrder(layer: Layer): readonly Variable[] {
+  // A frozen Functional counts none as trainable; a Sequential's own flag is not restored when it is read.
+  if (layer instanceof Network && layer.className === 'Functional' && !layer.trainable)
+    return layer.variables;
+  const trains = (variable: Variable) => variable.trainable;
+  return [...layer.variables.filter(trains), ...layer.variables.filter((variable) => !trains(variable))];
+}
+
+/** What to write for each layer of a model. */
+export function layersOf(network: Network): LayerWeights[] {
+  return network.layers.map((layer) => ({
+    layer: layer.name,
+    weights: groupOrder(layer).map((variable) => ({
+      name: variable.path,
+      tensor: tensor('float32', variable.shape, variable.values),
+    })),
+  }));
+}
+
+/**
+ * Sets the weights of a model from a file's groups. By `order` Keras pairs the layers that have weights one by
+ * one; by `name` groups and layers of one name pair and the rest is left alone. Returns the weights that were
+ * set. Throws `weights` if counts or shapes differ.
+ */
+export function assignLayers(
+  path: string,
+  network: Network,
+  groups: readonly LayerWeights[],
+  by: 'order' | 'name',
+): ReadonlySet<Variable> {
+  const withWeights = network.layers.filter((layer) => layer.variables.length > 0);
+  const filled = groups.filter(({ weights }) => weights.length > 0);
+  const pairs: [Layer, LayerWeights][] = [];
+  if (by === 'order') {
+    if (filled.length !== withWeights.length) {
+      fail(
+        'weights',
+        `${path} holds weights of ${filled.length} layers, model ${network.name} has ${withWeights.length} with weights.`,
+      );
+    }
+    withWeights.forEach((layer, i) => {
+      pairs.push([layer, filled[i]!]);
+    });
+  } else {
+    const byName = new Map(filled.map((group) => [group.layer, group]));
+    for (const layer of withWeights) {
+      const group = byName.get(layer.name);
+      if (group !== undefined) pairs.push([layer, group]);
+    }
+  }
+  const assigned = new Set<Variable>();
+  for (const [layer, group] of pairs) {
+    const variables = groupOrder(layer);
+    if (variables.length !== group.weights.length) {
+      fail(
+        'weights',
+        `${path}: layer ${layer.name} has ${variables.length} weights, the file's ${group.layer} has ${group.weights.length}.`,
+      );
+    }
+    variables.forEach((variable, i) => {
+      const source = group.weights[i]!;
+      assign(path, variable, source.name, asFloat32(source.tensor));
+      assigned.add(variable);
+    });
+  }
+  return assigned;
+}
+
+/** Sets one weight after comparing shapes. */
+export function assign(
+  path: string,
+  variable: Variable,
+  name: string,
+  { shape, data }: { readonly shape: readonly number[]; readonly data: Float32Array },
+): void {
+  if (!sameShape(shape, variable.shape)) {
+    fail(
+      'weights',
+      `${path}: ${name} has shape ${formatShape(shape)}, ${variable.path} needs ${formatShape(variable.shape)}.`,
+    );
+  }
+  variable.assign(data);
+}

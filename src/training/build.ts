@@ -1,0 +1,43 @@
+/** Making models: of layers, or from files. */
+import { fail } from '../core/errors.ts';
+import { input } from '../layers/input.ts';
+import { Layer, type LayerOptions, type SymbolicTensor } from '../layers/layer.ts';
+import { type FunctionalOptions, Network } from '../models/network.ts';
+import { loadModel } from '../saving/index.ts';
+import { Model } from './model.ts';
+
+/** A model from its input and output (keras.Model). */
+export function model(options: FunctionalOptions): Model {
+  return new Model('Functional', options);
+}
+
+/** A chain of layers (keras.Sequential). The first is `layers.input({ shape })` or a model. */
+export function sequential(parts: readonly (SymbolicTensor | Layer)[], options: LayerOptions = {}): Model {
+  const [first, ...rest] = parts;
+  let inputs: SymbolicTensor;
+  if (first instanceof Network) inputs = input({ shape: first.input.shape });
+  else if (first === undefined || first instanceof Layer) {
+    return fail(
+      'argument',
+      'sequential begins with layers.input({ shape: [...] }) or a model, so that shapes are known.',
+    );
+  } else inputs = first;
+  const chain = first instanceof Network ? [first, ...rest] : rest;
+  const outputs = chain.reduce<SymbolicTensor>((current, part) => {
+    if (!(part instanceof Layer))
+      fail('argument', 'Only the first part of a sequential model can be an input.');
+    return part.apply(current);
+  }, inputs);
+  return new Model('Sequential', { ...options, inputs, outputs });
+}
+
+/**
+ * Reads a model from a file (keras.models.load_model). If it was compiled when it was saved, it is compiled again
+ * and its optimizer goes on where it stopped.
+ */
+export async function load(path: string): Promise<Model> {
+  const saved = await loadModel(path, (className, parts) => new Model(className, parts));
+  const loaded = saved.network as Model;
+  if (saved.training !== null) loaded.restoreTraining(saved.training);
+  return loaded;
+}

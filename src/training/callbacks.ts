@@ -1,0 +1,298 @@
+/**
+ * Callbacks: what happens around steps and epochs. Each is an object with optional hooks, awaited in order; the
+ * built-in ones follow keras.callbacks in names, defaults and behaviour.
+ */
+import { appendFile, readFile } from 'node:fs/promises';
+import { fail } from '../core/errors.ts';
+import { writeAtomically } from '../core/files.node.ts';
+import { toCamel } from '../layers/serialization.ts';
+import type { Model } from './model.ts';
+
+/** Numbers of a batch or an epoch: `loss`, `accuracy`, `valLoss`, ... */
+export type Logs = Readonly<Record<string, number>>;
+
+/** The training in progress, as callbacks see and steer it. */
+export interface Training {
+  readonly model: Model;
+  readonly epochs: number;
+  /** Steps of an epoch. */
+  readonly stepsPerEpoch: number;
+  readonly batchSize: number;
+  /** Pictures of an epoch. */
+  readonly samples: number;
+  /** Updates done since the model was compiled. */
+  readonly step: number;
+  /** The rate of the next step. Setting it is an error if the optimizer has a schedule. */
+  learningRate: number;
+  /** Ends training after this epoch; `'step'` after this step, leaving the epoch to be continued. */
+  stop(when?: 'epoch' | 'step'): void;
+  readonly stopping: 'epoch' | 'step' | null;
+  /** Everything that a continuation needs. */
+  state(): Promise<TrainingState>;
+}
+
+/** A training between two steps: with it another process continues bit for bit. */
+export interface TrainingState {
+  readonly epoch: number;
+  /** Steps done in this epoch. */
+  readonly batch: number;
+  readonly step: number;
+  readonly learningRate: number;
+  /** Sums of this epoch so far. */
+  readonly totals: Logs;
+  readonly history: readonly Logs[];
+  /** By the callback's position and name. */
+  readonly callbacks: Readonly<Record<string, CallbackState>>;
+  readonly weights: readonly Float32Array[];
+  /** Optimizer state by name. */
+  readonly slots: Readonly<Record<string, Float32Array>>;
+}
+
+export interface CallbackState {
+  readonly values: Readonly<Record<string, number | null>>;
+  /** Weights that the callback keeps, or none. */
+  readonly weights: readonly Float32Array[] | null;
+}
+
+export interface Callback {
+  readonly name: string;
+  onTrainBegin?(training: Training): void | Promise<void>;
+  onEpochBegin?(epoch: number, training: Training): void | Promise<void>;
+  /** `batch` counts from 0; logs are the averages of the epoch so far. */
+  onTrainBatchEnd?(batch: number, logs: Logs, training: Training): void | Promise<void>;
+  /** The returned numbers join the logs of the epoch. */
+  onEpochEnd?(epoch: number, logs: Logs, training: Training): Logs | undefined | Promise<Logs | undefined>;
+  onTrainEnd?(training: Training): void | Promise<void>;
+  /** What a continuation must know. */
+  saveState?(): CallbackState;
+  restoreState?(state: CallbackState): void;
+}
+
+type Mode = 'auto' | 'min' | 'max';
+
+/** Follows a number and says when it is the best so far. */
+class Monitor {
+  readonly key: string;
+  readonly #sign: 1 | -1;
+  readonly #minDelta: number;
+  best: number | null = null;
+
+  constructor(key: string, mode: Mode = 'auto', minDelta = 0) {
+    this.key = toCamel(key);
+    const grows = mode === 'max' || (mode === 'auto' && /acc|auc/i.test(key));
+    this.#sign = grows ? 1 : -1;
+    this.#minDelta = Math.abs(minDelta);
+  }
+
+  value(logs: Logs): number {
+    const value = logs[this.key];
+    if (value !== undefined) return value;
+    return fail(
+      'argument',
+      `There is no "${this.key}" to monitor; this training has ${Object.keys(logs).join(', ')}.` +
+        (this.key.startsWith('val') ? ' Give fit validationData or validationSplit.' : ''),
+    );
+  }
+
+  /** True if the value beats the best by more than minDelta; `keep` makes it the new best. */
+  improves(value: number): boolean {
+    return this.best === null || this.#sign * (value - this.best) > this.#minDelta;
+  }
+}
+
+export interface ModelCheckpointOptions {
+  /** Defaults to `valLoss`. */
+  readonly monitor?: string;
+  /** Writes only when the monitored number is the best so far. */
+  readonly saveBestOnly?: boolean;
+  readonly mode?: Mode;
+}
+
+/**
+ * Writes the model after each epoch (keras.callbacks.ModelCheckpoint). `{epoch}` in the path is the epoch's
+ * number from 1; other names in braces are numbers of the logs.
+ */
+export function modelCheckpoint(path: string, options: ModelCheckpointOptions = {}): Callback {
+  const monitor = new Monitor(options.monitor ?? 'valLoss', options.mode);
+  return {
+    name: 'modelCheckpoint',
+    async onEpochEnd(epoch, logs, { model }) {
+      if (options.saveBestOnly) {
+        const value = monitor.value(logs);
+        if (!monitor.improves(value)) return;
+        monitor.best = value;
+      }
+      const filled = path.replace(/\{(\w+)(?::[^}]*)?\}/g, (_, key: string) => {
+        if (key === 'epoch') return String(epoch + 1).padStart(2, '0');
+        return (
+          logs[toCamel(key)] ?? fail('argument', `The path ${path} names "${key}", which logs do not have.`)
+        ).toFixed(4);
+      });
+      await model.save(filled);
+    },
+    saveState: () => ({ values: { best: monitor.best }, weights: null }),
+    restoreState: ({ values }) => {
+      monitor.best = values['best'] ?? null;
+    },
+  };
+}
+
+export interface EarlyStoppingOptions {
+  /** Defaults to `valLoss`. */
+  readonly monitor?: string;
+  readonly minDelta?: number;
+  /** Epochs without improvement after which training stops; defaults to 0. */
+  readonly patience?: number;
+  readonly mode?: Mode;
+  /** Sets the weights of the best epoch at the end. */
+  readonly restoreBestWeights?: boolean;
+  /** The first epoch that counts. */
+  readonly startFromEpoch?: number;
+}
+
+/** Stops when a number has ceased to improve (keras.callbacks.EarlyStopping). */
+export function earlyStopping(options: EarlyStoppingOptions = {}): Callback {
+  const { patience = 0, restoreBestWeights = false, startFromEpoch = 0 } = options;
+  const monitor = new Monitor(options.monitor ?? 'valLoss', options.mode, options.minDelta);
+  let wait = 0;
+  let bestWeights: Float32Array[] | null = null;
+  return {
+    name: 'earlyStopping',
+    async onEpochEnd(epoch, logs, training) {
+      if (epoch < startFromEpoch) return;
+      const value = monitor.value(logs);
+      wait++;
+      if (monitor.improves(value)) {
+        monitor.best = value;
+        wait = 0;
+        if (restoreBestWeights) bestWeights = await training.model.currentWeights();
+      }
+      // As in Keras, the first epoch cannot stop.
+      if (wait >= patience && epoch > 0 && wait > 0) training.stop();
+    },
+    async onTrainEnd({ model, stopping }) {
+      if (bestWeights && stopping !== 'step') model.setWeights(bestWeights);
+    },
+    saveState: () => ({ values: { best: monitor.best, wait }, weights: bestWeights }),
+    restoreState: ({ values, weights }) => {
+      monitor.best = values['best'] ?? null;
+      wait = values['wait'] ?? 0;
+      bestWeights = weights === null ? null : [...weights];
+    },
+  };
+}
+
+export interface ReduceLROnPlateauOptions {
+  /** Defaults to `valLoss`. */
+  readonly monitor?: string;
+  /** The new rate is rate · factor; defaults to 0.1. */
+  readonly factor?: number;
+  /** Epochs without improvement before that; defaults to 10. */
+  readonly patience?: number;
+  readonly mode?: Mode;
+  /** Defaults to 0.0001. */
+  readonly minDelta?: number;
+  /** Epochs to wait after a reduction; defaults to 0. */
+  readonly cooldown?: number;
+  readonly minLr?: number;
+}
+
+/** Lowers the learning rate when a number has ceased to improve (keras.callbacks.ReduceLROnPlateau). */
+export function reduceLROnPlateau(options: ReduceLROnPlateauOptions = {}): Callback {
+  const { factor = 0.1, patience = 10, minDelta = 1e-4, cooldown = 0, minLr = 0 } = options;
+  if (factor >= 1) fail('argument', `reduceLROnPlateau needs a factor below 1, got ${factor}.`);
+  const monitor = new Monitor(options.monitor ?? 'valLoss', options.mode, minDelta);
+  let wait = 0;
+  let cooling = 0;
+  return {
+    name: 'reduceLROnPlateau',
+    onEpochEnd(_epoch, logs, training) {
+      const value = monitor.value(logs);
+      const rate = training.learningRate;
+      if (cooling > 0) {
+        cooling--;
+        wait = 0;
+      }
+      if (monitor.improves(value)) {
+        monitor.best = value;
+        wait = 0;
+      } else if (cooling === 0) {
+        wait++;
+        if (wait >= patience && rate > minLr) {
+          training.learningRate = Math.max(rate * factor, minLr);
+          cooling = cooldown;
+          wait = 0;
+        }
+      }
+      return { learningRate: rate };
+    },
+    saveState: () => ({ values: { best: monitor.best, wait, cooling }, weights: null }),
+    restoreState: ({ values }) => {
+      monitor.best = values['best'] ?? null;
+      wait = values['wait'] ?? 0;
+      cooling = values['cooling'] ?? 0;
+    },
+  };
+}
+
+/** Sets the learning rate at the start of each epoch (keras.callbacks.LearningRateScheduler). */
+export function learningRateScheduler(schedule: (epoch: number, rate: number) => number): Callback {
+  return {
+    name: 'learningRateScheduler',
+    onEpochBegin(epoch, training) {
+      training.learningRate = schedule(epoch, training.learningRate);
+    },
+    onEpochEnd: (_epoch, _logs, { learningRate }) => ({ learningRate }),
+  };
+}
+
+export interface CSVLoggerOptions {
+  readonly separator?: string;
+  /** Keeps the rows of an earlier file, as when training continues. */
+  readonly append?: boolean;
+}
+
+/** Writes a row for each epoch (keras.callbacks.CSVLogger); the first column is `epoch`, from 0. */
+export function csvLogger(
+  path: string,
+  { separator = ',', append = false }: CSVLoggerOptions = {},
+): Callback {
+  let keys: string[] | null = null;
+  return {
+    name: 'csvLogger',
+    async onTrainBegin() {
+      const before = append ? await readFile(path, 'utf8').catch(missingIsEmpty) : '';
+      const header = before.split('\n')[0];
+      keys = header ? header.split(separator).slice(1) : null;
+      if (!append) await writeAtomically(path, '');
+    },
+    async onEpochEnd(epoch, logs) {
+      if (keys === null) {
+        keys = Object.keys(logs);
+        await writeAtomically(path, `${['epoch', ...keys].join(separator)}\n`);
+      }
+      const row = [epoch, ...keys.map((key) => logs[key] ?? 'NA')];
+      await appendFile(path, `${row.join(separator)}\n`);
+    },
+  };
+}
+
+function missingIsEmpty(error: NodeJS.ErrnoException): string {
+  if (error.code === 'ENOENT') return '';
+  throw error;
+}
+
+/** Stops training when the loss is no longer a number (keras.callbacks.TerminateOnNaN). */
+export function terminateOnNaN(): Callback {
+  return {
+    name: 'terminateOnNaN',
+    onTrainBatchEnd(_batch, { loss }, training) {
+      if (!Number.isFinite(loss)) training.stop('step');
+    },
+  };
+}
+
+/** A callback of given functions (keras.callbacks.LambdaCallback). */
+export function lambdaCallback(hooks: Omit<Callback, 'name'>): Callback {
+  return { name: 'lambdaCallback', ...hooks };
+}

@@ -1,0 +1,244 @@
+/**
+ * Runs a compiled model: owns its engine, loads the graphs that are asked for, and keeps the weights in the model
+ * and in the engine the same. While training goes on, the engine's are the newer ones.
+ */
+
+import {
+  buildProgram,
+  type Executable,
+  initialSlots,
+  type Program,
+  type ProgramOptions,
+} from '../compile/program.ts';
+import { noiseSize } from '../compile/trace.ts';
+import { fail } from '../core/errors.ts';
+import { Random } from '../core/random.ts';
+import { float32, type Tensor, tensor } from '../core/tensor.ts';
+import type { Variable } from '../layers/layer.ts';
+import type { Loss } from '../losses/index.ts';
+import type { Metric } from '../metrics/index.ts';
+import type { Network } from '../models/network.ts';
+import type { Optimizer } from '../optimizers/index.ts';
+import { type Device, Engine, type Session, type Tensors } from '../runtime/engine.node.ts';
+
+export interface ExecutorOptions {
+  readonly network: Network;
+  readonly optimizer: Optimizer;
+  readonly loss: Loss;
+  readonly metrics: readonly Metric[];
+  readonly seed: number;
+  readonly device: Device;
+  readonly threads: number | undefined;
+}
+
+/** What the data looks like; a program is built for each that occurs. */
+export type ProgramKind = Pick<ProgramOptions, 'imageDType' | 'labels' | 'featureDType'>;
+
+/** Sums over one batch: `loss` is the mean loss, metrics are totals. */
+export type BatchResult = Readonly<Record<string, number>>;
+
+/** A batch behind the cut. */
+export interface FeatureBatch {
+  readonly features: Tensors;
+  readonly y: Tensor<'int32' | 'float32'>;
+  readonly sampleWeight: Float32Array;
+}
+
+interface Loaded {
+  readonly program: Program;
+  readonly sessions: Map<'frozen' | 'step' | 'evaluate' | 'predict', Promise<Session>>;
+  /** Versions of the weights that are compiled in. */
+  readonly constants: readonly (readonly [Variable, number])[];
+}
+
+export class Executor {
+  readonly options: ExecutorOptions;
+  readonly #programs = new Map<string, Loaded>();
+  /** The version of each weight that the engine has. */
+  readonly #pushed = new Map<Variable, number>();
+  #engine: Engine | null = null;
+  #slots: Record<string, Float32Array> | null = null;
+  #slotsPushed = false;
+  #engineIsNewer = false;
+  step = 0;
+
+  constructor(options: ExecutorOptions) {
+    this.options = options;
+  }
+
+  /** The program for this kind of data; rebuilt if weights that were compiled in have changed since. */
+  program(kind: ProgramKind): Program {
+    return this.#load(kind).program;
+  }
+
+  /** Runs the frozen part on pictures (batch, height, width, channels). */
+  async features(kind: ProgramKind, images: Tensor): Promise<Tensors> {
+    const loaded = this.#load(kind);
+    if (loaded.program.frozen === null) return { image: images };
+    return (await this.#session(loaded, 'frozen')).run({ image: images });
+  }
+
+  /** One update. */
+  async train(kind: ProgramKind, batch: FeatureBatch, learningRate: number): Promise<BatchResult> {
+    const loaded = this.#load(kind);
+    const session = await this.#session(loaded, 'step');
+    await this.#push(loaded.program);
+    const { optimizer, seed } = this.options;
+    const scalars = Object.entries(optimizer.scalarsAt(this.step, learningRate));
+    const size = batch.sampleWeight.length;
+    const noises = loaded.program.noises.map((noise) => {
+      const shape = [size, ...noise.shape.slice(1)];
+      const values = new Random(seed, noise.name, this.step).fillUniform(
+        new Float32Array(noiseSize(noise, size)),
+      );
+      return [noise.name, float32(shape, values)] as const;
+    });
+    const feeds: Tensors = {
+      ...labelled(batch),
+      ...Object.fromEntries(scalars.map(([name, value]) => [name, float32([], [value])])),
+      ...Object.fromEntries(noises),
+    };
+    const results = await session.run(only(feeds, loaded.program.step));
+    this.step++;
+    this.#engineIsNewer = true;
+    return numbers(results);
+  }
+
+  /** Loss and metrics of a batch, without an update. */
+  async evaluate(kind: ProgramKind, batch: FeatureBatch): Promise<BatchResult> {
+    const loaded = this.#load(kind);
+    const session = await this.#session(loaded, 'evaluate');
+    await this.#push(loaded.program);
+    const feeds = only(labelled(batch), loaded.program.evaluate);
+    return numbers(await session.run(feeds));
+  }
+
+  /** The model's output for features. */
+  async predict(kind: ProgramKind, features: Tensors): Promise<Tensor<'float32'>> {
+    const loaded = this.#load(kind);
+    const session = await this.#session(loaded, 'predict');
+    await this.#push(loaded.program);
+    const results = await session.run(only(features, loaded.program.predict));
+    return results['output'] as Tensor<'float32'>;
+  }
+
+  /** Brings the weights of the engine into the model. */
+  async pull(): Promise<void> {
+    if (!this.#engineIsNewer || this.#engine === null) return;
+    const { weights, slots } = this.#any();
+    const tensors = await this.#engine.read([...weights.keys(), ...slots.keys()]);
+    for (const [name, variable] of weights) {
+      variable.assign(tensors[name]!.data as Float32Array);
+      this.#pushed.set(variable, variable.version);
+    }
+    this.#slots = Object.fromEntries(
+      [...slots.keys()].map((name) => [name, tensors[name]!.data as Float32Array]),
+    );
+    this.#engineIsNewer = false;
+  }
+
+  /** Optimizer state by name (`w3/velocity`), or `null` before the first step. Call `pull` first. */
+  get slots(): Readonly<Record<string, Float32Array>> | null {
+    return this.#slots;
+  }
+
+  /** Sets optimizer state, as from a file. */
+  setSlots(slots: Readonly<Record<string, Float32Array>> | null, step: number): void {
+    this.#slots = slots;
+    this.#slotsPushed = false;
+    this.step = step;
+  }
+
+  /** True while the engine has weights that the model does not. */
+  get ahead(): boolean {
+    return this.#engineIsNewer;
+  }
+
+  get enginePid(): number | undefined {
+    return this.#engine?.pid;
+  }
+
+  /** Ends the engine without waiting. */
+  abandon(): void {
+    this.#engine?.close().catch(() => undefined);
+    this.#engine = null;
+  }
+
+  async close(): Promise<void> {
+    await this.pull();
+    await this.#engine?.close();
+    this.#engine = null;
+    this.#programs.clear();
+    this.#pushed.clear();
+    this.#slotsPushed = false;
+  }
+
+  #any(): Program {
+    const [first] = this.#programs.values();
+    return first?.program ?? fail('state', 'Nothing has been run yet.');
+  }
+
+  #load(kind: ProgramKind): Loaded {
+    const key = `${kind.imageDType}/${kind.labels}/${kind.featureDType}`;
+    const known = this.#programs.get(key);
+    if (known?.constants.every(([variable, version]) => variable.version === version)) return known;
+    for (const session of known?.sessions.values() ?? []) {
+      session.then((loaded) => loaded.release()).catch(() => undefined);
+    }
+    const program = buildProgram({ ...this.options, ...kind });
+    const changing = new Set(program.weights.values());
+    const constants = this.options.network.variables
+      .filter((variable) => !changing.has(variable))
+      .map((variable) => [variable, variable.version] as const);
+    const loaded: Loaded = { program, sessions: new Map(), constants };
+    this.#programs.set(key, loaded);
+    return loaded;
+  }
+
+  #session(
+    { program, sessions }: Loaded,
+    name: 'frozen' | 'step' | 'evaluate' | 'predict',
+  ): Promise<Session> {
+    const known = sessions.get(name);
+    if (known !== undefined) return known;
+    const { device, threads } = this.options;
+    this.#engine ??= Engine.start({ device, ...(threads === undefined ? {} : { threads }) });
+    const { model, reads, writes } = program[name]!;
+    const session = this.#engine.load(model(), { reads, writes });
+    sessions.set(name, session);
+    return session;
+  }
+
+  /** Writes into the engine whatever it does not have yet. */
+  async #push(program: Program): Promise<void> {
+    const tensors: Record<string, Tensor> = {};
+    for (const [name, variable] of program.weights) {
+      if (this.#pushed.get(variable) === variable.version) continue;
+      tensors[name] = tensor('float32', variable.shape, variable.values);
+      this.#pushed.set(variable, variable.version);
+    }
+    if (!this.#slotsPushed) {
+      for (const [name, zeros] of Object.entries(initialSlots(program))) {
+        const given = this.#slots?.[name];
+        tensors[name] = given ? tensor('float32', zeros.shape, given) : zeros;
+      }
+      this.#slotsPushed = true;
+    }
+    if (Object.keys(tensors).length > 0) await this.#engine!.write(tensors);
+  }
+}
+
+function labelled({ features, y, sampleWeight }: FeatureBatch): Record<string, Tensor> {
+  return { ...features, y, sampleWeight: float32([sampleWeight.length], sampleWeight) };
+}
+
+/** The feeds that a graph takes; the simplified graph of a model may not use all. */
+function only(feeds: Tensors, graph: Executable): Tensors {
+  return Object.fromEntries(
+    graph.feeds.map((name) => [name, feeds[name] ?? fail('state', `No feed for ${name}.`)]),
+  );
+}
+
+function numbers(results: Tensors): BatchResult {
+  return Object.fromEntries(Object.entries(results).map(([name, { data }]) => [name, Number(data[0])]));
+}

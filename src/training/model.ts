@@ -1,0 +1,257 @@
+/**
+ * Models that train: Keras's compile, fit, evaluate, predict, save on top of a network of layers. The loop itself
+ * is in `fit.ts`, the running in `executor.ts`.
+ */
+import { fail } from '../core/errors.ts';
+import { float32, formatShape, sameShape, sizeOf, type Tensor, tensor } from '../core/tensor.ts';
+import { batches, type Dataset, fromTensors, lengthOf } from '../data/dataset.ts';
+import type { Layer } from '../layers/layer.ts';
+import { type Loss, loss as lossOf } from '../losses/index.ts';
+import { type Metric, metric as metricOf } from '../metrics/index.ts';
+import { Network, someOf } from '../models/network.ts';
+import { type SummaryOptions, summary } from '../models/summary.ts';
+import { type Optimizer, type OptimizerName, optimizer as optimizerOf } from '../optimizers/index.ts';
+import { type Device, parseDevice } from '../runtime/engine.node.ts';
+import { type SavedTraining, saveModel } from '../saving/index.ts';
+import type { Logs } from './callbacks.ts';
+import { Executor, type ProgramKind } from './executor.ts';
+import { type FitOptions, type History, train } from './fit.ts';
+import {
+  asDataset,
+  type CacheMode,
+  type Data,
+  type FeatureStores,
+  kindOf,
+  type Prepared,
+  prepare,
+} from './prepare.ts';
+import { type Progress, progressFor } from './progress.ts';
+import { Totals } from './totals.ts';
+
+export interface CompileOptions {
+  /** Defaults to RMSprop, as in Keras. */
+  readonly optimizer?: Optimizer | OptimizerName;
+  readonly loss: Loss | string;
+  /** `accuracy`, `topKCategoricalAccuracy`, or metrics. */
+  readonly metrics?: readonly (Metric | string)[];
+  /** Decides initial weights, shuffles and dropout. Defaults to 0. */
+  readonly seed?: number;
+  /** Where to run. Defaults to `cpu`. */
+  readonly device?: Device;
+  /** Threads of an operation. Defaults to the cores of the machine. */
+  readonly threads?: number;
+  /** Whether the frozen part's features are kept between epochs. Defaults to `auto`. */
+  readonly cache?: CacheMode;
+}
+
+export interface RunOptions {
+  /** Pictures of a batch. Defaults to 32. */
+  readonly batchSize?: number;
+  /** Progress on the terminal. Defaults to true for evaluate, false for predict. */
+  readonly verbose?: boolean;
+}
+
+interface Compiled {
+  readonly executor: Executor;
+  readonly optimizer: Optimizer;
+  readonly loss: Loss;
+  readonly metrics: readonly Metric[];
+  readonly seed: number;
+  readonly cache: CacheMode;
+  /** What was trainable then. */
+  readonly flags: ReadonlyMap<Layer, boolean>;
+}
+
+export class Model extends Network {
+  readonly #features: FeatureStores = new Map();
+  #compiled: Compiled | null = null;
+
+  /**
+   * Says how to train. Weights that have no values yet are drawn from the seed. A model that was training keeps
+   * its weights; its optimizer starts anew.
+   */
+  compile(options: CompileOptions): void {
+    if (this.#compiled?.executor.ahead) {
+      fail('state', 'The engine holds newer weights; await model.close() before compiling again.');
+    }
+    const { seed = 0, device = 'cpu', threads, cache = 'auto' } = options;
+    const optimizer = optimizerOf(options.optimizer ?? 'rmsprop');
+    const loss = lossOf(options.loss);
+    const metrics = (options.metrics ?? []).map(metricOf);
+    const drawn = this.initialize(seed);
+    if (drawn.length > 0) {
+      const names = [...new Set(drawn.map(({ layer }) => layer.name))];
+      process.stderr.write(
+        `Initialized ${names.length} trainable layers that the weights file lacks: ${someOf(names)}.\n`,
+      );
+    }
+    this.#compiled?.executor.abandon();
+    const executor = new Executor({
+      network: this,
+      optimizer,
+      loss,
+      metrics,
+      seed,
+      device: parseDevice(device),
+      threads,
+    });
+    const flags = new Map(this.leaves().map((layer) => [layer, layer.trainable]));
+    this.#compiled = { executor, optimizer, loss, metrics, seed, cache, flags };
+  }
+
+  /** Goes on with a training that a file described. */
+  restoreTraining({ optimizer, loss, metrics, step, slots }: SavedTraining): void {
+    this.compile({ optimizer, loss, metrics });
+    this.compiled.executor.setSlots(slots, step);
+  }
+
+  get isCompiled(): boolean {
+    return this.#compiled !== null;
+  }
+
+  /** What `compile` decided. Throws `state` if it was not called, or `trainable` flags have changed since. */
+  get compiled(): Compiled {
+    const compiled =
+      this.#compiled ?? fail('state', `Model ${this.name} must be compiled first: model.compile({...}).`);
+    const changed = [...compiled.flags].filter(([layer, flag]) => layer.trainable !== flag);
+    if (changed.length > 0) {
+      const names = someOf(changed.map(([layer]) => layer.name));
+      fail('state', `trainable has changed since compile: ${names}. Call model.compile again.`);
+    }
+    return compiled;
+  }
+
+  /** Trains the model; returns the numbers of each epoch. */
+  async fit(data: Data, options: FitOptions = {}): Promise<History> {
+    return train(this, asDataset(data), options);
+  }
+
+  /** Loss and metrics over a data set, as Keras averages them. */
+  async evaluate(data: Data, { batchSize = 32, verbose = true }: RunOptions = {}): Promise<Logs> {
+    const dataset = asDataset(data);
+    const prepared = await this.prepare(dataset, { batchSize, verbose });
+    const progress = stepProgress(verbose, lengthOf(dataset), batchSize);
+    const logs = await this.evaluatePrepared(prepared, batchSize, progress);
+    progress.end(logs);
+    return logs;
+  }
+
+  /** `evaluate` on a data set that is behind the cut already. */
+  async evaluatePrepared({ rows, kind }: Prepared, batchSize: number, progress?: Progress): Promise<Logs> {
+    const { executor, metrics } = this.compiled;
+    const totals = new Totals(metrics.map(({ name }) => name));
+    let done = 0;
+    for await (const batch of batches(rows, { batchSize })) {
+      const sampleWeight = new Float32Array(batch.indices.length).fill(1);
+      totals.add(await executor.evaluate(kind, { ...batch, sampleWeight }), batch.indices.length);
+      progress?.update(++done, totals.logs());
+    }
+    return totals.logs();
+  }
+
+  /** The model's output for each picture: (n, classes). Needs weights, not `compile`. */
+  async predict(
+    x: Tensor<'uint8' | 'float32'> | Dataset,
+    { batchSize = 32, verbose = false }: RunOptions = {},
+  ): Promise<Tensor<'float32'>> {
+    if (this.#compiled === null) this.#compileForPrediction();
+    const { executor } = this.compiled;
+    const dataset = 'read' in x ? x : fromTensors(x, tensor('int32', [x.shape[0]!]));
+    this.#checkShape(dataset);
+    const kind: ProgramKind = { imageDType: dataset.dtype, labels: 'ids', featureDType: 'float32' };
+    const output = new Float32Array(lengthOf(dataset) * sizeOf(this.result.shape));
+    const progress = stepProgress(verbose, lengthOf(dataset), batchSize);
+    let at = 0;
+    let done = 0;
+    for await (const { x: images } of batches(dataset, { batchSize })) {
+      const { data } = await executor.predict(kind, await executor.features(kind, images));
+      output.set(data, at);
+      at += data.length;
+      progress.update(++done, {});
+    }
+    progress.end({});
+    return float32([lengthOf(dataset), ...this.result.shape], output);
+  }
+
+  #compileForPrediction(): void {
+    const missing = this.variables.find((variable) => !variable.initialized);
+    if (missing !== undefined) {
+      fail('state', `${missing.path} has no values; compile the model or load weights before predicting.`);
+    }
+    this.compile({ loss: 'categorical_crossentropy' });
+  }
+
+  /** One update on one batch (Keras's train_on_batch); returns its loss and metrics. */
+  async trainOnBatch(
+    x: Tensor<'uint8' | 'float32'>,
+    y: Tensor<'int32' | 'float32'>,
+    { sampleWeight }: { readonly sampleWeight?: Float32Array } = {},
+  ): Promise<Logs> {
+    const { executor, metrics, optimizer } = this.compiled;
+    const dataset = fromTensors(x, y);
+    this.#checkShape(dataset);
+    const kind = kindOf(dataset, y, 'float32');
+    const size = lengthOf(dataset);
+    const batch = {
+      features: await executor.features(kind, x),
+      y,
+      sampleWeight: sampleWeight ?? new Float32Array(size).fill(1),
+    };
+    const totals = new Totals(metrics.map(({ name }) => name));
+    totals.add(await executor.train(kind, batch, optimizer.rateAt(executor.step)), size);
+    return totals.logs();
+  }
+
+  /** Puts the frozen part behind a data set. */
+  async prepare(dataset: Dataset, options: { batchSize: number; verbose: boolean }): Promise<Prepared> {
+    this.#checkShape(dataset);
+    const { executor, cache } = this.compiled;
+    return prepare(executor, dataset, this.#features, { ...options, cache });
+  }
+
+  #checkShape(dataset: Dataset): void {
+    const came = dataset.shape.slice(1);
+    if (sameShape(came, this.input.shape)) return;
+    const expected = formatShape(this.input.shape);
+    fail(
+      'shape',
+      `Model ${this.name} takes pictures of shape ${expected}, ${dataset.name} has ${formatShape(came)}.`,
+    );
+  }
+
+  /** Copies of all weights as training has them now. */
+  async currentWeights(): Promise<Float32Array[]> {
+    await this.#compiled?.executor.pull();
+    return this.getWeights();
+  }
+
+  /** Writes the model; the file's ending says the format (`.h5`). The file appears whole or not at all. */
+  async save(path: string): Promise<void> {
+    await this.#compiled?.executor.pull();
+    await saveModel(path, { network: this, training: this.#compiled && savedTraining(this.#compiled) });
+  }
+
+  /** Prints Keras's table. */
+  summary(options: SummaryOptions = {}): void {
+    process.stdout.write(summary(this, options));
+  }
+
+  /** Memory of the engine's process: its id, or nothing while no engine runs. */
+  get enginePid(): number | undefined {
+    return this.#compiled?.executor.enginePid;
+  }
+
+  /** Ends the engine and forgets kept features. The model can be used again; it starts a new one. */
+  async close(): Promise<void> {
+    await this.#compiled?.executor.close();
+    this.#features.clear();
+  }
+}
+
+function savedTraining({ optimizer, loss, metrics, executor }: Compiled): SavedTraining {
+  return { optimizer, loss, metrics, step: executor.step, slots: executor.slots };
+}
+
+function stepProgress(verbose: boolean, length: number, batchSize: number): Progress {
+  return progressFor(verbose, { title: '', total: Math.ceil(length / batchSize), unit: 'step' });
+}
