@@ -24,6 +24,7 @@ export * as models from './training/build.ts';
 export { model, sequential } from './training/build.ts';
 export type { Callback, Logs, Training, TrainingState } from './training/callbacks.ts';
 export * as callbacks from './training/callbacks.ts';
+export { backup, loadCheckpoint, saveCheckpoint } from './training/checkpoint.node.ts';
 export type { FitOptions, History } from './training/fit.ts';
 export type { CompileOptions, Model, RunOptions } from './training/model.ts';
 export * as utils from './utils.ts';

@@ -10,7 +10,8 @@ const heavy: ReadonlySet<OpName> = new Set(['conv2d', 'matmul']);
 
 /**
  * The values that cross the cut, in graph order. `roots` is everything that the trainable part computes;
- * `changing` are the inputs that differ from step to step. Without frozen convolutions the cut is `[image]`.
+ * `changing` are the inputs that differ from step to step. Without frozen convolutions, or if the trainable part
+ * uses the picture itself, the cut is `[image]`.
  */
 export function findCut(roots: readonly Node[], image: Node, changing: ReadonlySet<Node>): Node[] {
   const order = topologicalOrder(roots);
@@ -30,5 +31,7 @@ export function findCut(roots: readonly Node[], image: Node, changing: ReadonlyS
     if (moves.has(node)) for (const input of node.inputs) if (fromImage.has(input)) crossing.add(input);
   }
   for (const root of roots) if (fromImage.has(root)) crossing.add(root);
+  // Whoever needs the picture itself can compute the rest from it.
+  if (crossing.has(image)) return [image];
   return order.filter((node) => crossing.has(node));
 }

@@ -27,8 +27,11 @@ export function classToSnake(className: string): string {
     .toLowerCase();
 }
 
-/** Keys that every Keras layer may carry and that say nothing about its mathematics. */
-const ignored = new Set(['name', 'trainable', 'dtype', 'batch_input_shape', 'build_input_shape', 'seed']);
+/** Keys that every Keras layer may carry and that say nothing about its mathematics, and details of `renorm`. */
+const ignored = new Set([
+  ...['name', 'trainable', 'dtype', 'batch_input_shape', 'build_input_shape', 'seed'],
+  ...['renorm_clipping', 'renorm_momentum'],
+]);
 
 /** Values of foreign keys that mean "as Graft does it". */
 const harmless: Readonly<Record<string, readonly unknown[]>> = {

@@ -71,7 +71,6 @@ export function sparseCategoricalCrossentropy({ fromLogits = false }: { fromLogi
         reduction: 'sum_over_batch_size',
         from_logits: fromLogits,
         ignore_class: null,
-        axis: -1,
       },
     },
     perSample(prediction, labels) {
@@ -125,10 +124,21 @@ export function loss(option: Loss | string): Loss {
   }
 }
 
+/** Arguments of Keras's losses that Graft has one value of; Keras 2 wrote `auto`. */
+const supported: Readonly<Record<string, readonly unknown[]>> = {
+  reduction: ['sum_over_batch_size', 'auto', null],
+  ignore_class: [null],
+  axis: [-1, null],
+};
+
 /** Reads what Keras writes for a loss: a name or `{ class_name, config }`. */
 export function lossFromKeras(value: unknown): Loss {
   if (typeof value === 'string') return loss(value);
   const { class_name, config } = value as Loss['keras'];
+  for (const [key, values] of Object.entries(supported)) {
+    if (values.includes(config[key] ?? null)) continue;
+    fail('unsupported', `${class_name}: Graft does not have ${key} = ${JSON.stringify(config[key])}.`);
+  }
   const fromLogits = config['from_logits'] === true;
   if (class_name === 'SparseCategoricalCrossentropy') return sparseCategoricalCrossentropy({ fromLogits });
   if (class_name === 'CategoricalCrossentropy') {

@@ -39,6 +39,7 @@ export class Engine {
   readonly #stream: Duplex;
   readonly #pending = new Map<number, Pending>();
   readonly #killWithParent: () => void;
+  readonly #gone: Promise<void>;
   #nextId = 0;
   #ended: Error | null = null;
 
@@ -52,7 +53,9 @@ export class Engine {
     receive(this.#stream, (message) => this.#receive(message));
     this.#stream.on('error', () => undefined); // The exit below says what happened.
     this.#child.on('error', (error) => this.#end(`could not start: ${error.message}`));
-    this.#child.on('exit', (code, signal) => this.#end(`ended (${signal ?? `exit code ${code}`})`));
+    // Not at 'exit': answers may still be in the pipe then.
+    this.#child.on('close', (code, signal) => this.#end(`ended (${signal ?? `exit code ${code}`})`));
+    this.#gone = new Promise((resolve) => this.#child.once('close', () => resolve()));
     this.#killWithParent = () => this.#child.kill('SIGKILL');
     process.on('exit', this.#killWithParent);
     // An idle engine does not keep the caller's process alive; a pending request does.
@@ -98,12 +101,12 @@ export class Engine {
 
   /** Lets what was asked before finish, then ends the process. Closing twice is allowed. */
   async close(): Promise<void> {
-    if (this.#ended !== null) return;
-    const exited = new Promise<void>((resolve) => this.#child.once('exit', () => resolve()));
-    this.#ended = new GraftError('state', 'The engine is closed.');
-    this.#hold(true);
-    this.#stream.end();
-    await exited;
+    if (this.#ended === null) {
+      this.#ended = new GraftError('state', 'The engine is closed.');
+      this.#hold(true);
+      this.#stream.end();
+    }
+    await this.#gone;
   }
 
   #ask(request: Request, tensors: Tensors = {}, bytes: Uint8Array | null = null): Promise<Message> {

@@ -25,9 +25,11 @@ interface Answer {
 
 const device = process.argv[2] as Device;
 const threads = Number(process.argv[3]);
-const stream = new Socket({ fd: 3 });
+// Half open: answers still go out after the caller has said that nothing more will come.
+const stream = new Socket({ fd: 3, allowHalfOpen: true });
 const sessions = new Map<number, Loaded>();
 const state = new Map<string, ort.Tensor>();
+let uploads: ort.InferenceSession | null = null;
 const downloads = new Map<string, ort.InferenceSession>();
 let nextSession = 0;
 
@@ -78,7 +80,7 @@ async function answer(request: Request, tensors: Tensors, bytes: Uint8Array | nu
       sessions.delete(request.session);
       return {};
     case 'write':
-      for (const [name, tensor] of Object.entries(tensors)) replaceState(name, toOrt(tensor));
+      for (const [name, tensor] of Object.entries(tensors)) replaceState(name, await upload(toOrt(tensor)));
       return {};
     case 'read': {
       const copies: Record<string, Tensor> = {};
@@ -100,6 +102,7 @@ async function run(id: number, feeds: Tensors): Promise<Tensors> {
   const inputs: Record<string, ort.Tensor> = {};
   for (const [name, tensor] of Object.entries(feeds)) inputs[name] = toOrt(tensor);
   for (const [name, source] of Object.entries(binding.reads)) inputs[name] = stateTensor(source);
+  checkInputs(session, inputs);
   const outputs: Record<string, Tensor> = {};
   for (const [name, result] of Object.entries(await session.run(inputs))) {
     const target = binding.writes[name];
@@ -107,6 +110,35 @@ async function run(id: number, feeds: Tensors): Promise<Tensors> {
     else replaceState(target, result);
   }
   return outputs;
+}
+
+/** The runtime's own words for these failures do not say what the graph wants. */
+function checkInputs(
+  { inputMetadata }: ort.InferenceSession,
+  inputs: Readonly<Record<string, ort.Tensor>>,
+): void {
+  const names = inputMetadata.map(({ name }) => name);
+  for (const name of Object.keys(inputs)) {
+    if (!names.includes(name)) {
+      fail('argument', `The graph has no input "${name}"; its inputs are: ${names.join(', ')}.`);
+    }
+  }
+  for (const input of inputMetadata) {
+    const given = inputs[input.name] ?? fail('argument', `Input "${input.name}" was not fed.`);
+    if (!input.isTensor) continue;
+    if (given.type !== input.type) {
+      fail('shape', `Input "${input.name}" needs dtype ${input.type}, got ${given.type}.`);
+    }
+    const fits =
+      given.dims.length === input.shape.length &&
+      input.shape.every((dim, axis) => typeof dim === 'string' || dim === given.dims[axis]);
+    if (!fits) {
+      fail(
+        'shape',
+        `Input "${input.name}" needs shape [${input.shape.join(', ')}], got [${given.dims.join(', ')}].`,
+      );
+    }
+  }
 }
 
 function stateTensor(name: string): ort.Tensor {
@@ -141,6 +173,13 @@ function toOrt({ dtype, shape, data }: Tensor): ort.Tensor {
 
 function fromOrt(tensor: ort.Tensor): Tensor {
   return { dtype: tensor.type as DType, shape: tensor.dims, data: tensor.data as Float32Array };
+}
+
+/** Weights that are only read would otherwise cross to the device at every run. */
+async function upload(tensor: ort.Tensor): Promise<ort.Tensor> {
+  if (device !== 'webgpu' || tensor.type !== 'float32' || tensor.size === 0) return tensor;
+  uploads ??= await createSession(identityModel('float32'), ['y']);
+  return (await uploads.run({ x: tensor }))['y']!;
 }
 
 /** A tensor in main memory. Device buffers come back as the output of an identity graph. */

@@ -20,6 +20,9 @@ export interface Training {
   readonly batchSize: number;
   /** Pictures of an epoch. */
   readonly samples: number;
+  /** The epoch that is under way or comes next, from 0, and the steps done in it. */
+  readonly epoch: number;
+  readonly batch: number;
   /** Updates done since the model was compiled. */
   readonly step: number;
   /** The rate of the next step. Setting it is an error if the optimizer has a schedule. */
@@ -62,6 +65,8 @@ export interface Callback {
   onTrainBatchEnd?(batch: number, logs: Logs, training: Training): void | Promise<void>;
   /** The returned numbers join the logs of the epoch. */
   onEpochEnd?(epoch: number, logs: Logs, training: Training): Logs | undefined | Promise<Logs | undefined>;
+  /** After a step or an epoch, when every other hook has run: the moment to keep `training.state()`. */
+  onSettled?(training: Training): void | Promise<void>;
   onTrainEnd?(training: Training): void | Promise<void>;
   /** What a continuation must know. */
   saveState?(): CallbackState;

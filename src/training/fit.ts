@@ -85,6 +85,9 @@ export async function train(model: Model, data: Dataset, options: FitOptions): P
       const done = run.batch++;
       progress.update(run.batch, run.totals.logs());
       await run.each((callback) => callback.onTrainBatchEnd?.(done, run.totals.logs(), run));
+      if (run.batch < run.stepsPerEpoch || run.stopping === 'step') {
+        await run.each((callback) => callback.onSettled?.(run));
+      }
       if (run.stopping === 'step') break;
     }
     if (run.stopping === 'step') {
@@ -95,6 +98,7 @@ export async function train(model: Model, data: Dataset, options: FitOptions): P
     if (preparedValidation) logs = { ...logs, ...(await validate(model, preparedValidation, batchSize)) };
     progress.end(logs);
     await run.endEpoch(epoch, logs);
+    await run.each((callback) => callback.onSettled?.(run));
   }
   await run.each((callback) => callback.onTrainEnd?.(run));
   await executor.pull();

@@ -1,0 +1,89 @@
+/** What each graph of a program computes, by name, before it is cut and linked. */
+import { differentiate } from '../graph/autodiff.ts';
+import type { Node } from '../graph/node.ts';
+import * as o from '../graph/ops.ts';
+import type { Variable } from '../layers/layer.ts';
+import type { Loss } from '../losses/index.ts';
+import type { Metric } from '../metrics/index.ts';
+import type { Optimizer } from '../optimizers/index.ts';
+import type { Trace } from './trace.ts';
+
+/** Named nodes. A name with `+` replaces the state of that name. */
+export type Outputs = Readonly<Record<string, Node>>;
+
+export interface Objective {
+  readonly loss: Loss;
+  readonly metrics: readonly Metric[];
+  readonly labels: Node;
+  readonly sampleWeight: Node;
+}
+
+/** The name of a graph input. */
+export function inputName(node: Node): string {
+  if (node.op !== 'input') throw new TypeError(`Node ${node.id} is no input.`);
+  return node.attributes.name;
+}
+
+/**
+ * `loss`: mean(loss · sample weight) over the batch plus penalties (Keras's sum_over_batch_size); each metric: its
+ * total over the batch.
+ */
+export function measure(
+  output: Node,
+  { loss, metrics, labels, sampleWeight }: Objective,
+  penalty: Node | null,
+): Outputs {
+  const data = o.mean(o.mul(loss.perSample(output, labels), sampleWeight));
+  const totals = metrics.map((metric) => [metric.name, o.sum(metric.perSample(output, labels))]);
+  return { loss: penalty ? o.add(data, penalty) : data, ...Object.fromEntries(totals) };
+}
+
+/** The sum of the penalties of trainable weights, or `null` if there are none; Keras counts no frozen ones. */
+export function regularization({ weights }: Trace): Node | null {
+  const penalties = [...weights].flatMap(([{ regularizer, trainable }, node]) =>
+    regularizer !== null && trainable ? [regularizer.penalty(node)] : [],
+  );
+  return penalties.length === 0 ? null : penalties.reduce((total, penalty) => o.add(total, penalty));
+}
+
+export interface Slot {
+  readonly variable: Variable;
+  readonly slot: string;
+}
+
+/** The next value of each weight and slot, and the optimizer state that they need: `w3/velocity`. */
+export function updates(
+  trace: Trace,
+  loss: Node,
+  learned: readonly Variable[],
+  optimizer: Optimizer,
+): { readonly outputs: Outputs; readonly slots: ReadonlyMap<string, Slot> } {
+  const outputs: Record<string, Node> = {};
+  const slots = new Map<string, Slot>();
+  const nodes = learned.map((variable) => trace.weights.get(variable)!);
+  const gradients = learned.length > 0 ? differentiate(loss, nodes) : [];
+  const parameters = learned.map((variable, i) => {
+    const inputs = optimizer.rule.slots.map((slot) => {
+      const name = `${inputName(nodes[i]!)}/${slot}`;
+      slots.set(name, { variable, slot });
+      return [slot, o.input(name, variable.shape)];
+    });
+    return {
+      path: variable.path,
+      value: nodes[i]!,
+      gradient: gradients[i]!,
+      slots: Object.fromEntries(inputs),
+    };
+  });
+  const names = Object.keys(optimizer.scalarsAt(0, 0));
+  const scalars = Object.fromEntries(names.map((name) => [name, o.input(name, [])]));
+  optimizer.update(parameters, scalars).forEach(({ value, slots: next }, i) => {
+    const name = inputName(nodes[i]!);
+    outputs[`${name}+`] = value;
+    for (const [slot, node] of Object.entries(next)) outputs[`${name}/${slot}+`] = node;
+  });
+  for (const [variable, next] of trace.training.updates) {
+    outputs[`${inputName(trace.weights.get(variable)!)}+`] = next;
+  }
+  return { outputs, slots };
+}
