@@ -46,7 +46,9 @@ for (const file of files) {
     if (folder.endsWith('.ts') || other === folder) continue;
     if (!(folder in allowed)) problems.push(`src/${folder} is not in the table of scripts/check-imports.mjs`);
     else if (!allowed[folder].includes(other)) {
-      problems.push(`${relative(root, file)} imports from ${other}/; ${folder}/ may use ${allowed[folder].join(', ')}`);
+      problems.push(
+        `${relative(root, file)} imports from ${other}/; ${folder}/ may use ${allowed[folder].join(', ')}`,
+      );
     }
   }
   imports.set(file, runtimeImports);
@@ -67,5 +69,7 @@ function visit(file, path) {
 for (const file of files) visit(file, []);
 
 for (const problem of new Set(problems)) console.error(problem);
-console.log(`${files.length} files, ${problems.length === 0 ? 'imports point one way' : `${problems.length} problems`}`);
+console.log(
+  `${files.length} files, ${problems.length === 0 ? 'imports point one way' : `${problems.length} problems`}`,
+);
 process.exitCode = problems.length === 0 ? 0 : 1;

@@ -3,35 +3,63 @@
  * noise and on no label; the **cut** is the set of frozen values, computed from the picture, that the rest
  * uses. Residual and dense graphs may have several.
  */
-import { type Node, type OpName, topologicalOrder } from '../graph/node.ts';
+import { bytesPerElement } from '../core/tensor.ts';
+import { type Node, topologicalOrder } from '../graph/node.ts';
 
-/** Operations worth computing once: a frozen part without any of them is cheaper to repeat than to keep. */
-const heavy: ReadonlySet<OpName> = new Set(['conv2d', 'matmul']);
+/**
+ * Multiply-adds that a frozen part must save for each byte of its features to be worth a cut: computing less than
+ * that again is quicker than storing and moving the features.
+ */
+const workPerByte = 50;
 
 /**
  * The values that cross the cut, in graph order. `roots` is everything that the trainable part computes;
- * `changing` are the inputs that differ from step to step. Without frozen convolutions, or if the trainable part
+ * `changing` are the inputs that differ from step to step. If the frozen part does little, or the trainable part
  * uses the picture itself, the cut is `[image]`.
  */
 export function findCut(roots: readonly Node[], image: Node, changing: ReadonlySet<Node>): Node[] {
   const order = topologicalOrder(roots);
   const moves = new Set<Node>();
   const fromImage = new Set<Node>();
-  let worthwhile = false;
+  let saved = 0;
   for (const node of order) {
     if (changing.has(node) || node.inputs.some((input) => moves.has(input))) moves.add(node);
     else if (node === image || node.inputs.some((input) => fromImage.has(input))) {
       fromImage.add(node);
-      worthwhile ||= heavy.has(node.op);
+      saved += multiplyAdds(node);
     }
   }
-  if (!worthwhile) return [image];
   const crossing = new Set<Node>();
   for (const node of order) {
     if (moves.has(node)) for (const input of node.inputs) if (fromImage.has(input)) crossing.add(input);
   }
   for (const root of roots) if (fromImage.has(root)) crossing.add(root);
-  // Whoever needs the picture itself can compute the rest from it.
-  if (crossing.has(image)) return [image];
-  return order.filter((node) => crossing.has(node));
+  const stored = [...crossing].reduce((bytes, node) => bytes + bytesOfRow(node), 0);
+  return crossing.has(image) || saved < workPerByte * stored
+    ? [image]
+    : order.filter((node) => crossing.has(node));
+}
+
+function bytesOfRow({ shape, dtype }: Node): number {
+  return elements(shape) * bytesPerElement(dtype);
+}
+
+/** Multiply-adds for one picture of the operations that have many. */
+function multiplyAdds({ op, inputs, shape }: Node): number {
+  if (op === 'conv2d') {
+    const [height, width, channels] = inputs[1]!.shape as [number, number, number];
+    return elements(shape) * height * width * channels;
+  }
+  // The inner dimension is what A has besides the rows of the result.
+  if (op === 'matmul') return elements(shape) * Math.abs(innerDimension(inputs[0]!, shape));
+  return 0;
+}
+
+function innerDimension(a: Node, result: readonly number[]): number {
+  return elements(a.shape.slice(-2)) / Math.abs(result.at(-2)!);
+}
+
+/** Elements for one picture: the batch counts as 1. */
+function elements(shape: readonly number[]): number {
+  return shape.reduce((size, dim) => size * Math.abs(dim), 1);
 }

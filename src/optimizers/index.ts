@@ -6,6 +6,7 @@ import { Optimizer, type OptimizerOptions, type UpdateRule } from './optimizer.t
 import { type Schedule, scheduleFromKeras } from './schedules.ts';
 
 export { Optimizer, type OptimizerOptions } from './optimizer.ts';
+export type { Schedule } from './schedules.ts';
 export * as schedules from './schedules.ts';
 
 export interface SGDOptions extends OptimizerOptions {
