@@ -100,7 +100,8 @@ export function sum(x: Node, axes?: readonly number[], keepDims = false): Node {
 }
 
 export function reduceMax(x: Node, axes?: readonly number[], keepDims = false): Node {
-  return makeNode('reduceMax', [x], { axes: normalizeAxes(x, axes), keepDims });
+  const normalized = normalizeAxes(x, axes);
+  return normalized.length === 0 ? x : makeNode('reduceMax', [x], { axes: normalized, keepDims });
 }
 
 export function argMax(x: Node, axis: number): Node {

@@ -17,7 +17,8 @@ export function substitute(outputs: readonly Node[], replacements: ReadonlyMap<N
   return outputs.map((output) => done.get(output)!);
 }
 
-function withInputs(node: Node, done: ReadonlyMap<Node, Node>): Node {
+/** A node with its inputs replaced; itself if they stay. */
+export function withInputs(node: Node, done: ReadonlyMap<Node, Node>): Node {
   const inputs = node.inputs.map((input) => done.get(input)!);
   if (inputs.every((input, i) => input === node.inputs[i])) return node;
   return makeNode(node.op, inputs, node.attributes as NodeOf<OpName>['attributes'], node);

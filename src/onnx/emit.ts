@@ -19,6 +19,8 @@ const irVersion = 9;
 export interface EmitOptions {
   /** Becomes the model's metadata. */
   readonly metadata?: Readonly<Record<string, string>>;
+  /** Writes a node in place of its emission rule and says true, or leaves it to the rule. */
+  readonly instead?: (e: Emitter, node: Node) => boolean;
 }
 
 /** The bytes of an ONNX model that computes `outputs`; its inputs are the graph's `input` nodes by name. */
@@ -34,7 +36,7 @@ export function emitModel(outputs: Readonly<Record<string, Node>>, options: Emit
   const batched = inputs.find((node) => node.shape.some((dim) => dim < 0));
   if (batched !== undefined) e.once('batch', () => emitBatch(e, batched));
   for (const node of order) {
-    if (node.op !== 'input')
+    if (node.op !== 'input' && !options.instead?.(e, node))
       (emissions[node.op] as (e: Emitter, node: NodeOf<OpName> & Node) => void)(e, node);
   }
   for (const [name, node] of Object.entries(outputs)) {
@@ -50,7 +52,11 @@ export function emitModel(outputs: Readonly<Record<string, Node>>, options: Emit
   return encodeModel({
     irVersion,
     producerName: 'graft',
-    opsetImport: [{ domain: '', version: opsetVersion }],
+    opsetImport: [
+      { domain: '', version: opsetVersion },
+      // The runtime's own operations, whose set has one version.
+      ...domainsOf(used.nodes).map((domain) => ({ domain, version: 1 })),
+    ],
     metadataProps: Object.entries(options.metadata ?? {}).map(([key, value]) => ({ key, value })),
     graph: {
       name: 'graft',
@@ -89,6 +95,10 @@ function usedNodes(nodes: readonly NodeProto[], outputs: readonly string[]) {
     kept.push(node);
   }
   return { nodes: kept.reverse(), names };
+}
+
+function domainsOf(nodes: readonly NodeProto[]): string[] {
+  return [...new Set(nodes.flatMap(({ domain }) => domain ?? []))];
 }
 
 /** The batch size as an int64 vector of one, computed from an input that grows with it. */

@@ -38,6 +38,7 @@ export class Emitter {
     opType: string,
     inputs: readonly string[],
     attributes: Readonly<Record<string, AttributeValue>> = {},
+    domain = '',
   ): string {
     const output = this.#fresh('v');
     this.nodes.push({
@@ -46,6 +47,7 @@ export class Emitter {
       input: [...inputs],
       output: [output],
       attribute: Object.entries(attributes).map(([name, value]) => attributeProto(name, value)),
+      ...(domain === '' ? {} : { domain }),
     });
     return output;
   }

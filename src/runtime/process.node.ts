@@ -52,7 +52,9 @@ async function createSession(
     });
   } catch (error) {
     if (device === 'cpu') throw error;
-    const text = messageOf(error);
+    const text = messageOf(error)
+      .trim()
+      .replace(/[.:]?$/, '.');
     const missing = /adapter|provider|backend|not supported|libonnxruntime|cuda/i.test(text);
     if (missing) fail('device', `The device "${device}" is not available: ${text} ${deviceAdvice[device]}`);
     throw error;

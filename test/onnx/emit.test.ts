@@ -161,6 +161,12 @@ describe('frozen feature maps stay channels-first', () => {
     expect(only(model, 'Conv').attribute.find(({ name }) => name === 'strides')!.ints).toEqual([2, 2]);
   });
 
+  it('and a channels-last map is transposed once for all convolutions of it', () => {
+    const model = emitted({ y: o.sum(o.mul(conv(x, 'first'), conv(x, 'second'))) });
+    expect(count(model, 'Conv')).toBe(2);
+    expect(count(model, 'Transpose')).toBe(1);
+  });
+
   it('and are transposed once for each side that needs channels-last', () => {
     const map = conv(x, 'first');
     const model = emitted({ y: o.reshape(map, [-1, 1536]), z: o.sum(map, [3]), w: o.argMax(map, 3) });

@@ -2,16 +2,20 @@
  * What every device owes: each operation and its gradients as the reference computes them, for more than one
  * batch size in one session, and a training that stays beside the reference step by step.
  */
+
+import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Tensor } from '../../src/core/tensor.ts';
+import { float32, type Tensor, tensor } from '../../src/core/tensor.ts';
 import { differentiate } from '../../src/graph/autodiff.ts';
-import type { Node, OpName } from '../../src/graph/node.ts';
+import { type Node, type OpName, topologicalOrder } from '../../src/graph/node.ts';
+import * as o from '../../src/graph/ops.ts';
 import { evaluate, toValue, type Value } from '../../src/graph/reference.ts';
 import { emitModel } from '../../src/onnx/emit.ts';
 import { type Device, Engine } from '../../src/runtime/engine.node.ts';
 import { devicesUnderTest } from '../support/devices.ts';
 import { weightedSum, weightsFor } from '../support/loss.ts';
 import { buildCase, isBatched, type OperationCase, operationCases } from '../support/operation_cases.ts';
+import { residentMegabytes } from '../support/processes.ts';
 import { startTraining } from '../support/small_network.ts';
 
 /** Largest difference, relative to the largest magnitude of what was expected. */
@@ -60,16 +64,10 @@ async function checkCase(engine: Engine, op: OpName, operationCase: OperationCas
 
 /** An input that no output depends on is not part of the model. */
 function usedInputs(outputs: readonly Node[], feeds: Readonly<Record<string, Tensor>>) {
-  const names = new Set<string>();
-  const seen = new Set<Node>();
-  const visit = (node: Node): void => {
-    if (seen.has(node)) return;
-    seen.add(node);
-    if (node.op === 'input') names.add(node.attributes.name);
-    node.inputs.forEach(visit);
-  };
-  outputs.forEach(visit);
-  return Object.fromEntries(Object.entries(feeds).filter(([name]) => names.has(name)));
+  const used = topologicalOrder(outputs).flatMap((node) =>
+    node.op === 'input' ? [node.attributes.name] : [],
+  );
+  return Object.fromEntries(used.map((name) => [name, feeds[name]!]));
 }
 
 for (const { device, missing } of await devicesUnderTest()) {
@@ -87,6 +85,44 @@ for (const { device, missing } of await devicesUnderTest()) {
         for (const operationCase of operationCases[op]) {
           it(operationCase.name, () => checkCase(engine, op, operationCase));
         }
+      },
+    );
+
+    it('state comes back bit for bit', async () => {
+      const written = {
+        weights: float32([3, 2], [1.5, -0, 1e-30, 3e38, Math.fround(0.1), 7]),
+        scalar: float32([], [0.25]),
+        ids: tensor('int32', [2], Int32Array.of(-5, 2 ** 30)),
+        nothing: tensor('float32', [0, 3]),
+      };
+      await engine.write(written);
+      expect(await engine.read(Object.keys(written))).toEqual(written);
+      await engine.forget(Object.keys(written));
+    });
+
+    it.skipIf(!existsSync('/proc/self/status'))(
+      'replacing state 200 times does not take more memory',
+      async () => {
+        const size = 500_000; // 2 MB: a leak would be 400 MB
+        const next = o.add(o.input('w', [size]), o.input('x', []));
+        const session = await engine.load(
+          emitModel({ next, first: o.slice(next, [{ axis: 0, start: 0, end: 1 }]) }),
+          {
+            reads: { w: 'leak/w' },
+            writes: { next: 'leak/w' },
+          },
+        );
+        await engine.write({ 'leak/w': tensor('float32', [size]) });
+        const sizes: number[] = [];
+        for (let step = 1; step <= 200; step++) {
+          const { first } = await session.run({ x: float32([], [1]) });
+          expect(first!.data[0]).toBe(step);
+          if (step % 40 === 0) sizes.push(residentMegabytes(engine.pid!));
+        }
+        const text = `resident megabytes of the engine on ${device}, every 40 runs: ${sizes.join(' ')}`;
+        console.log(text);
+        expect(Math.max(...sizes) - sizes[0]!, text).toBeLessThan(100);
+        await engine.forget(['leak/w']);
       },
     );
 

@@ -22,7 +22,7 @@ async function whyMissing(device: Device): Promise<string | null> {
     await engine.load(emitModel({ y: o.neg(o.input('x', [1])) }));
     return null;
   } catch (error) {
-    if (error instanceof GraftError && error.code === 'device') return error.message;
+    if (error instanceof GraftError && error.code === 'device') return error.message.replace(/\s+/g, ' ');
     throw error;
   } finally {
     await engine.close();

@@ -148,6 +148,11 @@ function binaryCases(op: (a: Node, b: Node) => Node, a: Draw, b: Draw): Operatio
           op(left.length === 4 ? pooled(x) : x, right.length === 4 ? pooled(y) : y),
       })),
     {
+      name: 'of a channels-first map with a constant vector',
+      inputs: [float([-1, 2, 3, 5], a)],
+      build: (x) => op(pooled(x), o.constant(drawTensor([5], 'float32', b, 'constant vector'))),
+    },
+    {
       name: 'of a channels-first map with a matrix of its columns and channels',
       inputs: [float([-1, 2, 3, 5], a), float([3, 5], b)],
       build: (x, y) => op(pooled(x), y),
