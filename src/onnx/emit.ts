@@ -39,16 +39,8 @@ export function emitModel(outputs: Readonly<Record<string, Node>>, options: Emit
     if (node.op !== 'input' && !options.instead?.(e, node))
       (emissions[node.op] as (e: Emitter, node: NodeOf<OpName> & Node) => void)(e, node);
   }
-  for (const [name, node] of Object.entries(outputs)) {
-    e.nodes.push({
-      opType: 'Identity',
-      name: `output_${name}`,
-      input: [e.value(node)],
-      output: [name],
-      attribute: [],
-    });
-  }
-  const used = usedNodes(e.nodes, Object.keys(outputs));
+  const wanted = Object.entries(outputs).map(([name, node]) => [name, e.value(node)] as const);
+  const used = usedNodes(nameOutputs(e.nodes, wanted), Object.keys(outputs));
   return encodeModel({
     irVersion,
     producerName: 'graft',
@@ -80,6 +72,36 @@ function checkNames(inputs: readonly string[], outputs: readonly string[]): void
     }
     seen.add(name);
   }
+}
+
+/**
+ * Gives values the names of the outputs that they are. A value that no node computes, or that is two outputs, is
+ * passed through an Identity, which copies it.
+ */
+function nameOutputs(
+  nodes: readonly NodeProto[],
+  wanted: readonly (readonly [string, string])[],
+): NodeProto[] {
+  const computed = new Set(nodes.flatMap(({ output }) => output));
+  const names = new Map<string, string>();
+  const copies: NodeProto[] = [];
+  for (const [name, value] of wanted) {
+    if (computed.has(value) && !names.has(value)) names.set(value, name);
+    else
+      copies.push({
+        opType: 'Identity',
+        name: `output_${name}`,
+        input: [value],
+        output: [name],
+        attribute: [],
+      });
+  }
+  const rename = (value: string) => names.get(value) ?? value;
+  return [...nodes, ...copies].map((node) => ({
+    ...node,
+    input: node.input.map(rename),
+    output: node.output.map(rename),
+  }));
 }
 
 /**
