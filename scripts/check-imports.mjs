@@ -6,6 +6,7 @@ const allowed = {
   core: [],
   graph: ['core'],
   onnx: ['core', 'graph'],
+  quantize: ['core', 'graph', 'onnx'],
   runtime: ['core', 'onnx'],
   data: ['core'],
   features: ['core', 'data'],
@@ -14,16 +15,16 @@ const allowed = {
   metrics: ['core', 'graph', 'losses'],
   optimizers: ['core', 'graph'],
   models: ['core', 'graph', 'layers'],
-  compile: ['core', 'graph', 'onnx', 'layers', 'losses', 'metrics', 'optimizers', 'models'],
+  compile: [...['core', 'graph', 'onnx', 'quantize', 'layers', 'losses', 'metrics', 'optimizers', 'models']],
   saving: ['core', 'layers', 'losses', 'metrics', 'optimizers', 'models'],
   training: [
     ...['core', 'runtime', 'data', 'features', 'layers', 'losses', 'metrics', 'optimizers'],
-    ...['models', 'compile', 'saving'],
+    ...['models', 'compile', 'saving', 'quantize'],
   ],
   applications: ['core', 'data', 'layers', 'models', 'saving', 'training'],
   cli: [
     ...['core', 'data', 'layers', 'losses', 'metrics', 'optimizers', 'models', 'runtime'],
-    ...['saving', 'training', 'applications'],
+    ...['saving', 'training', 'applications', 'features'],
   ],
 };
 

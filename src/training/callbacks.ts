@@ -39,6 +39,8 @@ export interface TrainingState {
   readonly epoch: number;
   /** Steps done in this epoch. */
   readonly batch: number;
+  /** True if a callback has ended the training: a continuation trains no further epoch. */
+  readonly finished: boolean;
   readonly step: number;
   readonly learningRate: number;
   /** Sums of this epoch so far. */
@@ -115,7 +117,7 @@ export interface ModelCheckpointOptions {
 
 /**
  * Writes the model after each epoch (keras.callbacks.ModelCheckpoint). `{epoch}` in the path is the epoch's
- * number from 1; other names in braces are numbers of the logs.
+ * number from 1; other names in braces are numbers of the logs. `{epoch:02d}` and `{valLoss:.2f}` round as in Keras.
  */
 export function modelCheckpoint(path: string, options: ModelCheckpointOptions = {}): Callback {
   const monitor = new Monitor(options.monitor ?? 'valLoss', options.mode);
@@ -127,19 +129,27 @@ export function modelCheckpoint(path: string, options: ModelCheckpointOptions = 
         if (!monitor.improves(value)) return;
         monitor.best = value;
       }
-      const filled = path.replace(/\{(\w+)(?::[^}]*)?\}/g, (_, key: string) => {
-        if (key === 'epoch') return String(epoch + 1).padStart(2, '0');
-        return (
-          logs[toCamel(key)] ?? fail('argument', `The path ${path} names "${key}", which logs do not have.`)
-        ).toFixed(4);
-      });
-      await model.save(filled);
+      await model.save(fillPath(path, { ...logs, epoch: epoch + 1 }));
     },
     saveState: () => ({ values: { best: monitor.best }, weights: null }),
     restoreState: ({ values }) => {
       monitor.best = values['best'] ?? null;
     },
   };
+}
+
+/** Puts numbers into `{name}`, `{name:03d}` and `{name:.4f}`. */
+function fillPath(path: string, numbers: Logs): string {
+  return path.replace(/\{(\w+)(?::([^}]*))?\}/g, (_, name: string, format = '') => {
+    const value =
+      numbers[toCamel(name)] ?? fail('argument', `The path ${path} names "${name}", which logs do not have.`);
+    const [known, width, digits] = /^0?(\d*)(?:d|\.(\d+)f)?$/.exec(format) ?? [];
+    if (known === undefined) {
+      fail('argument', `The path ${path} has the format "${format}"; formats are like 02d and .4f.`);
+    }
+    const text = digits === undefined ? String(value) : value.toFixed(Number(digits));
+    return text.padStart(Number(width), '0');
+  });
 }
 
 export interface EarlyStoppingOptions {
@@ -163,6 +173,11 @@ export function earlyStopping(options: EarlyStoppingOptions = {}): Callback {
   let bestWeights: Float32Array[] | null = null;
   return {
     name: 'earlyStopping',
+    onTrainBegin() {
+      monitor.best = null;
+      wait = 0;
+      bestWeights = null;
+    },
     async onEpochEnd(epoch, logs, training) {
       if (epoch < startFromEpoch) return;
       const value = monitor.value(logs);
@@ -211,6 +226,11 @@ export function reduceLROnPlateau(options: ReduceLROnPlateauOptions = {}): Callb
   let cooling = 0;
   return {
     name: 'reduceLROnPlateau',
+    onTrainBegin() {
+      monitor.best = null;
+      wait = 0;
+      cooling = 0;
+    },
     onEpochEnd(_epoch, logs, training) {
       const value = monitor.value(logs);
       const rate = training.learningRate;

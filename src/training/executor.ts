@@ -14,12 +14,15 @@ import { noiseSize } from '../compile/trace.ts';
 import { fail } from '../core/errors.ts';
 import { Random } from '../core/random.ts';
 import { float32, type Tensor, tensor } from '../core/tensor.ts';
+import type { Dataset } from '../data/dataset.ts';
 import type { Variable } from '../layers/layer.ts';
 import type { Loss } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
 import type { Network } from '../models/network.ts';
 import type { Optimizer } from '../optimizers/index.ts';
 import { type Device, Engine, type Session, type Tensors } from '../runtime/engine.node.ts';
+import { labelled, numbers, only } from './feeds.ts';
+import { Integers, nothingFrozen, nothingSeen, type Precision } from './integers.ts';
 
 export interface ExecutorOptions {
   readonly network: Network;
@@ -29,6 +32,8 @@ export interface ExecutorOptions {
   readonly seed: number;
   readonly device: Device;
   readonly threads: number | undefined;
+  /** What the frozen part computes with. */
+  readonly precision: Precision;
 }
 
 /** What the data looks like; a program is built for each that occurs. */
@@ -42,6 +47,8 @@ export interface FeatureBatch {
   readonly features: Tensors;
   readonly y: Tensor<'int32' | 'float32'>;
   readonly sampleWeight: Float32Array;
+  /** Where the pictures are in their data set, for messages. */
+  readonly indices?: ArrayLike<number>;
 }
 
 interface Loaded {
@@ -54,12 +61,15 @@ interface Loaded {
 export class Executor {
   readonly options: ExecutorOptions;
   readonly #programs = new Map<string, Loaded>();
+  #integers: Integers | null = null;
   /** The version of each weight that the engine has. */
   readonly #pushed = new Map<Variable, number>();
   #engine: Engine | null = null;
   #slots: Record<string, Float32Array> | null = null;
   #slotsPushed = false;
   #engineIsNewer = false;
+  /** A learning rate that was set in place of the optimizer's. */
+  #rate: number | null = null;
   step = 0;
 
   constructor(options: ExecutorOptions) {
@@ -71,6 +81,24 @@ export class Executor {
     return this.#load(kind).program;
   }
 
+  /** Says which pictures the ranges of integers come from. Without `precision: 'int8'` it does nothing. */
+  calibrateOn(dataset: Dataset): void {
+    if (this.options.precision !== 'int8' || this.#integers?.fingerprint === dataset.fingerprint) return;
+    this.#integers = new Integers(dataset);
+    for (const { sessions } of this.#programs.values()) {
+      const stale = sessions.get('frozen');
+      sessions.delete('frozen');
+      stale?.then((session) => session.release()).catch(() => undefined);
+    }
+  }
+
+  /** Identifies what the frozen part computes: its graph, its weights, its precision. */
+  frozenDigest(kind: ProgramKind): string {
+    const program = this.program(kind);
+    if (this.options.precision === 'float32') return program.frozenDigest;
+    return (this.#integers ?? fail('state', nothingSeen)).digest(program);
+  }
+
   /** Runs the frozen part on pictures (batch, height, width, channels). */
   async features(kind: ProgramKind, images: Tensor): Promise<Tensors> {
     const loaded = this.#load(kind);
@@ -80,6 +108,7 @@ export class Executor {
 
   /** One update. */
   async train(kind: ProgramKind, batch: FeatureBatch, learningRate: number): Promise<BatchResult> {
+    this.#checkLabels(batch);
     const loaded = this.#load(kind);
     const session = await this.#session(loaded, 'step');
     await this.#push(loaded.program);
@@ -106,6 +135,7 @@ export class Executor {
 
   /** Loss and metrics of a batch, without an update. */
   async evaluate(kind: ProgramKind, batch: FeatureBatch): Promise<BatchResult> {
+    this.#checkLabels(batch);
     const loaded = this.#load(kind);
     const session = await this.#session(loaded, 'evaluate');
     await this.#push(loaded.program);
@@ -128,12 +158,16 @@ export class Executor {
     const { weights, slots } = this.#any();
     const tensors = await this.#engine.read([...weights.keys(), ...slots.keys()]);
     for (const [name, variable] of weights) {
+      // What was assigned since the engine got it is the newer one.
+      if (this.#pushed.get(variable) !== variable.version) continue;
       variable.assign(tensors[name]!.data as Float32Array);
       this.#pushed.set(variable, variable.version);
     }
-    this.#slots = Object.fromEntries(
-      [...slots.keys()].map((name) => [name, tensors[name]!.data as Float32Array]),
-    );
+    if (this.#slotsPushed) {
+      this.#slots = Object.fromEntries(
+        [...slots.keys()].map((name) => [name, tensors[name]!.data as Float32Array]),
+      );
+    }
     this.#engineIsNewer = false;
   }
 
@@ -147,6 +181,18 @@ export class Executor {
     this.#slots = slots;
     this.#slotsPushed = false;
     this.step = step;
+  }
+
+  /** The rate of the next step. Setting it is an error if the optimizer has a schedule. */
+  get learningRate(): number {
+    return this.#rate ?? this.options.optimizer.rateAt(this.step);
+  }
+
+  set learningRate(value: number) {
+    if (typeof this.options.optimizer.options.learningRate !== 'number') {
+      fail('state', 'The optimizer has a learning-rate schedule; a callback cannot set the rate beside it.');
+    }
+    this.#rate = value;
   }
 
   /** True while the engine has weights that the model does not. */
@@ -173,6 +219,22 @@ export class Executor {
     this.#slotsPushed = false;
   }
 
+  /** A class id that the model has no output for would count as a loss of zero. */
+  #checkLabels({ y, indices }: FeatureBatch): void {
+    const classes = this.options.network.result.shape.at(-1)!;
+    if (y.dtype === 'float32') {
+      if (y.shape[1] === classes) return;
+      fail('shape', `The model predicts ${classes} classes, but the labels have ${y.shape[1]} columns.`);
+    }
+    y.data.forEach((label, i) => {
+      if (label >= 0 && label < classes) return;
+      fail(
+        'data',
+        `Example ${indices?.[i] ?? i} has label ${label}; the model predicts ${classes} classes, 0 … ${classes - 1}.`,
+      );
+    });
+  }
+
   #any(): Program {
     const [first] = this.#programs.values();
     return first?.program ?? fail('state', 'Nothing has been run yet.');
@@ -186,6 +248,7 @@ export class Executor {
       session.then((loaded) => loaded.release()).catch(() => undefined);
     }
     const program = buildProgram({ ...this.options, ...kind });
+    if (this.options.precision === 'int8' && program.frozen === null) fail('state', nothingFrozen);
     const changing = new Set(program.weights.values());
     const constants = this.options.network.variables
       .filter((variable) => !changing.has(variable))
@@ -201,12 +264,24 @@ export class Executor {
   ): Promise<Session> {
     const known = sessions.get(name);
     if (known !== undefined) return known;
+    const session =
+      name === 'frozen' && this.options.precision === 'int8'
+        ? this.#integerSession(program)
+        : this.#open(program[name]!);
+    sessions.set(name, session);
+    session.catch(() => sessions.delete(name));
+    return session;
+  }
+
+  async #integerSession(program: Program): Promise<Session> {
+    const integers = this.#integers ?? fail('state', nothingSeen);
+    return integers.load(program, (graph) => this.#open(graph));
+  }
+
+  #open({ model, reads, writes }: Executable): Promise<Session> {
     const { device, threads } = this.options;
     this.#engine ??= Engine.start({ device, ...(threads === undefined ? {} : { threads }) });
-    const { model, reads, writes } = program[name]!;
-    const session = this.#engine.load(model(), { reads, writes });
-    sessions.set(name, session);
-    return session;
+    return this.#engine.load(model(), { reads, writes });
   }
 
   /** Writes into the engine whatever it does not have yet. */
@@ -226,19 +301,4 @@ export class Executor {
     }
     if (Object.keys(tensors).length > 0) await this.#engine!.write(tensors);
   }
-}
-
-function labelled({ features, y, sampleWeight }: FeatureBatch): Record<string, Tensor> {
-  return { ...features, y, sampleWeight: float32([sampleWeight.length], sampleWeight) };
-}
-
-/** The feeds that a graph takes; the simplified graph of a model may not use all. */
-function only(feeds: Tensors, graph: Executable): Tensors {
-  return Object.fromEntries(
-    graph.feeds.map((name) => [name, feeds[name] ?? fail('state', `No feed for ${name}.`)]),
-  );
-}
-
-function numbers(results: Tensors): BatchResult {
-  return Object.fromEntries(Object.entries(results).map(([name, { data }]) => [name, Number(data[0])]));
 }

@@ -53,12 +53,15 @@ export async function train(model: Model, data: Dataset, options: FitOptions): P
   }
   const { training, validation } = splitData(data, options);
   const { executor, seed } = model.compiled;
+  const run = new Run(model, { epochs, batchSize, samples: lengthOf(training), callbacks });
+  // Before the features: they are computed with the weights of the state.
+  if (resume) run.restore(resume);
+  executor.calibrateOn(training);
   const prepared = await model.prepare(training, { batchSize, verbose });
   const preparedValidation = validation && (await model.prepare(validation, { batchSize, verbose }));
-  const run = new Run(model, { epochs, batchSize, samples: lengthOf(training), callbacks });
-  if (resume) await run.restore(resume);
 
   await run.each((callback) => callback.onTrainBegin?.(run));
+  if (resume) run.restoreCallbacks(resume);
   for (let epoch = run.epoch; epoch < epochs && run.stopping === null; epoch++) {
     run.beginEpoch(epoch);
     if (run.batch === 0) await run.each((callback) => callback.onEpochBegin?.(epoch, run));
@@ -153,7 +156,6 @@ class Run implements Training {
   epoch = 0;
   batch = 0;
   stopping: 'epoch' | 'step' | null = null;
-  #rate: number | null = null;
 
   constructor(
     model: Model,
@@ -176,14 +178,11 @@ class Run implements Training {
   }
 
   get learningRate(): number {
-    return this.#rate ?? this.model.compiled.optimizer.rateAt(this.step);
+    return this.model.compiled.executor.learningRate;
   }
 
   set learningRate(value: number) {
-    if (typeof this.model.compiled.optimizer.options.learningRate !== 'number') {
-      fail('state', 'The optimizer has a learning-rate schedule; a callback cannot set the rate beside it.');
-    }
-    this.#rate = value;
+    this.model.compiled.executor.learningRate = value;
   }
 
   stop(when: 'epoch' | 'step' = 'epoch'): void {
@@ -226,6 +225,7 @@ class Run implements Training {
     return {
       epoch: this.epoch,
       batch: this.batch,
+      finished: this.stopping === 'epoch' && this.batch === 0,
       step: executor.step,
       learningRate: this.learningRate,
       totals: this.totals.state(),
@@ -236,15 +236,20 @@ class Run implements Training {
     };
   }
 
-  async restore(state: TrainingState): Promise<void> {
+  restore(state: TrainingState): void {
     this.epoch = state.epoch;
     this.batch = state.batch;
     this.totals = this.#newTotals(state.totals);
     this.history.push(...state.history);
-    if (typeof this.model.compiled.optimizer.options.learningRate === 'number')
-      this.#rate = state.learningRate;
+    this.stopping = state.finished ? 'epoch' : null;
+    const { executor, optimizer } = this.model.compiled;
+    if (typeof optimizer.options.learningRate === 'number') executor.learningRate = state.learningRate;
     this.model.setWeights(state.weights);
-    this.model.compiled.executor.setSlots(state.slots, state.step);
+    executor.setSlots(state.slots, state.step);
+  }
+
+  /** After `onTrainBegin`, at which callbacks forget an earlier training. */
+  restoreCallbacks(state: TrainingState): void {
     this.#callbacks.forEach((callback, i) => {
       const saved = state.callbacks[`${i}/${callback.name}`];
       if (saved) callback.restoreState?.(saved);

@@ -5,26 +5,21 @@
 import { fail } from '../core/errors.ts';
 import { float32, formatShape, sameShape, sizeOf, type Tensor, tensor } from '../core/tensor.ts';
 import { batches, type Dataset, fromTensors, lengthOf } from '../data/dataset.ts';
+import { type CacheMode, type CacheOptions, cacheOptions, type ResolvedCache } from '../features/index.ts';
+import * as o from '../graph/ops.ts';
 import type { Layer } from '../layers/layer.ts';
 import { type Loss, loss as lossOf } from '../losses/index.ts';
 import { type Metric, metric as metricOf } from '../metrics/index.ts';
 import { Network, someOf } from '../models/network.ts';
 import { type SummaryOptions, summary } from '../models/summary.ts';
-import { type Optimizer, type OptimizerName, optimizer as optimizerOf } from '../optimizers/index.ts';
+import { Optimizer, type OptimizerName, optimizer as optimizerOf } from '../optimizers/index.ts';
 import { type Device, parseDevice } from '../runtime/engine.node.ts';
 import { type SavedTraining, saveModel } from '../saving/index.ts';
 import type { Logs } from './callbacks.ts';
 import { Executor, type ProgramKind } from './executor.ts';
 import { type FitOptions, type History, train } from './fit.ts';
-import {
-  asDataset,
-  type CacheMode,
-  type Data,
-  type FeatureStores,
-  kindOf,
-  type Prepared,
-  prepare,
-} from './prepare.ts';
+import { checkPrecision, type Precision } from './integers.ts';
+import { asDataset, type Data, type KeptFeatures, kindOf, type Prepared, prepare } from './prepare.ts';
 import { type Progress, progressFor } from './progress.ts';
 import { Totals } from './totals.ts';
 
@@ -40,8 +35,13 @@ export interface CompileOptions {
   readonly device?: Device;
   /** Threads of an operation. Defaults to the cores of the machine. */
   readonly threads?: number;
-  /** Whether the frozen part's features are kept between epochs. Defaults to `auto`. */
-  readonly cache?: CacheMode;
+  /**
+   * What the frozen part computes with. `int8` is faster and a little coarser; `fit` takes the ranges of its integers
+   * from some training pictures. Defaults to `float32`.
+   */
+  readonly precision?: Precision;
+  /** Whether and how the frozen part's features are kept, between epochs and runs. Defaults to `auto`. */
+  readonly cache?: CacheMode | CacheOptions;
 }
 
 export interface RunOptions {
@@ -57,13 +57,25 @@ interface Compiled {
   readonly loss: Loss;
   readonly metrics: readonly Metric[];
   readonly seed: number;
-  readonly cache: CacheMode;
+  readonly cache: ResolvedCache;
+  /** False if only predictions were asked for. */
+  readonly trains: boolean;
   /** What was trainable then. */
   readonly flags: ReadonlyMap<Layer, boolean>;
 }
 
+/** Stands in where predictions are asked for and nothing says what would be right. */
+const noLoss: Loss = {
+  name: 'none',
+  keras: { class_name: 'none', config: {} },
+  perSample: (prediction) => {
+    const axes = prediction.shape.slice(1).map((_, axis) => axis + 1);
+    return o.mul(o.sum(prediction, axes), 0);
+  },
+};
+
 export class Model extends Network {
-  readonly #features: FeatureStores = new Map();
+  readonly #features: KeptFeatures = new Map();
   #compiled: Compiled | null = null;
 
   /**
@@ -71,10 +83,16 @@ export class Model extends Network {
    * its weights; its optimizer starts anew.
    */
   compile(options: CompileOptions): void {
+    this.#compile(options, true);
+  }
+
+  #compile(options: CompileOptions, trains: boolean): void {
     if (this.#compiled?.executor.ahead) {
       fail('state', 'The engine holds newer weights; await model.close() before compiling again.');
     }
-    const { seed = 0, device = 'cpu', threads, cache = 'auto' } = options;
+    const { seed = 0, device = 'cpu', threads } = options;
+    const precision = checkPrecision(options.precision ?? 'float32', parseDevice(device));
+    const cache = cacheOptions(options.cache);
     const optimizer = optimizerOf(options.optimizer ?? 'rmsprop');
     const loss = lossOf(options.loss);
     const metrics = (options.metrics ?? []).map(metricOf);
@@ -94,9 +112,10 @@ export class Model extends Network {
       seed,
       device: parseDevice(device),
       threads,
+      precision,
     });
     const flags = new Map(this.leaves().map((layer) => [layer, layer.trainable]));
-    this.#compiled = { executor, optimizer, loss, metrics, seed, cache, flags };
+    this.#compiled = { executor, optimizer, loss, metrics, seed, cache, trains, flags };
   }
 
   /** Goes on with a training that a file described. */
@@ -106,13 +125,17 @@ export class Model extends Network {
   }
 
   get isCompiled(): boolean {
-    return this.#compiled !== null;
+    return this.#compiled?.trains ?? false;
   }
 
   /** What `compile` decided. Throws `state` if it was not called, or `trainable` flags have changed since. */
   get compiled(): Compiled {
-    const compiled =
-      this.#compiled ?? fail('state', `Model ${this.name} must be compiled first: model.compile({...}).`);
+    if (!this.isCompiled) fail('state', `Model ${this.name} must be compiled first: model.compile({...}).`);
+    return this.#upToDate();
+  }
+
+  #upToDate(): Compiled {
+    const compiled = this.#compiled!;
     const changed = [...compiled.flags].filter(([layer, flag]) => layer.trainable !== flag);
     if (changed.length > 0) {
       const names = someOf(changed.map(([layer]) => layer.name));
@@ -155,7 +178,7 @@ export class Model extends Network {
     { batchSize = 32, verbose = false }: RunOptions = {},
   ): Promise<Tensor<'float32'>> {
     if (this.#compiled === null) this.#compileForPrediction();
-    const { executor } = this.compiled;
+    const { executor } = this.#upToDate();
     const dataset = 'read' in x ? x : fromTensors(x, tensor('int32', [x.shape[0]!]));
     this.#checkShape(dataset);
     const kind: ProgramKind = { imageDType: dataset.dtype, labels: 'ids', featureDType: 'float32' };
@@ -178,7 +201,7 @@ export class Model extends Network {
     if (missing !== undefined) {
       fail('state', `${missing.path} has no values; compile the model or load weights before predicting.`);
     }
-    this.compile({ loss: 'categorical_crossentropy' });
+    this.#compile({ loss: noLoss }, false);
   }
 
   /** One update on one batch (Keras's train_on_batch); returns its loss and metrics. */
@@ -187,7 +210,7 @@ export class Model extends Network {
     y: Tensor<'int32' | 'float32'>,
     { sampleWeight }: { readonly sampleWeight?: Float32Array } = {},
   ): Promise<Logs> {
-    const { executor, metrics, optimizer } = this.compiled;
+    const { executor, metrics } = this.compiled;
     const dataset = fromTensors(x, y);
     this.#checkShape(dataset);
     const kind = kindOf(dataset, y, 'float32');
@@ -198,8 +221,13 @@ export class Model extends Network {
       sampleWeight: sampleWeight ?? new Float32Array(size).fill(1),
     };
     const totals = new Totals(metrics.map(({ name }) => name));
-    totals.add(await executor.train(kind, batch, optimizer.rateAt(executor.step)), size);
+    totals.add(await executor.train(kind, batch, executor.learningRate), size);
     return totals.logs();
+  }
+
+  /** Takes the ranges of `precision: 'int8'` from pictures of this data set, as `fit` does from its own. */
+  calibrate(data: Data): void {
+    this.compiled.executor.calibrateOn(asDataset(data));
   }
 
   /** Puts the frozen part behind a data set. */
@@ -228,7 +256,8 @@ export class Model extends Network {
   /** Writes the model; the file's ending says the format (`.h5`). The file appears whole or not at all. */
   async save(path: string): Promise<void> {
     await this.#compiled?.executor.pull();
-    await saveModel(path, { network: this, training: this.#compiled && savedTraining(this.#compiled) });
+    const training = this.#compiled?.trains ? savedTraining(this.#compiled) : null;
+    await saveModel(path, { network: this, training });
   }
 
   /** Prints Keras's table. */
@@ -249,7 +278,13 @@ export class Model extends Network {
 }
 
 function savedTraining({ optimizer, loss, metrics, executor }: Compiled): SavedTraining {
-  return { optimizer, loss, metrics, step: executor.step, slots: executor.slots };
+  const { step, slots, learningRate } = executor;
+  // A rate that a callback set goes into the file, as in Keras; a schedule stays a schedule.
+  const scheduled = typeof optimizer.options.learningRate !== 'number';
+  const current = scheduled
+    ? optimizer
+    : new Optimizer(optimizer.rule, { ...optimizer.options, learningRate });
+  return { optimizer: current, loss, metrics, step, slots };
 }
 
 function stepProgress(verbose: boolean, length: number, batchSize: number): Progress {

@@ -1,0 +1,67 @@
+/** Options of the command line: how their text becomes values, and those that several commands share. */
+import { type Command, InvalidArgumentError, Option } from 'commander';
+
+/** How the text of an option becomes a number. Commander reports what came; the text says what was expected. */
+type NumberParser = (text: string) => number;
+
+function parser(expected: string, accepts: (value: number) => boolean): NumberParser {
+  return (text) => {
+    const value = text.trim() === '' ? Number.NaN : Number(text);
+    if (accepts(value)) return value;
+    throw new InvalidArgumentError(`Expected ${expected}.`);
+  };
+}
+
+export function wholeNumber(low: number, high = Number.MAX_SAFE_INTEGER): NumberParser {
+  const expected =
+    high === Number.MAX_SAFE_INTEGER
+      ? `a whole number of at least ${low}`
+      : `a whole number from ${low} to ${high}`;
+  return parser(expected, (value) => Number.isInteger(value) && value >= low && value <= high);
+}
+
+export const positive = parser('a number above 0', (value) => value > 0 && Number.isFinite(value));
+export const notNegative = parser('a number of at least 0', (value) => value >= 0 && Number.isFinite(value));
+/** At least 0 and below 1. */
+export const share = parser('a number from 0 up to, not including, 1', (value) => value >= 0 && value < 1);
+export const fraction = parser('a number between 0 and 1', (value) => value > 0 && value < 1);
+
+/** What every command understands. */
+export interface CommonOptions {
+  readonly json?: true;
+  readonly quiet?: true;
+}
+
+export interface DeviceOptions {
+  readonly device: 'cpu' | 'webgpu' | 'cuda';
+  readonly threads?: number;
+}
+
+export function addCommonOptions(command: Command): Command {
+  return command
+    .optionsGroup('Output:')
+    .option('--json', 'print one JSON object last on stdout; everything else goes to stderr')
+    .option('-q, --quiet', 'print the result only');
+}
+
+export function addDeviceOptions(command: Command): Command {
+  return command
+    .optionsGroup('Machine:')
+    .addOption(
+      new Option('--device <name>', 'where to compute').choices(['cpu', 'webgpu', 'cuda']).default('cpu'),
+    )
+    .option('--threads <n>', 'CPU threads (default: all cores)', wholeNumber(1, 1024));
+}
+
+export function addMirrorOption(command: Command): Command {
+  return command.option(
+    '--mirror <dir>',
+    'folder or address with a manifest.json to take data and weights from (default: GRAFT_MIRROR, ' +
+      'else the publishers)',
+  );
+}
+
+/** True if the option stands on the command line, rather than being a default. */
+export function isGiven(command: Command, name: string): boolean {
+  return command.getOptionValueSource(name) === 'cli';
+}

@@ -1,0 +1,101 @@
+/** The configuration of a training as `run.json` keeps it, and the recipe that it describes. */
+import type { Loss } from '../losses/index.ts';
+import { categoricalCrossentropy, sparseCategoricalCrossentropy } from '../losses/index.ts';
+import * as optimizers from '../optimizers/index.ts';
+import { schedules } from '../optimizers/index.ts';
+import type { CacheMode } from '../training/prepare.ts';
+import type { ModelConfig } from './backbone.ts';
+import type { Selection } from './data.ts';
+
+export const scheduleNames = ['constant', 'step', 'cosine'] as const;
+
+export interface Recipe {
+  readonly optimizer: optimizers.OptimizerName;
+  readonly learningRate: number;
+  readonly momentum: number;
+  /** `null` for the optimizer's default. */
+  readonly weightDecay: number | null;
+  readonly schedule: (typeof scheduleNames)[number];
+  /** Epochs in which the rate climbs; `cosine` only. */
+  readonly warmupEpochs: number;
+  readonly labelSmoothing: number;
+  readonly batchSize: number;
+  readonly epochs: number;
+  /** Decides initial weights, order of pictures and dropout. */
+  readonly seed: number;
+}
+
+export interface TrainConfig extends Selection, ModelConfig, Recipe {
+  readonly cache: CacheMode;
+  readonly device: 'cpu' | 'webgpu' | 'cuda';
+  /** `null` for all cores. */
+  readonly threads: number | null;
+}
+
+/** Where `step` divides the rate by ten, as shares of the training. */
+const stepsDownAt = [0.5, 0.75];
+
+export function makeOptimizer(recipe: Recipe, stepsPerEpoch: number): optimizers.Optimizer {
+  const options = {
+    learningRate: makeSchedule(recipe, stepsPerEpoch),
+    ...(recipe.weightDecay === null ? {} : { weightDecay: recipe.weightDecay }),
+  };
+  const { momentum } = recipe;
+  switch (recipe.optimizer) {
+    case 'sgd':
+      return optimizers.sgd({ ...options, momentum });
+    case 'rmsprop':
+      return optimizers.rmsprop({ ...options, momentum });
+    case 'adam':
+      return optimizers.adam(options);
+    case 'adamw':
+      return optimizers.adamw(options);
+  }
+}
+
+function makeSchedule(recipe: Recipe, stepsPerEpoch: number): number | schedules.Schedule {
+  const { schedule, learningRate } = recipe;
+  const total = recipe.epochs * stepsPerEpoch;
+  if (schedule === 'step') {
+    return schedules.piecewiseConstantDecay({
+      boundaries: stepsDownAt.map((part) => Math.round(part * total)),
+      values: [learningRate, learningRate / 10, learningRate / 100],
+    });
+  }
+  if (schedule === 'cosine') {
+    const warmupSteps = Math.round(recipe.warmupEpochs * stepsPerEpoch);
+    return schedules.cosineDecay({
+      initialLearningRate: warmupSteps > 0 ? 0 : learningRate,
+      decaySteps: Math.max(total - warmupSteps, 1),
+      warmupTarget: warmupSteps > 0 ? learningRate : null,
+      warmupSteps,
+    });
+  }
+  return learningRate;
+}
+
+export function makeLoss({ labelSmoothing }: Recipe): Loss {
+  return labelSmoothing === 0 ? sparseCategoricalCrossentropy() : categoricalCrossentropy({ labelSmoothing });
+}
+
+/** `RMSprop, learning rate 2e-5, batch 32, 10 epochs` */
+export function describeRecipe(recipe: Recipe): string {
+  const titles = { sgd: 'SGD', rmsprop: 'RMSprop', adam: 'Adam', adamw: 'AdamW' };
+  const { learningRate, schedule, warmupEpochs, momentum, weightDecay, labelSmoothing } = recipe;
+  return [
+    titles[recipe.optimizer] + (momentum > 0 ? ` with momentum ${momentum}` : ''),
+    `learning rate ${shortNumber(learningRate)}` +
+      (schedule === 'step' ? ' (a tenth after half, a hundredth after three quarters)' : '') +
+      (schedule === 'cosine' ? ' falling as a cosine' : '') +
+      (warmupEpochs > 0 ? ` after ${warmupEpochs} epochs of warm-up` : ''),
+    ...(weightDecay === null ? [] : [`weight decay ${shortNumber(weightDecay)}`]),
+    ...(labelSmoothing > 0 ? [`label smoothing ${labelSmoothing}`] : []),
+    `batch ${recipe.batchSize}`,
+    `${recipe.epochs} epoch${recipe.epochs === 1 ? '' : 's'}`,
+    `seed ${recipe.seed}`,
+  ].join(', ');
+}
+
+function shortNumber(value: number): string {
+  return value !== 0 && value < 1e-3 ? value.toExponential().replace('e-0', 'e-') : String(value);
+}

@@ -1,0 +1,52 @@
+/**
+ * Ctrl-C: the first one ends training after the step that is under way, so that everything can be saved; a second
+ * one, or one while nothing would be lost, ends the process at once.
+ */
+import type { Callback, Training } from '../training/callbacks.ts';
+
+/** What a shell expects of a process that Ctrl-C ended: 128 + SIGINT. */
+export const interruptedExit = 130;
+
+export class Interrupt implements Disposable {
+  /** Has to be among the callbacks of the training. */
+  readonly callback: Callback;
+  /** Said when the process ends at once because nothing is under way. */
+  idleMessage: string;
+  #requested = false;
+  #training: Training | null = null;
+
+  constructor(idleMessage: string) {
+    this.idleMessage = idleMessage;
+    this.callback = {
+      name: 'interrupt',
+      onTrainBegin: (training) => {
+        this.#training = training;
+      },
+      onTrainEnd: () => {
+        this.#training = null;
+      },
+    };
+    process.on('SIGINT', this.#onSignal);
+  }
+
+  get requested(): boolean {
+    return this.#requested;
+  }
+
+  readonly #onSignal = () => {
+    if (this.#requested) this.#exit('Stopped at once.');
+    if (this.#training === null) this.#exit(this.idleMessage);
+    this.#requested = true;
+    this.#training!.stop('step');
+    process.stderr.write('\nStopping after this step, then saving. Ctrl-C once more stops at once.\n');
+  };
+
+  #exit(message: string): never {
+    process.stderr.write(`\n${message}\n`);
+    process.exit(interruptedExit);
+  }
+
+  [Symbol.dispose](): void {
+    process.off('SIGINT', this.#onSignal);
+  }
+}

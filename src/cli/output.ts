@@ -1,0 +1,91 @@
+/**
+ * What commands say and where: words for people on stdout, or on stderr when `--json` keeps stdout for one object.
+ * Progress bars are `training/progress.ts`, always on stderr.
+ */
+import { basename, relative } from 'node:path';
+import type { CommonOptions } from './arguments.ts';
+
+export interface Output {
+  /** False under `--quiet`: then only results are printed. */
+  readonly verbose: boolean;
+  /** Tells what happens. */
+  say(text: string): void;
+  /** Tells what came out; printed under `--quiet` too. */
+  result(text: string): void;
+  /** The object of `--json`; nothing otherwise. */
+  json(value: object): void;
+}
+
+export function output({ json = false, quiet = false }: { json?: boolean; quiet?: boolean }): Output {
+  const stream = json ? process.stderr : process.stdout;
+  const write = (text: string) => {
+    stream.write(`${text}\n`);
+  };
+  return {
+    verbose: !quiet,
+    say: (text) => {
+      if (!quiet) write(text);
+    },
+    result: write,
+    json: (value) => {
+      if (json) process.stdout.write(`${JSON.stringify(value)}\n`);
+    },
+  };
+}
+
+export function outputFor(options: CommonOptions): Output {
+  return output({ json: options.json === true, quiet: options.quiet === true });
+}
+
+/** Lines of `label  text`, texts in one column, broken between words to fit into a terminal. */
+export function table(rows: readonly (readonly [label: string, text: string])[]): string {
+  const indent = Math.max(...rows.map(([label]) => label.length)) + 2;
+  const columns = process.stdout.isTTY ? process.stdout.columns : Number.POSITIVE_INFINITY;
+  const width = Math.max(columns - indent, 40);
+  const line = ([label, text]: readonly [string, string]) =>
+    label.padEnd(indent) + wrap(text, width).join(`\n${' '.repeat(indent)}`);
+  return rows.map(line).join('\n');
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1);
+    if (last === undefined || last.length + 1 + word.length > width) lines.push(word);
+    else lines[lines.length - 1] = `${last} ${word}`;
+  }
+  return lines;
+}
+
+/** `graft` as it can be typed here: what is printed as a next command has to work when pasted. */
+export function invocation(): string {
+  const script = process.argv[1] ?? 'graft';
+  if (/^graft(\.m?js)?$/.test(basename(script))) {
+    return process.env['npm_command'] === 'exec' ? 'npx graft' : 'graft';
+  }
+  return `node ${shellWord(relative(process.cwd(), script) || script)}`;
+}
+
+/** Quotes what a shell would take apart. */
+export function shellWord(text: string): string {
+  return /^[\w./:=@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+export function count(value: number): string {
+  return value.toLocaleString('en');
+}
+
+/** `1 epoch`, `2,000 pictures` */
+export function plural(value: number, noun: string): string {
+  return `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
+}
+
+export function percent(value: number): string {
+  return `${(100 * value).toFixed(1)} %`;
+}
+
+/** `34 MB`, decimal as disks and downloads are counted. */
+export function megabytes(bytes: number): string {
+  if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(1)} GB`;
+  return `${(bytes / 1e6).toFixed(bytes < 10e6 ? 1 : 0)} MB`;
+}

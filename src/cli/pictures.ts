@@ -1,0 +1,88 @@
+/**
+ * Small pictures in a terminal: each character is a half block whose two halves are two pixels, one above the
+ * other. It draws; what stands below a picture is the caller's.
+ */
+import type { WriteStream } from 'node:tty';
+import type { Tensor } from '../core/tensor.ts';
+
+/** Bits of colour that a terminal shows: 24, 8, or fewer. A pipe, `NO_COLOR` and `TERM=dumb` make it 1. */
+export function colourDepth(stream: WriteStream): number {
+  return stream.isTTY ? stream.getColorDepth() : 1;
+}
+
+type Colour = readonly [red: number, green: number, blue: number];
+
+/** One line for each two rows of pixels, `width` characters wide. `depth` is 24 or 8. */
+export function drawPicture(image: Tensor<'uint8'>, width: number, depth: number): string[] {
+  const rows = 2 * Math.round((width * image.shape[0]!) / image.shape[1]! / 2);
+  const pixel = sampler(image, rows, width);
+  return Array.from({ length: rows / 2 }, (_, line) => {
+    const cells = Array.from({ length: width }, (__, column) => {
+      const upper = colourCode(38, pixel(2 * line, column), depth);
+      return `${upper}${colourCode(48, pixel(2 * line + 1, column), depth)}▀`;
+    });
+    return `${cells.join('')}\x1b[0m`;
+  });
+}
+
+/** The picture at another size: the mean of the pixels that a new one covers, by area. */
+function sampler({ shape, data }: Tensor<'uint8'>, rows: number, columns: number) {
+  const [height, width] = shape as [number, number];
+  return (row: number, column: number): Colour => {
+    const sums = [0, 0, 0];
+    let total = 0;
+    for (const [y, heightShare] of covered(row, rows, height)) {
+      for (const [x, widthShare] of covered(column, columns, width)) {
+        const weight = heightShare * widthShare;
+        total += weight;
+        for (let channel = 0; channel < 3; channel++) {
+          sums[channel]! += weight * data[(y * width + x) * 3 + channel]!;
+        }
+      }
+    }
+    return sums.map((sum) => Math.round(sum / total)) as unknown as Colour;
+  };
+}
+
+/** The old positions under a new one, and how much of each lies under it. */
+function covered(index: number, count: number, length: number): [position: number, share: number][] {
+  const [start, end] = [(index * length) / count, ((index + 1) * length) / count];
+  const found: [number, number][] = [];
+  for (let at = Math.floor(start); at < end - 1e-9; at++) {
+    found.push([at, Math.min(at + 1, end) - Math.max(at, start)]);
+  }
+  return found;
+}
+
+/** Sets the colour of the letter (38) or of what is behind it (48). */
+function colourCode(what: 38 | 48, [red, green, blue]: Colour, depth: number): string {
+  if (depth >= 24) return `\x1b[${what};2;${red};${green};${blue}m`;
+  // The 6x6x6 cube of 256-colour terminals; its levels are 0, 95, 135, ..., 255.
+  const level = (value: number) => (value < 48 ? 0 : value < 115 ? 1 : Math.floor((value - 35) / 40));
+  return `\x1b[${what};5;${16 + 36 * level(red) + 6 * level(green) + level(blue)}m`;
+}
+
+/** A picture with the lines that stand below it. */
+export interface Card {
+  readonly picture: readonly string[];
+  readonly captions: readonly string[];
+}
+
+/** Cards side by side, as many as fit, in rows. `width` is that of a picture in characters. */
+export function layoutCards(cards: readonly Card[], width: number, columns: number): string {
+  const gap = '  ';
+  const across = Math.max(1, Math.floor((columns + gap.length) / (width + gap.length)));
+  const rows: string[] = [];
+  for (let first = 0; first < cards.length; first += across) {
+    const row = cards.slice(first, first + across);
+    const pictures = row[0]!.picture.map((_, i) => row.map(({ picture }) => picture[i]!).join(gap));
+    const captions = row[0]!.captions.map((_, i) =>
+      row
+        .map(({ captions: lines }) => lines[i]!.slice(0, width).padEnd(width))
+        .join(gap)
+        .trimEnd(),
+    );
+    rows.push([...pictures, ...captions].join('\n'));
+  }
+  return rows.join('\n\n');
+}

@@ -1,0 +1,111 @@
+/** Says in plain words what a training is going to do, before it takes its time. */
+import { availableParallelism } from 'node:os';
+import { formatShape } from '../core/tensor.ts';
+import { lengthOf } from '../data/index.ts';
+import type { Layer } from '../layers/layer.ts';
+import type { Model } from '../training/model.ts';
+import { planFeatures } from '../training/prepare.ts';
+import { backboneTitle } from './backbone.ts';
+import { describeRecipe, type TrainConfig } from './config.ts';
+import type { LoadedData } from './data.ts';
+import { headPresets } from './heads.ts';
+import { count, megabytes, plural, table } from './output.ts';
+
+export interface Planned {
+  readonly config: TrainConfig;
+  readonly data: LoadedData;
+  readonly model: Model;
+  readonly backbone: Model;
+  readonly runPath: string;
+}
+
+export async function describePlan(planned: Planned): Promise<string> {
+  const { config, data, runPath } = planned;
+  const threads = config.threads ?? availableParallelism();
+  return table([
+    ...dataRows(config, data),
+    ['Model', describeModel(config)],
+    ...(await layerRows(planned)),
+    ['Recipe', describeRecipe(config)],
+    ['Device', config.device === 'cpu' ? `cpu, ${plural(threads, 'thread')}` : config.device],
+    ['Run', runPath],
+  ]);
+}
+
+type Row = readonly [string, string];
+
+function dataRows({ data: name, validationSplit }: TrainConfig, data: LoadedData): Row[] {
+  const { train, test } = data.whole;
+  const used = (part: number, whole: number) =>
+    part < whole ? `the first ${count(part)}` : `all ${count(part)}`;
+  const training = lengthOf(data.train);
+  const validation = lengthOf(data.validation);
+  const plan =
+    data.test === null
+      ? `${used(training, lengthOf(train))} to train, ${used(validation, lengthOf(test))} test pictures to validate`
+      : `the first ${count(training)} to train, the ${count(validation)} after them to validate ` +
+        `(${validationSplit}), ${used(lengthOf(data.test), lengthOf(test))} test pictures at the end`;
+  return [
+    [
+      'Data',
+      `${name}: training ${formatShape(train.shape)}, test ${formatShape(test.shape)}, ` +
+        `${data.classNames.length} classes`,
+    ],
+    ['', plan],
+  ];
+}
+
+export function describeModel({ backbone, weights, imageSize, backboneOutput, head }: TrainConfig): string {
+  const from =
+    weights === 'imagenet'
+      ? 'ImageNet weights'
+      : weights === 'none'
+        ? 'random weights'
+        : `weights of ${weights}`;
+  const end = backboneOutput === null ? '' : ` up to ${backboneOutput}`;
+  const list = headPresets[head];
+  return (
+    `${backboneTitle(backbone)}${end} with ${from}, at ${imageSize}x${imageSize}; ` +
+    `head: ${list === undefined ? head : `${head} (${list})`}`
+  );
+}
+
+async function layerRows({ config, data, model, backbone }: Planned): Promise<Row[]> {
+  const withWeights = backbone.layers.filter((layer) => layer.variables.length > 0);
+  const training = withWeights.filter((layer) => layer.trainable);
+  const head = model.layers.filter(
+    (layer) => layer.variables.length > 0 && layer.trainable && layer !== backbone,
+  );
+  const trainable = model.trainableVariables.reduce((total, { size }) => total + size, 0);
+  const what =
+    training.length === 0
+      ? `the head (${plural(head.length, 'layer')})`
+      : `${span(training)} and the head (${training.length} + ${head.length} layers)`;
+  const rows: Row[] = [
+    ['Trains', `${what}, ${count(trainable)} of ${count(model.countParams())} parameters`],
+  ];
+  if (training.length === withWeights.length) return rows;
+  const frozen = withWeights.filter((layer) => !layer.trainable);
+  const features = await featureNote(config, data, model);
+  return [...rows, ['Frozen', `${span(frozen)} (${plural(frozen.length, 'layer')}); ${features}`]];
+}
+
+function span(layers: readonly Layer[]): string {
+  const [first, last] = [layers[0]!.name, layers.at(-1)!.name];
+  return first === last ? first : `${first} … ${last}`;
+}
+
+async function featureNote({ cache }: TrainConfig, data: LoadedData, model: Model): Promise<string> {
+  const { executor } = model.compiled;
+  const costs = await Promise.all(
+    [data.train, data.validation].map((dataset) => planFeatures(executor, dataset, cache)),
+  );
+  if (costs.some(({ keep }) => !keep)) {
+    return cache === 'off'
+      ? 'computed again in every epoch (--cache off)'
+      : 'too little work to be worth keeping its results';
+  }
+  const bytes = costs.reduce((total, cost) => total + cost.bytes, 0);
+  const place = costs.every((cost) => cost.place === 'disk') ? 'on disk' : 'in memory';
+  return `computed once, features kept ${place} (${megabytes(bytes)})`;
+}

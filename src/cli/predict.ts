@@ -1,0 +1,110 @@
+/** `graft predict`: which class each picture is, by a saved model. */
+import type { Command } from 'commander';
+import { fail, GraftError } from '../core/errors.ts';
+import { sizeOf, type Tensor, tensor } from '../core/tensor.ts';
+import { decodeImage } from '../data/index.ts';
+import { load } from '../training/build.ts';
+import {
+  addCommonOptions,
+  addDeviceOptions,
+  type CommonOptions,
+  type DeviceOptions,
+  wholeNumber,
+} from './arguments.ts';
+import { outputFor, percent, table } from './output.ts';
+import { findModel } from './run_folder.ts';
+
+interface PredictOptions extends CommonOptions, DeviceOptions {
+  readonly model: string;
+  readonly top: number;
+}
+
+export interface Guess {
+  /** The name, or the number where nobody said the names. */
+  readonly class: string;
+  readonly id: number;
+  readonly probability: number;
+}
+
+export function definePredict(program: Command): void {
+  const command = program
+    .command('predict')
+    .description('Say which class each picture is.')
+    .argument('<image...>', 'pictures: JPEG, PNG, WebP, GIF, AVIF, TIFF or SVG')
+    .requiredOption(
+      '--model <path>',
+      'a model (.h5) or the folder of a run, which knows the names of classes',
+    )
+    .option('--top <k>', 'how many classes to name', wholeNumber(1), 3);
+  addCommonOptions(addDeviceOptions(command));
+  command.addHelpText('after', examples).action(runPredict);
+}
+
+const examples = `
+Examples:
+  $ graft predict --model runs/NAME photo.jpg
+  $ graft predict --model runs/NAME --top 1 --json pictures/*.png`;
+
+async function runPredict(images: string[], options: PredictOptions): Promise<void> {
+  const out = outputFor(options);
+  const { path, record } = await findModel(options.model);
+  const model = await load(path);
+  const [height, width] = model.input.shape as [number, number, number];
+  const pictures = await decodeAll(images, height, width);
+  model.compile({
+    loss: 'categorical_crossentropy',
+    device: options.device,
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
+  });
+  try {
+    const output = await model.predict(pictures);
+    const classNames = record?.data.classNames ?? null;
+    const predictions = images.map((image, row) => ({
+      image,
+      classes: topGuesses(output, row, classNames, options.top),
+    }));
+    out.result(
+      table(predictions.map(({ image, classes }) => [image, classes.map(describeGuess).join('  ')] as const)),
+    );
+    if (classNames === null) out.say('The model lies in no run folder, so classes are numbers.');
+    out.json({ command: 'predict', model: path, predictions });
+  } finally {
+    await model.close();
+  }
+}
+
+/** Pictures as one tensor. Throws `argument` naming the first that cannot be read. */
+async function decodeAll(paths: readonly string[], height: number, width: number): Promise<Tensor<'uint8'>> {
+  const shape = [height, width, 3];
+  const all = tensor('uint8', [paths.length, ...shape]);
+  for (const [i, path] of paths.entries()) {
+    const { data } = await decodeImage(path, { height, width }).catch((error) => unreadable(error));
+    all.data.set(data, i * sizeOf(shape));
+  }
+  return all;
+}
+
+function unreadable(error: unknown): never {
+  if (!(error instanceof GraftError) || error.code !== 'data') throw error;
+  return fail('argument', `Cannot read the picture ${error.message}`, error);
+}
+
+export function describeGuess({ class: name, probability }: Guess): string {
+  return `${name} ${percent(probability)}`;
+}
+
+/** The most probable classes of one row of a model's output. */
+export function topGuesses(
+  { shape, data }: Tensor<'float32'>,
+  row: number,
+  classNames: readonly string[] | null,
+  top: number,
+): Guess[] {
+  const classes = shape[1]!;
+  const guesses = Array.from({ length: classes }, (_, id) => ({
+    class: classNames?.[id] ?? `class ${id}`,
+    id,
+    probability: data[row * classes + id]!,
+  }));
+  return guesses.sort((a, b) => b.probability - a.probability || a.id - b.id).slice(0, top);
+}

@@ -1,0 +1,56 @@
+/** What a training says at its end: the result, where things are, what to do next. */
+import { duration } from '../training/progress.ts';
+import { count, invocation, type Output, percent, plural, shellWord, table } from './output.ts';
+import type { RunFolder, RunRecord } from './run_folder.ts';
+
+/** A result and where it is, for people and as the object of `--json`. */
+export function reportRun(command: string, folder: RunFolder, record: RunRecord, out: Output): void {
+  const { metrics, memory, status } = record;
+  const model = folder.file(record.model.file);
+  if (status === 'finished') {
+    out.result(`\n${describeResult(record)}`);
+    out.say(`\n${describePlaces(folder, model)}`);
+  }
+  const { mainPeak = null, enginePeak = null } = memory ?? {};
+  out.json({
+    ...{ command, status, run: folder.path, model, history: folder.historyPath },
+    ...metrics,
+    memory: { mainPeak, enginePeak },
+  });
+}
+
+function describeResult({ metrics, data, config }: RunRecord): string {
+  const { accuracy, valAccuracy, valLoss, testAccuracy, bestEpoch, epochs } = metrics!;
+  const { seconds, preparationSeconds, imagesPerSecond } = metrics!;
+  const validated = config.validationSplit === null ? 'test pictures' : 'validation pictures';
+  const test =
+    testAccuracy === undefined
+      ? []
+      : [['Test', `${percent(testAccuracy)} of ${plural(data.testImages ?? 0, 'test picture')}`] as const];
+  return table([
+    [
+      'Accuracy',
+      `${percent(valAccuracy)} of ${count(data.validationImages)} ${validated} (loss ${valLoss.toFixed(4)}), ` +
+        `${percent(accuracy)} of ${count(data.trainingImages)} training pictures`,
+    ],
+    ...test,
+    ['Epoch', `${bestEpoch} of ${epochs} was the best and is kept`],
+    [
+      'Time',
+      `${duration(seconds)} in all: ${duration(preparationSeconds)} until the first step, then training at ` +
+        `${count(Math.round(imagesPerSecond))} images/s`,
+    ],
+  ]);
+}
+
+function describePlaces(folder: RunFolder, model: string): string {
+  const graft = invocation();
+  const path = shellWord(folder.path);
+  return table([
+    ['Model', `${model} (Keras opens it too)`],
+    ['History', folder.historyPath],
+    ['Record', folder.recordPath],
+    ['Next', `${graft} predict --model ${path} picture.jpg`],
+    ['', `${graft} evaluate --model ${path}`],
+  ]);
+}

@@ -1,0 +1,185 @@
+/**
+ * The folder of a run: `run.json` (what was asked, with what, what came out), `history.csv`, the model, and a
+ * checkpoint while the run is unfinished. Each file appears whole or not at all.
+ */
+import { existsSync, statSync } from 'node:fs';
+import { readFile, rm } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { basename, dirname, join } from 'node:path';
+import { fail } from '../core/errors.ts';
+import { readJson, writeJson } from '../core/files.node.ts';
+import type { WeightsFile } from './backbone.ts';
+import type { TrainConfig } from './config.ts';
+
+/** What a training came to. Without a prefix: on the training pictures, in the best epoch. */
+export interface Metrics {
+  readonly accuracy: number;
+  readonly loss: number;
+  /** Of the model that was kept, on the validation pictures. */
+  readonly valAccuracy: number;
+  readonly valLoss: number;
+  /** On the test pictures, where validation pictures were split off the training pictures. */
+  readonly testAccuracy?: number;
+  readonly testLoss?: number;
+  /** The whole run, loading and features included; all its sessions, if it was continued. */
+  readonly seconds: number;
+  /** Before the first epoch: reading data and computing features of the frozen part. */
+  readonly preparationSeconds: number;
+  /** Pictures trained in a second of training, without preparation and validation. */
+  readonly imagesPerSecond: number;
+  /** Epochs done. */
+  readonly epochs: number;
+  /** The epoch that was kept, from 1. */
+  readonly bestEpoch: number;
+}
+
+export interface Memory {
+  /** Largest resident size of this process and of the engine's, in bytes; null where the system does not say. */
+  readonly mainPeak: number;
+  readonly enginePeak: number | null;
+  /** Resident sizes at the end of each epoch. */
+  readonly epochs: readonly { readonly main: number; readonly engine: number | null }[];
+}
+
+/** One process that worked on the run. */
+export interface Session {
+  readonly seconds: number;
+  readonly preparationSeconds: number;
+  /** Spent in steps, and the pictures that went through them. */
+  readonly trainingSeconds: number;
+  readonly images: number;
+}
+
+export interface RunRecord {
+  readonly format: 1;
+  readonly status: 'running' | 'stopped' | 'failed' | 'finished';
+  readonly config: TrainConfig;
+  readonly versions: Readonly<Record<'graft' | 'node' | 'onnxruntime', string>> & {
+    readonly platform: string;
+  };
+  readonly data: {
+    readonly fingerprint: string;
+    readonly trainingImages: number;
+    readonly validationImages: number;
+    readonly testImages: number | null;
+    readonly classNames: readonly string[];
+  };
+  readonly weights: WeightsFile | null;
+  readonly model: { readonly file: string; readonly parameters: number; readonly trainable: number };
+  readonly sessions: readonly Session[];
+  /** Null before the first epoch is done. */
+  readonly metrics: Metrics | null;
+  readonly memory: Memory | null;
+}
+
+export class RunFolder {
+  readonly path: string;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  get recordPath(): string {
+    return join(this.path, 'run.json');
+  }
+
+  get historyPath(): string {
+    return join(this.path, 'history.csv');
+  }
+
+  get checkpointPath(): string {
+    return join(this.path, 'checkpoint.safetensors');
+  }
+
+  file(name: string): string {
+    return join(this.path, name);
+  }
+
+  get exists(): boolean {
+    return existsSync(this.recordPath);
+  }
+
+  get hasCheckpoint(): boolean {
+    return existsSync(this.checkpointPath);
+  }
+
+  /** Throws `argument` if this is no run folder, `file` if its record is damaged. */
+  async read(): Promise<RunRecord> {
+    if (!this.exists) {
+      fail(
+        'argument',
+        `${this.path} is no run folder: it has no run.json. Expected a folder that graft train made.`,
+      );
+    }
+    const record = (await readJson(this.recordPath)) as Partial<RunRecord> | null;
+    if (record?.format !== 1 || record.config === undefined || record.data === undefined) {
+      fail('file', `${this.recordPath} is no record of a run that this version of Graft can read.`);
+    }
+    return record as RunRecord;
+  }
+
+  async write(record: RunRecord): Promise<void> {
+    await writeJson(this.recordPath, record);
+  }
+
+  async removeCheckpoint(): Promise<void> {
+    await rm(this.checkpointPath, { force: true });
+  }
+}
+
+/** A name that sorts by time: `runs/20250131-140509-resnet50-cifar10`. */
+export function defaultRunPath(now: Date, backbone: string, data: string): string {
+  const two = (value: number) => String(value).padStart(2, '0');
+  const day = `${now.getFullYear()}${two(now.getMonth() + 1)}${two(now.getDate())}`;
+  const time = `${two(now.getHours())}${two(now.getMinutes())}${two(now.getSeconds())}`;
+  return join('runs', `${day}-${time}-${backbone}-${data}`);
+}
+
+/** A model on disk, and the record of the run that made it if it lies in that run's folder. */
+export interface FoundModel {
+  readonly path: string;
+  readonly record: RunRecord | null;
+}
+
+/** Finds what `--model` names: a file, or the folder of a run. */
+export async function findModel(given: string): Promise<FoundModel> {
+  const stats = statSync(given, { throwIfNoEntry: false });
+  if (stats === undefined) {
+    fail(
+      'argument',
+      `--model ${given}: there is no such file. Expected a model (.h5) or the folder of a run.`,
+    );
+  }
+  if (!stats.isDirectory()) {
+    const folder = new RunFolder(dirname(given));
+    const record = folder.exists ? await folder.read() : null;
+    return { path: given, record: record?.model.file === basename(given) ? record : null };
+  }
+  const folder = new RunFolder(given);
+  const record = await folder.read();
+  const path = folder.file(record.model.file);
+  if (!existsSync(path)) {
+    fail(
+      'argument',
+      `--model ${given}: this run has no model yet; it keeps one at the end of its first epoch.`,
+    );
+  }
+  return { path, record };
+}
+
+/** Graft's, Node's and ONNX Runtime's versions. */
+export async function versions(): Promise<RunRecord['versions']> {
+  const require = createRequire(import.meta.url);
+  const { version } = require('onnxruntime-node/package.json') as { version: string };
+  return {
+    graft: await graftVersion(),
+    node: process.versions.node,
+    onnxruntime: version,
+    platform: `${process.platform}-${process.arch}`,
+  };
+}
+
+export async function graftVersion(): Promise<string> {
+  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}

@@ -1,0 +1,52 @@
+/** Statistics of features over a data set, for a head that standardizes them. */
+import { batches, type Dataset, lengthOf } from '../data/index.ts';
+import * as o from '../graph/ops.ts';
+import { type Loss, targets } from '../losses/index.ts';
+import type { CompileOptions, Model } from '../training/model.ts';
+import { progressFor } from '../training/progress.ts';
+
+/**
+ * Training has no part in this, but what is frozen is what no loss needs anew: with this one, the output itself,
+ * which is where the standardized model starts too. So both keep the same features.
+ */
+const outputAlone: Loss = {
+  name: 'output',
+  keras: { class_name: 'none', config: {} },
+  perSample: (output, labels) => o.sum(o.mul(output, targets(labels, output.shape[1]!)), [1]),
+};
+
+/**
+ * Mean and variance (of the population, as keras.layers.Normalization.adapt) of each feature, summed up in float64
+ * as the features come by. What the frozen part computes for it is kept for the training, if the cache is on.
+ */
+export async function measureFeatures(
+  features: Model,
+  dataset: Dataset,
+  options: Omit<CompileOptions, 'loss'> & { readonly batchSize: number; readonly verbose: boolean },
+): Promise<{ mean: number[]; variance: number[] }> {
+  const { batchSize, verbose, ...compile } = options;
+  features.compile({ ...compile, loss: outputAlone });
+  const { executor } = features.compiled;
+  const { rows, kind } = await features.prepare(dataset, { batchSize, verbose });
+  const length = lengthOf(dataset);
+  const width = features.result.shape[0]!;
+  const sums = new Float64Array(width);
+  const squares = new Float64Array(width);
+  const title = `Measuring the features of ${dataset.name}, to standardize them`;
+  const progress = progressFor(verbose, { title, total: length, unit: 'image' });
+  let done = 0;
+  for await (const batch of batches(rows, { batchSize })) {
+    const { data } = await executor.predict(kind, batch.features);
+    for (let i = 0; i < data.length; i++) {
+      sums[i % width]! += data[i]!;
+      squares[i % width]! += data[i]! ** 2;
+    }
+    done += batch.indices.length;
+    progress.update(done, {});
+  }
+  progress.end({});
+  await features.close();
+  const mean = Array.from(sums, (sum) => sum / length);
+  const variance = Array.from(squares, (sum, i) => Math.max(sum / length - mean[i]! ** 2, 0));
+  return { mean, variance };
+}

@@ -1,0 +1,110 @@
+/** `graft summary`: Keras's table of a saved model, or of the one that options describe. */
+import { type Command, Option } from 'commander';
+import { fail } from '../core/errors.ts';
+import type { Layer } from '../layers/layer.ts';
+import { Network } from '../models/network.ts';
+import { summary } from '../models/summary.ts';
+import { load } from '../training/build.ts';
+import type { Model } from '../training/model.ts';
+import { addCommonOptions, type CommonOptions, isGiven } from './arguments.ts';
+import { backboneNames, buildModel } from './backbone.ts';
+import { classCounts, type DataName, dataNames } from './data.ts';
+import { outputFor } from './output.ts';
+import { findModel } from './run_folder.ts';
+import { addModelOptions, type ModelOptions, modelConfigOf } from './train_options.ts';
+
+interface SummaryCommandOptions extends CommonOptions, Partial<ModelOptions> {
+  readonly model?: string;
+  readonly data: DataName;
+  readonly expandNested?: true;
+  readonly showTrainable?: true;
+}
+
+export function defineSummary(program: Command): void {
+  const command = program
+    .command('summary')
+    .description('Show the layers of a model: a saved one, or what train would build.')
+    .option('--model <path>', 'a model (.h5) or the folder of a run')
+    .addOption(new Option('--backbone <name>', 'build a model instead').choices([...backboneNames]))
+    .addOption(
+      new Option('--data <name>', 'how many classes it has').choices([...dataNames]).default('cifar10'),
+    );
+  addModelOptions(command)
+    .option('--expand-nested', 'list the layers of the backbone too')
+    .option('--show-trainable', 'say which layers train');
+  addCommonOptions(command);
+  command.addHelpText('after', examples).action(async (options: SummaryCommandOptions) => {
+    await runSummary(command, options);
+  });
+}
+
+const examples = `
+Examples:
+  $ graft summary --model runs/NAME
+  $ graft summary --backbone resnet50 --unfreeze-from conv5_block1_1_conv --expand-nested --show-trainable`;
+
+async function runSummary(command: Command, options: SummaryCommandOptions): Promise<void> {
+  const out = outputFor(options);
+  if ((options.model === undefined) === (options.backbone === undefined)) {
+    fail('argument', 'Say which model: either --model FILE (or a run), or --backbone with its options.');
+  }
+  const model = options.model === undefined ? await built(options) : await saved(command, options.model);
+  const { expandNested = false, showTrainable = false } = options;
+  out.result(summary(model, { expandNested, showTrainable }).trimEnd());
+  const trainable = model.trainableVariables.reduce((total, { size }) => total + size, 0);
+  const parameters = { total: model.countParams(), trainable, frozen: model.countParams() - trainable };
+  out.json({
+    command: 'summary',
+    model: options.model ?? null,
+    name: model.name,
+    inputShape: [null, ...model.input.shape],
+    outputShape: [null, ...model.result.shape],
+    parameters,
+    layers: layerRows(model, expandNested),
+  });
+}
+
+async function saved(command: Command, path: string): Promise<Model> {
+  const others = ['imageSize', 'backboneOutput', 'unfreezeFrom', 'head', 'data'].filter((name) =>
+    isGiven(command, name),
+  );
+  if (others.length > 0) {
+    const flags = command.options.filter((option) => others.includes(option.attributeName()));
+    fail(
+      'argument',
+      `--model shows a saved model as it is; leave out ${flags.map(({ long }) => long).join(', ')}.`,
+    );
+  }
+  return load((await findModel(path)).path);
+}
+
+/** The structure alone: no weights are read, and standardization has no statistics yet. */
+async function built(options: SummaryCommandOptions): Promise<Model> {
+  const config = { ...modelConfigOf(options as ModelOptions), weights: 'none' };
+  const { model } = await buildModel(config, {
+    classes: classCounts[options.data],
+    weights: null,
+    measure: async (features) => {
+      const width = features.result.shape[0]!;
+      return { mean: new Array<number>(width).fill(0), variance: new Array<number>(width).fill(1) };
+    },
+  });
+  return model;
+}
+
+function layerRows(network: Network, expand: boolean): object[] {
+  return network.layers.flatMap((layer) => [
+    {
+      name: layer.name,
+      className: layer.className,
+      outputShape: [null, ...outputShapeOf(network, layer)],
+      parameters: layer.variables.reduce((total, { size }) => total + size, 0),
+      trainable: layer.variables.some(({ trainable }) => trainable),
+    },
+    ...(expand && layer instanceof Network ? layerRows(layer, expand) : []),
+  ]);
+}
+
+function outputShapeOf(network: Network, layer: Layer): readonly number[] {
+  return network.steps.find(({ output }) => output.layer === layer)?.output.shape ?? network.input.shape;
+}

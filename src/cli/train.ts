@@ -1,0 +1,89 @@
+/** `graft train`: a new run, or on with an earlier one. */
+import type { Command } from 'commander';
+import { fail } from '../core/errors.ts';
+import { isGiven } from './arguments.ts';
+import { checkLayers } from './backbone.ts';
+import { interruptedExit } from './interrupt.ts';
+import { invocation, type Output, outputFor, shellWord } from './output.ts';
+import { reportRun } from './report.ts';
+import { defaultRunPath, RunFolder } from './run_folder.ts';
+import { addTrainOptions, configOf, type TrainOptions } from './train_options.ts';
+import { runTraining, type TrainingRequest } from './training_run.ts';
+
+export function defineTrain(program: Command): void {
+  const command = program
+    .command('train')
+    .description('Train a classifier: a pretrained backbone, a new head, the best epoch kept.')
+    .addHelpText('after', examples);
+  addTrainOptions(command);
+  command.action(async (options: TrainOptions) => {
+    await runTrain(command, options);
+  });
+}
+
+const examples = `
+Examples:
+  The reference job: ResNet50's last block and a new head, on CIFAR-10 at 224x224.
+    $ graft train --data cifar10 --unfreeze-from conv5_block1_1_conv
+  A linear classifier on frozen features, small and quick.
+    $ graft train --data cifar10 --backbone-output conv4_block6_out --image-size 96 \\
+        --head linear --optimizer adam --limit 5000 --validation-limit 1000
+  On after Ctrl-C.
+    $ graft train --resume runs/NAME
+
+Exit codes: 0 done, 1 it went wrong, 2 the options cannot be used, 130 stopped by Ctrl-C.`;
+
+async function runTrain(command: Command, options: TrainOptions): Promise<void> {
+  const out = outputFor(options);
+  const request =
+    options.resume === undefined ? await newRun(options, out) : await continuedRun(command, options, out);
+  const { folder, previous } = request;
+  if (previous?.status === 'finished') {
+    out.result(`${folder.path} is finished: nothing to continue.`);
+    reportRun('train', folder, previous, out);
+    return;
+  }
+  const { record, model } = await runTraining(request);
+  await model.close();
+  reportRun('train', folder, record, out);
+  if (record.status === 'stopped') process.exitCode = interruptedExit;
+}
+
+async function newRun(options: TrainOptions, out: Output): Promise<TrainingRequest> {
+  const config = configOf(options);
+  // Before anything is downloaded.
+  await checkLayers(config);
+  const folder = new RunFolder(options.out ?? defaultRunPath(new Date(), config.backbone, config.data));
+  checkFree(folder);
+  return { folder, config, mirror: options.mirror, previous: null, out };
+}
+
+/** Throws `argument` if the folder holds a run already. */
+export function checkFree(folder: RunFolder): void {
+  if (!folder.exists) return;
+  fail(
+    'argument',
+    `--out ${folder.path}: this folder holds a run already. Name another one, remove it, or continue it with ` +
+      `${invocation()} train --resume ${shellWord(folder.path)}`,
+  );
+}
+
+/** Options that do not change what a run computes. */
+const allowedWithResume = new Set(['resume', 'mirror', 'json', 'quiet']);
+
+async function continuedRun(command: Command, options: TrainOptions, out: Output): Promise<TrainingRequest> {
+  const others = command.options.filter((option) => {
+    const name = option.attributeName();
+    return isGiven(command, name) && !allowedWithResume.has(name);
+  });
+  if (others.length > 0) {
+    const flags = others.map(({ long }) => long).join(', ');
+    fail('argument', `--resume goes on with the run's own options; leave out ${flags}.`);
+  }
+  const folder = new RunFolder(options.resume!);
+  const previous = await folder.read();
+  if (previous.status === 'failed') {
+    fail('argument', `${folder.path} failed, its loss is no number; start a new run with other options.`);
+  }
+  return { folder, config: previous.config, mirror: options.mirror, previous, out };
+}

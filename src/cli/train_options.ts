@@ -1,0 +1,179 @@
+/** The options of `graft train`, and the configuration that they mean. */
+import { existsSync } from 'node:fs';
+import { extname } from 'node:path';
+import { type Command, Option } from 'commander';
+import { fail } from '../core/errors.ts';
+import { optimizerNames } from '../optimizers/index.ts';
+import {
+  addCommonOptions,
+  addDeviceOptions,
+  addMirrorOption,
+  type CommonOptions,
+  type DeviceOptions,
+  fraction,
+  notNegative,
+  positive,
+  share,
+  wholeNumber,
+} from './arguments.ts';
+import { type BackboneName, backboneNames, type ModelConfig } from './backbone.ts';
+import { type Recipe, scheduleNames, type TrainConfig } from './config.ts';
+import { type DataName, dataNames } from './data.ts';
+import { headWords, parseHead } from './heads.ts';
+import { invocation, plural } from './output.ts';
+
+/** The options that say what a model looks like; `summary` has them too. */
+export interface ModelOptions {
+  readonly backbone: BackboneName;
+  readonly imageSize: number;
+  readonly backboneOutput?: string;
+  readonly unfreezeFrom?: string;
+  readonly head: string;
+}
+
+export interface TrainOptions extends CommonOptions, DeviceOptions, ModelOptions {
+  readonly data?: DataName;
+  readonly weights: string;
+  readonly optimizer: Recipe['optimizer'];
+  readonly learningRate?: number;
+  readonly momentum: number;
+  readonly weightDecay?: number;
+  readonly schedule: Recipe['schedule'];
+  readonly warmupEpochs: number;
+  readonly labelSmoothing: number;
+  readonly batchSize: number;
+  readonly epochs: number;
+  readonly limit?: number;
+  readonly validationLimit?: number;
+  readonly validationSplit?: number;
+  readonly seed: number;
+  readonly cache: TrainConfig['cache'];
+  readonly out?: string;
+  readonly mirror?: string;
+  readonly resume?: string;
+}
+
+export function choice(flags: string, description: string, choices: readonly string[]): Option {
+  return new Option(flags, description).choices(choices);
+}
+
+export function addTrainOptions(command: Command): void {
+  addDataOptions(command);
+  command
+    .optionsGroup('Model:')
+    .addOption(choice('--backbone <name>', 'the pretrained part', backboneNames).default('resnet50'))
+    .option('--weights <what>', 'imagenet, none (random), or a file (.h5, .safetensors)', 'imagenet');
+  addModelOptions(command);
+  addRecipeOptions(command);
+  command
+    .optionsGroup('Run:')
+    .option('--out <dir>', 'folder of the run (default: runs/<time>-<backbone>-<data>)')
+    .option('--resume <run>', 'go on with a run that was stopped, with its own options');
+  addCommonOptions(addDeviceOptions(command));
+}
+
+function addDataOptions(command: Command): void {
+  command
+    .optionsGroup('Pictures:')
+    .addOption(choice('--data <name>', 'the pictures', dataNames))
+    .option('--limit <n>', 'use only the first n training pictures', wholeNumber(1))
+    .option('--validation-limit <n>', 'use only the first n test pictures', wholeNumber(1))
+    .option('--validation-split <share>', 'validate on the last share of the training pictures', fraction);
+  addMirrorOption(command);
+}
+
+export function addModelOptions(command: Command): Command {
+  return command
+    .option('--image-size <pixels>', 'pictures are resized to this in the model', wholeNumber(32, 2048), 224)
+    .option('--backbone-output <layer>', 'end the backbone at this layer (conv4_block6_out)')
+    .option('--unfreeze-from <layer>', 'train this backbone layer and all after it; "all" for all of them')
+    .option('--head <head>', `${headWords}; a softmax layer follows`, 'reference');
+}
+
+function addRecipeOptions(command: Command): void {
+  command
+    .optionsGroup('Training:')
+    .addOption(choice('--optimizer <name>', 'update rule', optimizerNames).default('rmsprop'))
+    .option(
+      '--learning-rate <rate>',
+      "default: 2e-5 where pretrained layers train, else the optimizer's own (0.01 for sgd, else 0.001)",
+      positive,
+    )
+    .option('--momentum <share>', 'for sgd and rmsprop', share, 0)
+    .option('--weight-decay <rate>', "default: the optimizer's own (adamw 0.004, else none)", notNegative)
+    .addOption(
+      choice('--schedule <name>', 'how the learning rate changes', scheduleNames).default('constant'),
+    )
+    .option('--warmup-epochs <n>', 'let the rate climb first; for --schedule cosine', notNegative, 0)
+    .option('--label-smoothing <share>', 'spread this share of each label over all classes', share, 0)
+    .option('--batch-size <n>', 'pictures of a step', wholeNumber(1, 65_536), 32)
+    .option('--epochs <n>', 'passes over the training pictures', wholeNumber(1, 1_000_000), 10)
+    .option('--seed <n>', 'decides initial weights, order and dropout', wholeNumber(0, 0xffff_ffff), 0)
+    .addOption(
+      choice(
+        '--cache <mode>',
+        "where the frozen part's features are kept; auto: on disk, for later runs too",
+        [...['auto', 'memory', 'disk', 'off']],
+      ).default('auto'),
+    );
+}
+
+export function configOf(options: TrainOptions): TrainConfig {
+  if (options.data === undefined) {
+    const quick = `For a quick first run: ${invocation()} start`;
+    fail('argument', `No pictures named: give --data ${dataNames.join(' or --data ')}. ${quick}`);
+  }
+  const model = { ...modelConfigOf(options), weights: checkWeights(options.weights) };
+  return {
+    data: options.data,
+    limit: options.limit ?? null,
+    validationLimit: options.validationLimit ?? null,
+    validationSplit: options.validationSplit ?? null,
+    ...model,
+    ...recipeOf(options, model),
+    cache: options.cache,
+    device: options.device,
+    threads: options.threads ?? null,
+  };
+}
+
+export function modelConfigOf(options: ModelOptions): Omit<ModelConfig, 'weights'> {
+  const { backbone, imageSize, head } = options;
+  parseHead(head);
+  const backboneOutput = options.backboneOutput ?? null;
+  const unfreezeFrom = options.unfreezeFrom ?? null;
+  return { backbone, imageSize, backboneOutput, unfreezeFrom, head };
+}
+
+function checkWeights(weights: string): string {
+  if (weights === 'imagenet' || weights === 'none') return weights;
+  const known = ['.h5', '.hdf5', '.safetensors'].includes(extname(weights).toLowerCase());
+  if (known && existsSync(weights)) return weights;
+  const problem = known ? 'there is no such file' : 'neither a known name nor a file of weights';
+  return fail(
+    'argument',
+    `--weights ${weights}: ${problem}. Expected imagenet, none, or a .h5 or .safetensors file.`,
+  );
+}
+
+function recipeOf(options: TrainOptions, { weights, unfreezeFrom }: ModelConfig): Recipe {
+  const { optimizer, momentum, schedule, warmupEpochs, labelSmoothing, batchSize, epochs, seed } = options;
+  if (momentum > 0 && (optimizer === 'adam' || optimizer === 'adamw')) {
+    fail('argument', `--momentum is for sgd and rmsprop; ${optimizer} has its own. Leave it out.`);
+  }
+  if (warmupEpochs > 0 && schedule !== 'cosine') {
+    fail('argument', `--warmup-epochs is for --schedule cosine, got --schedule ${schedule}.`);
+  }
+  if (warmupEpochs >= epochs) {
+    const most = plural(epochs, 'epoch');
+    fail('argument', `--warmup-epochs ${warmupEpochs}: expected fewer than the ${most} of the training.`);
+  }
+  const fineTuning = unfreezeFrom !== null && weights !== 'none';
+  const usualRate = fineTuning ? 2e-5 : optimizer === 'sgd' ? 0.01 : 0.001;
+  const learningRate = options.learningRate ?? usualRate;
+  const weightDecay = options.weightDecay ?? null;
+  return {
+    ...{ optimizer, learningRate, momentum, weightDecay, schedule, warmupEpochs },
+    ...{ labelSmoothing, batchSize, epochs, seed },
+  };
+}

@@ -1,0 +1,277 @@
+/** One training from its configuration to its folder; new, or continued where it stopped. */
+import { fail } from '../core/errors.ts';
+import { writeAtomically } from '../core/files.node.ts';
+import { lengthOf } from '../data/index.ts';
+import { load } from '../training/build.ts';
+import { csvLogger, type Logs, modelCheckpoint, terminateOnNaN } from '../training/callbacks.ts';
+import { backup, loadCheckpoint } from '../training/checkpoint.node.ts';
+import type { History } from '../training/fit.ts';
+import type { Model } from '../training/model.ts';
+import { buildModel, explainWeights, fetchWeights, type WeightsFile } from './backbone.ts';
+import { makeLoss, makeOptimizer, type TrainConfig } from './config.ts';
+import { type LoadedData, loadData } from './data.ts';
+import { Interrupt } from './interrupt.ts';
+import { Meter } from './meter.ts';
+import { invocation, type Output, shellWord } from './output.ts';
+import { describePlan } from './plan.ts';
+import { type Metrics, type RunFolder, type RunRecord, type Session, versions } from './run_folder.ts';
+import { measureFeatures } from './standardize.ts';
+
+export interface TrainingRequest {
+  readonly folder: RunFolder;
+  readonly config: TrainConfig;
+  readonly mirror: string | undefined;
+  /** What an earlier session left. */
+  readonly previous: RunRecord | null;
+  readonly out: Output;
+}
+
+export interface TrainedRun {
+  readonly record: RunRecord;
+  /** With the weights of the best epoch if the run is finished. Close it. */
+  readonly model: Model;
+  readonly data: LoadedData;
+}
+
+export async function runTraining(request: TrainingRequest): Promise<TrainedRun> {
+  const { folder, config, previous, out } = request;
+  const start = performance.now();
+  const resumeCommand = `${invocation()} train --resume ${shellWord(folder.path)}`;
+  using interrupt = new Interrupt(
+    previous === null
+      ? 'Stopped before training began; nothing was written.'
+      : `Stopped before training went on. Continue with: ${resumeCommand}`,
+  );
+  const data = await loadData(config, request.mirror, out);
+  const weights = await fetchWeights(config, request.mirror, out);
+  checkUnchanged(previous, data, weights);
+  const built = await build(request, data, weights).catch(explainWeights);
+  const { model } = built;
+  try {
+    out.say(`\n${await describePlan({ ...built, config, data, runPath: folder.path })}\n`);
+    const record = await newRecord(request, data, weights, model);
+    await folder.write(record);
+
+    interrupt.idleMessage = `Stopped. Continue with: ${resumeCommand}`;
+    const meter = new Meter();
+    const history = await runEpochs(request, { model, data, meter, interrupt }, resumeCommand);
+    const progress = { request, record, model, meter, history, start };
+    if (!history.completed && !interrupt.requested) await giveUp(progress);
+    if (interrupt.requested && history.epochs.length < config.epochs) {
+      return { record: await stop(progress, resumeCommand), model, data };
+    }
+    interrupt.idleMessage = `Stopped in the last evaluation. Finish with: ${resumeCommand}`;
+    return { record: await finish(progress, data), model, data };
+  } catch (error) {
+    await model.close();
+    throw error;
+  }
+}
+
+/** A continued run is only the same run if it sees the same pictures and starts from the same weights. */
+function checkUnchanged(previous: RunRecord | null, data: LoadedData, weights: WeightsFile | null): void {
+  if (previous === null) return;
+  if (previous.data.fingerprint !== data.train.fingerprint) {
+    fail(
+      'argument',
+      `The run was trained on other pictures: ${previous.data.fingerprint}, now ${data.train.fingerprint}.`,
+    );
+  }
+  if (previous.weights?.sha256 !== weights?.sha256) {
+    fail(
+      'argument',
+      `The run began with other weights: sha256 ${previous.weights?.sha256}, now ${weights?.sha256} (${weights?.path}).`,
+    );
+  }
+}
+
+async function build({ config, out }: TrainingRequest, data: LoadedData, weights: WeightsFile | null) {
+  const { seed, device, batchSize, cache, threads } = config;
+  const common = { seed, device, cache, ...(threads === null ? {} : { threads }) };
+  const built = await buildModel(config, {
+    classes: data.classNames.length,
+    weights,
+    measure: (features) =>
+      measureFeatures(features, data.train, { ...common, batchSize, verbose: out.verbose }),
+  });
+  built.model.compile({
+    ...common,
+    optimizer: makeOptimizer(config, Math.ceil(lengthOf(data.train) / batchSize)),
+    loss: makeLoss(config),
+    metrics: ['accuracy'],
+  });
+  return built;
+}
+
+async function newRecord(
+  { config, previous }: TrainingRequest,
+  data: LoadedData,
+  weights: WeightsFile | null,
+  model: Model,
+): Promise<RunRecord> {
+  return {
+    format: 1,
+    status: 'running',
+    config,
+    versions: await versions(),
+    data: {
+      fingerprint: data.train.fingerprint,
+      trainingImages: lengthOf(data.train),
+      validationImages: lengthOf(data.validation),
+      testImages: data.test && lengthOf(data.test),
+      classNames: data.classNames,
+    },
+    weights,
+    model: {
+      file: `${config.data}.h5`,
+      parameters: model.countParams(),
+      trainable: model.trainableVariables.reduce((total, { size }) => total + size, 0),
+    },
+    sessions: previous?.sessions ?? [],
+    metrics: null,
+    memory: previous?.memory ?? null,
+  };
+}
+
+interface Running {
+  readonly model: Model;
+  readonly data: LoadedData;
+  readonly meter: Meter;
+  readonly interrupt: Interrupt;
+}
+
+async function runEpochs(
+  { folder, config, out }: TrainingRequest,
+  { model, data, meter, interrupt }: Running,
+  resumeCommand: string,
+): Promise<History> {
+  const state = folder.hasCheckpoint ? await loadCheckpoint(folder.checkpointPath) : null;
+  await writeHistory(folder, state?.history ?? []);
+  try {
+    return await model.fit(data.train, {
+      epochs: config.epochs,
+      batchSize: config.batchSize,
+      validationData: data.validation,
+      verbose: out.verbose,
+      resume: state,
+      callbacks: [
+        meter.callback,
+        csvLogger(folder.historyPath, { append: true }),
+        modelCheckpoint(folder.file(`${config.data}.h5`), { monitor: 'valAccuracy', saveBestOnly: true }),
+        terminateOnNaN(),
+        interrupt.callback,
+        backup(folder.checkpointPath),
+      ],
+    });
+  } catch (error) {
+    if (folder.hasCheckpoint) out.say(`The last checkpoint is kept. Continue with: ${resumeCommand}`);
+    throw error;
+  }
+}
+
+/** The rows up to the checkpoint: a run that was killed may have written more. */
+async function writeHistory({ historyPath }: RunFolder, epochs: readonly Logs[]): Promise<void> {
+  const keys = Object.keys(epochs[0] ?? {});
+  const rows = epochs.map((logs, epoch) => [epoch, ...keys.map((key) => logs[key] ?? 'NA')].join(','));
+  const lines = epochs.length === 0 ? [] : [['epoch', ...keys].join(','), ...rows, ''];
+  await writeAtomically(historyPath, lines.join('\n'));
+}
+
+interface Progressed {
+  readonly request: TrainingRequest;
+  readonly record: RunRecord;
+  readonly model: Model;
+  readonly meter: Meter;
+  readonly history: History;
+  readonly start: number;
+}
+
+/** Writes the record with what has been measured up to now. */
+async function writeRecord(
+  { request: { folder, previous }, record, model, meter, history, start }: Progressed,
+  status: RunRecord['status'],
+  evaluated: Partial<Metrics> = {},
+): Promise<RunRecord> {
+  const session: Session = {
+    seconds: (performance.now() - start) / 1000,
+    preparationSeconds: meter.preparationSeconds,
+    trainingSeconds: meter.seconds,
+    images: meter.images,
+  };
+  const sessions = [...record.sessions, session];
+  const updated: RunRecord = {
+    ...record,
+    status,
+    sessions,
+    metrics: history.epochs.length === 0 ? null : { ...metricsOf(history, sessions), ...evaluated },
+    memory: await meter.memory(model, previous?.memory ?? null),
+  };
+  await folder.write(updated);
+  return updated;
+}
+
+/** The epoch that modelCheckpoint kept, from 0: the first of those with the highest validation accuracy. */
+function bestEpochOf({ epochs }: History): number {
+  const accuracies = epochs.map((logs) => logs['valAccuracy']!);
+  return accuracies.reduce((best, value, epoch) => (value > accuracies[best]! ? epoch : best), 0);
+}
+
+function metricsOf(history: History, sessions: readonly Session[]): Metrics {
+  const { epochs } = history;
+  const best = bestEpochOf(history);
+  const { accuracy, loss, valAccuracy, valLoss } = epochs[best] as Record<keyof Metrics, number>;
+  const total = (key: keyof Session) => sessions.reduce((sum, session) => sum + session[key], 0);
+  return {
+    ...{ accuracy, loss, valAccuracy, valLoss },
+    seconds: total('seconds'),
+    preparationSeconds: total('preparationSeconds'),
+    imagesPerSecond: total('images') / total('trainingSeconds'),
+    epochs: epochs.length,
+    bestEpoch: best + 1,
+  };
+}
+
+async function giveUp(progress: Progressed): Promise<never> {
+  const { folder } = progress.request;
+  await folder.removeCheckpoint();
+  await writeRecord(progress, 'failed');
+  return fail(
+    'state',
+    `The loss is no longer a number (epoch ${progress.history.epochs.length + 1}), so training was stopped. ` +
+      'Try a smaller --learning-rate.',
+  );
+}
+
+async function stop(progress: Progressed, resumeCommand: string): Promise<RunRecord> {
+  const { request, model, history } = progress;
+  const { folder, config, out } = request;
+  const path = folder.file(`${config.data}.h5`);
+  if (history.epochs.length === 0) await model.save(path);
+  const record = await writeRecord(progress, 'stopped');
+  const kept = history.epochs.length === 0 ? 'the model as it is now' : 'the model of the best epoch so far';
+  out.result(
+    `Stopped after ${history.epochs.length} of ${config.epochs} epochs. Saved:\n` +
+      `  ${folder.checkpointPath}  everything to go on from here\n  ${path}  ${kept}\n` +
+      `Continue with: ${resumeCommand}`,
+  );
+  return record;
+}
+
+/** Evaluates the file of the best epoch, through the features that are there already. */
+async function finish(progress: Progressed, data: LoadedData): Promise<RunRecord> {
+  const { request, model, history, record } = progress;
+  const { folder, config, out } = request;
+  const bestEpoch = bestEpochOf(history) + 1;
+  out.say(`\nEvaluating ${folder.file(record.model.file)}, kept after epoch ${bestEpoch}`);
+  model.setWeights((await load(folder.file(record.model.file))).getWeights());
+  const options = { batchSize: config.batchSize, verbose: out.verbose };
+  const { accuracy, loss } = await model.evaluate(data.validation, options);
+  const tested = data.test && (await model.evaluate(data.test, options));
+  const finished = await writeRecord(progress, 'finished', {
+    valAccuracy: accuracy!,
+    valLoss: loss!,
+    ...(tested ? { testAccuracy: tested['accuracy']!, testLoss: tested['loss']! } : {}),
+  });
+  await folder.removeCheckpoint();
+  return finished;
+}

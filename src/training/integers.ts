@@ -1,0 +1,92 @@
+/**
+ * The frozen part on integers (`precision: 'int8'`): which pictures its ranges come from, and the session that runs
+ * it. Ranges are computed again in each process that needs them, always the same ones.
+ */
+import { createHash } from 'node:crypto';
+import type { Executable, IntegerFrozen, Program } from '../compile/program.ts';
+import { fail } from '../core/errors.ts';
+import { type Dataset, lengthOf } from '../data/dataset.ts';
+import { quantizationVersion, type Range } from '../quantize/index.ts';
+import type { Device, Session } from '../runtime/engine.node.ts';
+
+/** What the frozen part computes with. */
+export type Precision = 'float32' | 'int8';
+
+/** Pictures that are looked at, at most. */
+const pictures = 256;
+const batch = 16;
+
+/** Throws where integers cannot be had. */
+export function checkPrecision(precision: string, device: Device): Precision {
+  if (precision !== 'float32' && precision !== 'int8') {
+    fail('argument', `Unknown precision "${precision}"; expected float32 or int8.`);
+  }
+  if (precision === 'int8' && device !== 'cpu') {
+    fail(
+      'unsupported',
+      `Precision int8 runs on the device cpu, not on ${device}; use precision float32 there.`,
+    );
+  }
+  return precision;
+}
+
+export class Integers {
+  readonly #dataset: Dataset;
+  /** By what is computed. */
+  readonly #ranges = new Map<string, Promise<readonly Range[]>>();
+
+  /** Ranges will come from pictures spread evenly over a data set: a folder of images is sorted by class. */
+  constructor(dataset: Dataset) {
+    this.#dataset = dataset;
+  }
+
+  get fingerprint(): string {
+    return this.#dataset.fingerprint;
+  }
+
+  /** Identifies what the frozen part computes on integers. */
+  digest({ frozenDigest }: Program): string {
+    const all = [quantizationVersion, pictures, frozenDigest, this.fingerprint];
+    return createHash('sha256').update(JSON.stringify(all)).digest('hex');
+  }
+
+  /** The frozen part on integers, after its ranges have been found if they are not known. */
+  async load(program: Program, load: (graph: Executable) => Promise<Session>): Promise<Session> {
+    const integers = (program.integers ?? fail('state', nothingFrozen))();
+    let ranges = this.#ranges.get(program.frozenDigest);
+    if (ranges === undefined) {
+      ranges = this.#calibrate(integers, load);
+      this.#ranges.set(program.frozenDigest, ranges);
+      ranges.catch(() => this.#ranges.delete(program.frozenDigest));
+    }
+    return load(integers.frozen(await ranges));
+  }
+
+  async #calibrate(
+    integers: IntegerFrozen,
+    load: (graph: Executable) => Promise<Session>,
+  ): Promise<readonly Range[]> {
+    const session = await load(integers.observation);
+    try {
+      const length = lengthOf(this.#dataset);
+      const count = Math.min(pictures, length);
+      for (let start = 0; start < count; start += batch) {
+        const size = Math.min(batch, count - start);
+        const indices = Array.from({ length: size }, (_, i) => Math.floor(((start + i) * length) / count));
+        const { x } = await this.#dataset.read(indices);
+        integers.observe(await session.run({ image: x }));
+      }
+    } finally {
+      await session.release();
+    }
+    return integers.ranges();
+  }
+}
+
+export const nothingFrozen =
+  'Precision int8 is for the frozen part of a model, but this model has none worth keeping apart; freeze layers ' +
+  "(model.freeze(), layer.trainable = false) or compile with precision 'float32'.";
+
+export const nothingSeen =
+  'Precision int8 takes its ranges from training pictures, and none have been seen yet; call model.fit first, or ' +
+  'model.calibrate(data).';
