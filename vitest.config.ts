@@ -1,3 +1,5 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -6,6 +8,7 @@ export default defineConfig({
     testTimeout: 120_000,
     // Two engines at once would fight for the cores.
     fileParallelism: false,
+    env: { GRAFT_CACHE: process.env['GRAFT_CACHE'] ?? join(tmpdir(), 'graft-tests') },
     reporters: ['default', './scripts/summary-reporter.mjs'],
   },
 });

@@ -13,6 +13,12 @@ export {
   slice,
   splitValidation,
 } from './data/index.ts';
+export {
+  type CacheOptions,
+  listCaches,
+  pruneCaches,
+  verifyCache,
+} from './features/index.ts';
 export * as layers from './layers/index.ts';
 export * as initializers from './layers/initializers.ts';
 export * as regularizers from './layers/regularizers.ts';

@@ -3,8 +3,8 @@
  * noise and on no label; the **cut** is the set of frozen values, computed from the picture, that the rest
  * uses. Residual and dense graphs may have several.
  */
-import { bytesPerElement } from '../core/tensor.ts';
-import { type Node, topologicalOrder } from '../graph/node.ts';
+import { bytesPerElement, sameShape } from '../core/tensor.ts';
+import { type Node, type OpName, topologicalOrder } from '../graph/node.ts';
 
 /**
  * Multiply-adds that a frozen part must save for each byte of its features to be worth a cut: computing less than
@@ -23,21 +23,45 @@ export function findCut(roots: readonly Node[], image: Node, changing: ReadonlyS
   const fromImage = new Set<Node>();
   let saved = 0;
   for (const node of order) {
+    const seesImage = node === image || node.inputs.some((input) => fromImage.has(input));
     if (changing.has(node) || node.inputs.some((input) => moves.has(input))) moves.add(node);
-    else if (node === image || node.inputs.some((input) => fromImage.has(input))) {
+    // What mixes the pictures of a batch, as batch normalization does, depends on who is in the batch.
+    else if (seesImage && !(node.shape[0]! < 0)) moves.add(node);
+    else if (seesImage) {
       fromImage.add(node);
       saved += multiplyAdds(node);
     }
   }
   const crossing = new Set<Node>();
   for (const node of order) {
-    if (moves.has(node)) for (const input of node.inputs) if (fromImage.has(input)) crossing.add(input);
+    if (!moves.has(node)) continue;
+    for (const input of node.inputs)
+      if (fromImage.has(input)) crossing.add(beforeArithmetic(input, fromImage));
   }
   for (const root of roots) if (fromImage.has(root)) crossing.add(root);
   const stored = [...crossing].reduce((bytes, node) => bytes + bytesOfRow(node), 0);
   return crossing.has(image) || saved < workPerByte * stored
     ? [image]
     : order.filter((node) => crossing.has(node));
+}
+
+const arithmetic: ReadonlySet<OpName> = new Set(['add', 'sub', 'mul', 'div']);
+
+/**
+ * Steps back over arithmetic of a vector with a constant vector, as standardization is: it is cheaper than a
+ * lookup, and models that differ only in those constants share their features.
+ */
+function beforeArithmetic(node: Node, fromImage: ReadonlySet<Node>): Node {
+  let current = node;
+  while (arithmetic.has(current.op) && current.shape.length === 2) {
+    const [source, ...others] = [...current.inputs].sort(
+      (a, b) => Number(fromImage.has(b)) - Number(fromImage.has(a)),
+    );
+    const vector = others.every((other) => !fromImage.has(other) && elements(other.shape) > 1);
+    if (!vector || !sameShape(source!.shape, current.shape)) break;
+    current = source!;
+  }
+  return current;
 }
 
 function bytesOfRow({ shape, dtype }: Node): number {

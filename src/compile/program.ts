@@ -18,6 +18,7 @@ import type { Metric } from '../metrics/index.ts';
 import type { Network } from '../models/network.ts';
 import { emitModel } from '../onnx/emit.ts';
 import type { Optimizer } from '../optimizers/index.ts';
+import { foldFrozen, Quantization, type Range } from '../quantize/index.ts';
 import { findCut } from './cut.ts';
 import { inputName, measure, type Outputs, regularization, type Slot, updates } from './outputs.ts';
 import { type Noise, traceModel, weightConstant } from './trace.ts';
@@ -52,9 +53,19 @@ export interface Feature {
   readonly dtype: GraphDType;
 }
 
+/** The frozen part on its way to integers: `observe` what `observation` computes for some pictures first. */
+export interface IntegerFrozen {
+  readonly observation: Executable;
+  observe(results: Readonly<Record<string, Tensor>>): void;
+  ranges(): readonly Range[];
+  frozen(ranges: readonly Range[]): Executable;
+}
+
 export interface Program {
   readonly features: readonly Feature[];
   readonly frozen: Executable | null;
+  /** The same part to be run on integers. */
+  readonly integers: (() => IntegerFrozen) | null;
   readonly step: Executable;
   readonly evaluate: Executable;
   readonly predict: Executable;
@@ -63,7 +74,7 @@ export interface Program {
   /** Optimizer state (`w3/velocity`). */
   readonly slots: ReadonlyMap<string, Slot>;
   readonly noises: readonly Noise[];
-  /** Identifies what the frozen part computes: its graph and its weights. */
+  /** Identifies what the frozen part computes, in whatever dtype it hands it over: its graph and its weights. */
   readonly frozenDigest: string;
 }
 
@@ -109,13 +120,13 @@ export function buildProgram(options: ProgramOptions): Program {
     });
   }
   const isState = (name: string) => states.has(name) || update.slots.has(name);
-  const frozen = cut.includes(image)
-    ? null
-    : substitute(cut, constants).map((node) => o.cast(node, featureDType));
+  const frozen = cut.includes(image) ? null : foldFrozen(substitute(cut, constants));
+  const handedOver =
+    frozen && Object.fromEntries(frozen.map((node, i) => [features[i]!.name, o.cast(node, featureDType)]));
   return {
     features,
-    frozen:
-      frozen && link(Object.fromEntries(frozen.map((node, i) => [features[i]!.name, node])), () => false),
+    frozen: handedOver && link(handedOver, () => false),
+    integers: handedOver && (() => integerFrozen(handedOver)),
     step: link(substituteAll(graphs.step, entries), isState),
     evaluate: link(substituteAll(graphs.evaluate, entries), isState),
     predict: link(substituteAll(graphs.predict, entries), isState),
@@ -123,6 +134,17 @@ export function buildProgram(options: ProgramOptions): Program {
     slots: update.slots,
     noises: trace.noises.filter(({ name }) => inputs.has(name)),
     frozenDigest: frozen ? digest(frozen) : '',
+  };
+}
+
+function integerFrozen(outputs: Outputs): IntegerFrozen {
+  const quantization = new Quantization(outputs);
+  const executable = link(outputs, () => false);
+  return {
+    observation: link(quantization.observed, () => false),
+    observe: (results) => quantization.observe(results),
+    ranges: () => quantization.ranges(),
+    frozen: (ranges) => ({ ...executable, model: () => quantization.model(ranges) }),
   };
 }
 
