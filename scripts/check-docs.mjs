@@ -23,7 +23,7 @@ for (const page of pages.filter((name) => name.endsWith('.md'))) {
 
 const config = {
   extends: '../../tsconfig.json',
-  compilerOptions: { noEmit: false, rootDir: '.', outDir: '.', noUnusedLocals: false },
+  compilerOptions: { noEmit: false, rootDir: '.', outDir: 'out', noUnusedLocals: false },
   include: ['*.ts'],
 };
 writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(config));
@@ -31,6 +31,6 @@ execFileSync('npx', ['tsc', '-p', folder], { stdio: 'inherit', cwd: root });
 
 for (const { name, from, run } of programs) {
   console.log(`${from}: ${run ? 'run' : 'type-checked'}`);
-  if (run) execFileSync(process.execPath, [join(folder, `${name}.js`)], { stdio: 'inherit', cwd: folder });
+  if (run) execFileSync(process.execPath, [join(folder, 'out', `${name}.js`)], { stdio: 'inherit', cwd: folder });
 }
 console.log(`${programs.length} examples`);
