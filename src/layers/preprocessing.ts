@@ -75,6 +75,9 @@ interface NormalizationConfig {
  * training features and stores them in the config, so the layer has no weights.
  */
 export class Normalization extends ConfiguredLayer<NormalizationConfig> {
+  /** Made once, so that what training and inference compute of it is the same and lies before the cut. */
+  #constants: { readonly mean: Node | number; readonly inverse: Node | number } | null = null;
+
   constructor(options: NormalizationOptions) {
     const { axis = -1, mean, variance } = options;
     if (mean === null || variance === null || mean === undefined || variance === undefined) {
@@ -103,8 +106,11 @@ export class Normalization extends ConfiguredLayer<NormalizationConfig> {
         `${this.name}: Graft normalizes the last axis (-1), got axis [${axis.join(', ')}].`,
       );
     }
-    const inverse = variance.map((value) => 1 / Math.max(Math.sqrt(value), 1e-7));
-    return o.mul(o.sub(x!, perChannel(mean)), perChannel(inverse));
+    this.#constants ??= {
+      mean: perChannel(mean),
+      inverse: perChannel(variance.map((value) => 1 / Math.max(Math.sqrt(value), 1e-7))),
+    };
+    return o.mul(o.sub(x!, this.#constants.mean), this.#constants.inverse);
   }
 }
 

@@ -158,7 +158,9 @@ function functionalFromConfig(
     const tensor = find({ layer: String(list[0]![0]), call: Number(list[0]![1] ?? 0) });
     return tensor ?? fail('file', `The ${key} of model ${name} name no layer of it.`);
   };
-  return make('Functional', { inputs: end('input_layers'), outputs: end('output_layers'), name });
+  const network = make('Functional', { inputs: end('input_layers'), outputs: end('output_layers'), name });
+  network.markTrainable(config['trainable'] !== false);
+  return network;
 }
 
 interface Reference {

@@ -66,6 +66,11 @@ export class Network extends Layer {
     for (const layer of this.layers ?? []) layer.trainable = value;
   }
 
+  /** Sets the model's own flag and leaves those of its layers alone, as Keras does when it reads a Functional model. */
+  markTrainable(value: boolean): void {
+    super.trainable = value;
+  }
+
   override config(): Record<string, unknown> {
     return fail('state', 'The config of a model is written by models/config.ts.');
   }

@@ -66,13 +66,32 @@ export function assignLayers(
         `${path}: layer ${layer.name} has ${variables.length} weights, the file's ${group.layer} has ${group.weights.length}.`,
       );
     }
+    const sources = byName(variables, group.weights) ?? group.weights;
     variables.forEach((variable, i) => {
-      const source = group.weights[i]!;
+      const source = sources[i]!;
       assign(path, variable, source.name, asFloat32(source.tensor));
       assigned.add(variable);
     });
   }
   return assigned;
+}
+
+/**
+ * The weights of a group in the order of `variables`, if names say it all; `null` if a name is missing or ambiguous.
+ * Position alone can mislead: Keras orders a nested model's weights by flags that its files do not always keep.
+ */
+function byName(
+  variables: readonly Variable[],
+  weights: LayerWeights['weights'],
+): LayerWeights['weights'] | null {
+  const known = new Map(weights.map((weight) => [shortName(weight.name), weight]));
+  const found = variables.flatMap(({ path }) => known.get(path) ?? []);
+  return known.size === weights.length && found.length === variables.length ? found : null;
+}
+
+/** `conv1/kernel` of `base/conv1/kernel` (Keras 3) or `conv1/kernel:0` (Keras 2). */
+function shortName(name: string): string {
+  return name.replace(/:\d+$/, '').split('/').slice(-2).join('/');
 }
 
 /** Sets one weight after comparing shapes. */

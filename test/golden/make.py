@@ -27,7 +27,7 @@ tf.config.threading.set_inter_op_parallelism_threads(1)
 tf.config.experimental.enable_op_determinism()
 tf.random.set_seed(0)
 
-from parts import common, defaults, layers, losses, optimizers, resnet50, training
+from parts import callbacks, common, defaults, layers, losses, optimizers, resnet50, training
 
 PARTS = {
     "layers": layers.write,
@@ -36,6 +36,7 @@ PARTS = {
     "training": training.write,
     "resnet50": resnet50.write,
     "defaults": defaults.write,
+    "callbacks": callbacks.write,
 }
 
 

@@ -1,0 +1,346 @@
+/** What a training promises: it can be repeated and continued bit for bit, and says what is wrong with its input. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { float32, type Tensor, tensor } from '../../src/core/tensor.ts';
+import { fromTensors, slice } from '../../src/data/dataset.ts';
+import * as layers from '../../src/layers/index.ts';
+import { l2 } from '../../src/layers/regularizers.ts';
+import { adam, sgd } from '../../src/optimizers/index.ts';
+import { cosineDecay } from '../../src/optimizers/schedules.ts';
+import { sequential } from '../../src/training/build.ts';
+import {
+  type Callback,
+  earlyStopping,
+  lambdaCallback,
+  modelCheckpoint,
+  reduceLROnPlateau,
+  type TrainingState,
+} from '../../src/training/callbacks.ts';
+import { loadCheckpoint, saveCheckpoint } from '../../src/training/checkpoint.node.ts';
+import type { CompileOptions, Model } from '../../src/training/model.ts';
+import { labels, smallModel, x, y } from '../support/small_model.ts';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'graft-semantics-'));
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+});
+
+const open: Model[] = [];
+afterEach(async () => {
+  for (const model of open.splice(0)) await model.close();
+});
+
+function compiled(model: Model, options: Partial<CompileOptions> = {}): Model {
+  model.compile({
+    loss: 'categorical_crossentropy',
+    metrics: ['accuracy'],
+    threads: 1,
+    cache: 'memory',
+    ...options,
+  });
+  open.push(model);
+  return model;
+}
+
+/** A frozen convolution, then batch normalization that learns, dropout, and a regularizer. */
+function lively(): Model {
+  return sequential([
+    layers.input({ shape: [8, 8, 3] }),
+    layers.conv2d({ filters: 4, kernelSize: 9, padding: 'same', activation: 'relu', trainable: false }),
+    layers.conv2d({ filters: 5, kernelSize: 3, strides: 2, kernelRegularizer: l2(1e-3) }),
+    layers.batchNormalization({ momentum: 0.8 }),
+    layers.relu(),
+    layers.dropout({ rate: 0.3 }),
+    layers.flatten(),
+    layers.dense({ units: 8, activation: 'relu' }),
+    layers.dropout({ rate: 0.2 }),
+    layers.dense({ units: 5, activation: 'softmax' }),
+  ]);
+}
+
+const data = fromTensors(x, y);
+const fitOptions = {
+  epochs: 5,
+  batchSize: 16,
+  verbose: false,
+  validationData: slice(data, 0, 20),
+};
+
+describe('a training can be repeated', () => {
+  it('two runs with one seed have equal histories and weights; another seed has not', async () => {
+    const run = async (seed: number) => {
+      const model = compiled(lively(), { optimizer: 'adam', seed });
+      const history = await model.fit(data, { ...fitOptions, epochs: 2 });
+      return { history, weights: model.getWeights() };
+    };
+    const first = await run(4);
+    expect(await run(4)).toEqual(first);
+    expect((await run(5)).history).not.toEqual(first.history);
+  });
+
+  it('with one thread or two, and with features kept or not, runs repeat as well', async () => {
+    const run = async () => {
+      const model = compiled(lively(), { threads: 2, cache: 'off' });
+      await model.fit(data, { ...fitOptions, epochs: 1 });
+      return model.getWeights();
+    };
+    expect(await run()).toEqual(await run());
+  });
+
+  it('an epoch has another order than the one before, unless shuffle is off', async () => {
+    const seen = async (shuffle: boolean) => {
+      const model = compiled(lively(), { optimizer: sgd({ learningRate: 0 }) });
+      const losses: number[][] = [[], []];
+      const note = lambdaCallback({
+        onTrainBatchEnd: (batch, { accuracy, loss }, { epoch }) => {
+          losses[epoch]![batch] = loss! + accuracy!;
+        },
+      });
+      // Without dropout and at rate zero, only the order can make a difference.
+      await model.fit(data, { ...fitOptions, epochs: 2, shuffle, callbacks: [note] });
+      return losses;
+    };
+    const [first, second] = await seen(true);
+    expect(first).not.toEqual(second);
+  });
+});
+
+describe('a training can be continued', () => {
+  // Limits at which every callback has something to do: the loss falls by less, and growing is what is asked.
+  const optimizer = () => adam({ learningRate: 0.03 });
+  const callbacks = (run: string): Callback[] => [
+    reduceLROnPlateau({ patience: 1, mode: 'max', factor: 0.5, cooldown: 2 }),
+    earlyStopping({ patience: 3, mode: 'max', restoreBestWeights: true }),
+    modelCheckpoint(join(folder, `${run}.h5`), { saveBestOnly: true }),
+  ];
+
+  const uninterrupted = async () => {
+    const model = compiled(lively(), { optimizer: optimizer(), seed: 3 });
+    const history = await model.fit(data, { ...fitOptions, callbacks: callbacks('whole') });
+    return { history, weights: model.getWeights() };
+  };
+
+  it('stopped after any step and continued in another model, it ends the same bit for bit', async () => {
+    const whole = await uninterrupted();
+    const rates = whole.history.epochs.map(({ learningRate }) => learningRate);
+    expect(new Set(rates).size, 'the rate was lowered').toBeGreaterThan(1);
+    expect(whole.history.epochs.length, 'it was stopped early').toBeLessThan(fitOptions.epochs);
+    const steps = whole.history.epochs.length * 4;
+    for (let stopAfter = 1; stopAfter <= steps; stopAfter++) {
+      let kept: TrainingState | null = null;
+      const stop = lambdaCallback({
+        onTrainBatchEnd: (_batch, _logs, training) => {
+          if (training.step === stopAfter) training.stop('step');
+        },
+        onSettled: async (training) => {
+          if (training.stopping === 'step') kept = await training.state();
+        },
+      });
+      const before = compiled(lively(), { optimizer: optimizer(), seed: 3 });
+      const history = await before.fit(data, { ...fitOptions, callbacks: [...callbacks('part'), stop] });
+      expect(history.completed).toBe(false);
+      await before.close();
+
+      const path = join(folder, 'state.safetensors');
+      await saveCheckpoint(path, kept!);
+      const resume = await loadCheckpoint(path);
+      expect(resume.step).toBe(stopAfter);
+      // Weights of its own, which the state replaces.
+      const after = compiled(lively(), { optimizer: optimizer(), seed: 3 });
+      after.setWeights(after.getWeights().map((values) => values.map((value) => value + 1)));
+      const continued = await after.fit(data, { ...fitOptions, callbacks: callbacks('part'), resume });
+      expect(continued, `stopped after step ${stopAfter}`).toEqual(whole.history);
+      expect(after.getWeights(), `stopped after step ${stopAfter}`).toEqual(whole.weights);
+      await after.close();
+    }
+  }, 120_000);
+
+  it('a training that a callback has ended trains no further when it is continued', async () => {
+    const states: TrainingState[] = [];
+    const keep = lambdaCallback({
+      onSettled: async (training) => {
+        states.push(await training.state());
+      },
+    });
+    const model = compiled(lively(), { optimizer: optimizer(), seed: 3 });
+    const history = await model.fit(data, { ...fitOptions, callbacks: [...callbacks('ended'), keep] });
+    const last = states.at(-1)!;
+    expect(last.finished).toBe(true);
+    expect(states.at(-2)!.finished).toBe(false);
+    expect(last.history).toEqual(history.epochs);
+    const again = compiled(lively(), { optimizer: optimizer(), seed: 3 });
+    const options = { ...fitOptions, callbacks: callbacks('again'), resume: last };
+    expect(await again.fit(data, options)).toEqual(history);
+    expect(again.getWeights(), 'the best weights are set at the end').toEqual(model.getWeights());
+  });
+
+  it('a schedule goes on where it was', async () => {
+    const make = () => {
+      const learningRate = cosineDecay({ initialLearningRate: 0.05, decaySteps: 12 });
+      return compiled(lively(), { optimizer: sgd({ learningRate, momentum: 0.9 }) });
+    };
+    const whole = make();
+    const history = await whole.fit(data, { ...fitOptions, epochs: 3 });
+    let kept: TrainingState | null = null;
+    const stop = lambdaCallback({
+      onSettled: async (training) => {
+        if (training.step !== 6) return;
+        kept = await training.state();
+        training.stop('step');
+      },
+    });
+    const before = make();
+    await before.fit(data, { ...fitOptions, epochs: 3, callbacks: [stop] });
+    const after = make();
+    expect(await after.fit(data, { ...fitOptions, epochs: 3, resume: kept })).toEqual(history);
+    expect(after.getWeights()).toEqual(whole.getWeights());
+  });
+});
+
+describe('weights that are set while the engine trains', () => {
+  it('win over the ones of the engine, in the model and in the next step', async () => {
+    const model = compiled(smallModel(), { optimizer: sgd({ learningRate: 0.1 }) });
+    const start = model.getWeights();
+    const first = await model.trainOnBatch(x, y);
+    model.setWeights(start);
+    expect(await model.currentWeights()).toEqual(start);
+    expect((await model.trainOnBatch(x, y))['loss']).toBe(first['loss']);
+    expect((await model.trainOnBatch(x, y))['loss']).not.toBe(first['loss']);
+  });
+});
+
+describe('errors of a training', () => {
+  it('fit, evaluate and trainOnBatch before compile, also after predict', async () => {
+    const model = smallModel();
+    open.push(model);
+    await model.predict(x);
+    const message = 'Model small must be compiled first: model.compile({...}).';
+    await expect(model.fit(data, { verbose: false })).rejects.toThrow(message);
+    await expect(model.evaluate(data, { verbose: false })).rejects.toThrow(message);
+    await expect(model.trainOnBatch(x, y)).rejects.toThrow(message);
+    expect(model.isCompiled).toBe(false);
+  });
+
+  it('predict without weights', async () => {
+    await expect(lively().predict(x)).rejects.toThrow('kernel has no values; compile the model or load');
+  });
+
+  it('a trainable flag that changed after compile, by the names of the layers', async () => {
+    const model = compiled(smallModel());
+    model.getLayer('conv_a').trainable = false;
+    model.getLayer('bn_b').trainable = false;
+    const message = 'trainable has changed since compile: conv_a, bn_b. Call model.compile again.';
+    await expect(model.fit(data, { verbose: false })).rejects.toThrow(message);
+    model.getLayer('conv_a').trainable = true;
+    model.getLayer('bn_b').trainable = true;
+    await model.trainOnBatch(x, y);
+  });
+
+  it('no trainable weight', async () => {
+    const model = smallModel();
+    model.freeze();
+    compiled(model);
+    await expect(model.fit(data, { verbose: false })).rejects.toThrow(
+      'Model small has no trainable weights; thaw a layer with layer.trainable = true.',
+    );
+  });
+
+  it('pictures of another shape', async () => {
+    const model = compiled(smallModel());
+    const small = float32([2, 4, 4, 3], new Float32Array(96));
+    const message = 'Model small takes pictures of shape (8, 8, 3), tensors has (4, 4, 3).';
+    await expect(model.fit({ x: small, y: labels }, { verbose: false })).rejects.toThrow();
+    await expect(model.predict(small)).rejects.toThrow(message);
+  });
+
+  const ids = (...values: number[]): Tensor<'int32'> =>
+    tensor('int32', [values.length], Int32Array.from(values));
+  const three = {
+    dtype: 'float32',
+    shape: [3, 8, 8, 3],
+    data: x.data.slice(0, 3 * 192),
+  } as Tensor<'float32'>;
+
+  it.each(['off', 'memory'] as const)(
+    'a class id that the model does not predict, features %s',
+    async (cache) => {
+      for (const [frozen, wrong] of [
+        [[], 5],
+        [['conv_a', 'bn_a'], -1],
+      ] as const) {
+        const model = compiled(smallModel(frozen), { loss: 'sparse_categorical_crossentropy', cache });
+        const message = `Example 2 has label ${wrong}; the model predicts 5 classes, 0 … 4.`;
+        const bad = { x: three, y: ids(0, 4, wrong) };
+        await expect(model.fit(bad, { verbose: false })).rejects.toThrow(message);
+        await expect(model.evaluate(bad, { verbose: false })).rejects.toThrow(message);
+        await expect(model.trainOnBatch(bad.x, bad.y)).rejects.toThrow(message);
+        await expect(model.trainOnBatch(three, ids(0, 4, 4))).resolves.toHaveProperty('loss');
+      }
+    },
+  );
+
+  it('one-hot rows of another width, and one-hot rows under the sparse loss', async () => {
+    const rows = float32([3, 4], new Float32Array(12));
+    const model = compiled(smallModel());
+    const fit = model.fit({ x: three, y: rows }, { verbose: false });
+    await expect(fit).rejects.toThrow('predicts 5 classes, but the labels have 4 columns');
+    const sparse = compiled(smallModel(), { loss: 'sparse_categorical_crossentropy' });
+    await expect(sparse.fit(data, { verbose: false })).rejects.toThrow('for one-hot rows use');
+  });
+
+  it('a sample weight that is missing', async () => {
+    const model = compiled(smallModel());
+    const fit = model.fit(data, { verbose: false, sampleWeight: new Float32Array(59), shuffle: false });
+    await expect(fit).rejects.toThrow('sampleWeight needs a weight for each picture');
+  });
+
+  it('compiling while the engine holds newer weights', async () => {
+    const model = compiled(smallModel());
+    await model.trainOnBatch(x, y);
+    expect(() => model.compile({ loss: 'categorical_crossentropy' })).toThrow('await model.close() before');
+  });
+});
+
+describe('batches of every size', () => {
+  it('one picture a batch, and a batch greater than the data', async () => {
+    const model = compiled(lively());
+    const five = slice(data, 0, 5);
+    const { epochs } = await model.fit(five, { batchSize: 1, verbose: false });
+    expect(epochs[0]!['loss']).toBeGreaterThan(0);
+    const steps: number[] = [];
+    const count = lambdaCallback({ onTrainBatchEnd: (batch) => void steps.push(batch) });
+    await model.fit(five, { batchSize: 100, verbose: false, callbacks: [count] });
+    expect(steps).toEqual([0]);
+    const one = await model.evaluate(five, { batchSize: 1, verbose: false });
+    const all = await model.evaluate(five, { batchSize: 5, verbose: false });
+    expect(one['loss']).toBeCloseTo(all['loss']!, 5);
+    expect(one['accuracy']).toBe(all['accuracy']);
+  });
+
+  it('predictions do not depend on how pictures are grouped', async () => {
+    const model = smallModel();
+    open.push(model);
+    const whole = await model.predict(x, { batchSize: 60 });
+    const parts = await model.predict(x, { batchSize: 7 });
+    expect(whole.shape).toEqual([60, 5]);
+    const apart = whole.data.map((value, i) => Math.abs(value - parts.data[i]!));
+    expect(Math.max(...apart)).toBeLessThan(1e-6);
+  });
+
+  it('pictures as bytes give what they give as numbers', async () => {
+    const bytes = tensor(
+      'uint8',
+      [60, 8, 8, 3],
+      Uint8Array.from(x.data, (value) => 128 + 20 * value),
+    );
+    const numbers = float32(bytes.shape, Float32Array.from(bytes.data));
+    const model = smallModel();
+    open.push(model);
+    expect(await model.predict(bytes)).toEqual(await model.predict(numbers));
+  });
+});
