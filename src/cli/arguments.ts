@@ -1,4 +1,6 @@
 /** Options of the command line: how their text becomes values, and those that several commands share. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 
 /** How the text of an option becomes a number. Commander reports what came; the text says what was expected. */
@@ -58,6 +60,10 @@ export function addMirrorOption(command: Command): Command {
     '--mirror <dir>',
     'folder or address with a manifest.json to take data and weights from (default: GRAFT_MIRROR, ' +
       'else the publishers)',
+    (text: string) => {
+      if (/^https?:/i.test(text) || existsSync(join(text, 'manifest.json'))) return text;
+      throw new InvalidArgumentError('Expected a folder or an http(s) address with a manifest.json.');
+    },
   );
 }
 

@@ -45,6 +45,12 @@ function exitCodeOf(error: unknown): number {
   return 1;
 }
 
+/** Where an error came from, without its text. */
+function stackOf(error: unknown): string {
+  const lines = error instanceof Error ? (error.stack ?? '').split('\n') : [];
+  return lines.filter((line) => /^\s+at /.test(line)).join('\n');
+}
+
 function report(error: unknown, commandNames: readonly string[]): void {
   const exitCode = exitCodeOf(error);
   process.exitCode = exitCode;
@@ -52,8 +58,7 @@ function report(error: unknown, commandNames: readonly string[]): void {
   const message = messageOf(error).replace(/^error: /, '');
   const unexpected = !(error instanceof GraftError || error instanceof CommanderError);
   process.stderr.write(`error: ${message}\n`);
-  if (process.env['GRAFT_DEBUG'] === '1')
-    process.stderr.write(`${error instanceof Error ? error.stack : ''}\n`);
+  if (process.env['GRAFT_DEBUG'] === '1') process.stderr.write(`${stackOf(error)}\n`);
   else if (unexpected) process.stderr.write('This is a bug in Graft; GRAFT_DEBUG=1 shows where.\n');
   if (exitCode === 2)
     process.stderr.write(

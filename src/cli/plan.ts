@@ -48,7 +48,7 @@ function dataRows({ data: name, validationSplit }: TrainConfig, data: LoadedData
   return [
     [
       'Data',
-      `${name}: training ${formatShape(train.shape)}, test ${formatShape(test.shape)}, ` +
+      `${name}: train ${formatShape(train.shape)}, test ${formatShape(test.shape)}, ` +
         `${data.classNames.length} classes`,
     ],
     ['', plan],

@@ -1,19 +1,8 @@
 /** Statistics of features over a data set, for a head that standardizes them. */
 import { batches, type Dataset, lengthOf } from '../data/index.ts';
-import * as o from '../graph/ops.ts';
-import { type Loss, targets } from '../losses/index.ts';
+import { unscored } from '../losses/index.ts';
 import type { CompileOptions, Model } from '../training/model.ts';
 import { progressFor } from '../training/progress.ts';
-
-/**
- * Training has no part in this, but what is frozen is what no loss needs anew: with this one, the output itself,
- * which is where the standardized model starts too. So both keep the same features.
- */
-const outputAlone: Loss = {
-  name: 'output',
-  keras: { class_name: 'none', config: {} },
-  perSample: (output, labels) => o.sum(o.mul(output, targets(labels, output.shape[1]!)), [1]),
-};
 
 /**
  * Mean and variance (of the population, as keras.layers.Normalization.adapt) of each feature, summed up in float64
@@ -25,7 +14,7 @@ export async function measureFeatures(
   options: Omit<CompileOptions, 'loss'> & { readonly batchSize: number; readonly verbose: boolean },
 ): Promise<{ mean: number[]; variance: number[] }> {
   const { batchSize, verbose, ...compile } = options;
-  features.compile({ ...compile, loss: outputAlone });
+  features.compile({ ...compile, loss: unscored });
   const { executor } = features.compiled;
   const { rows, kind } = await features.prepare(dataset, { batchSize, verbose });
   const length = lengthOf(dataset);
@@ -48,5 +37,14 @@ export async function measureFeatures(
   await features.close();
   const mean = Array.from(sums, (sum) => sum / length);
   const variance = Array.from(squares, (sum, i) => Math.max(sum / length - mean[i]! ** 2, 0));
-  return { mean, variance };
+  return { mean, variance: withFloor(variance) };
+}
+
+/**
+ * A feature that is all but silent in training must not drown the others when a new picture wakes it: no deviation
+ * counts as less than a hundredth of the usual one.
+ */
+function withFloor(variance: readonly number[]): number[] {
+  const usual = variance.reduce((total, value) => total + value, 0) / variance.length;
+  return variance.map((value) => Math.max(value, usual * 1e-4));
 }

@@ -12,7 +12,7 @@ import { makeLoss, makeOptimizer, type TrainConfig } from './config.ts';
 import { type LoadedData, loadData } from './data.ts';
 import { Interrupt } from './interrupt.ts';
 import { Meter } from './meter.ts';
-import { invocation, type Output, shellWord } from './output.ts';
+import { invocation, type Output, shellWord, table } from './output.ts';
 import { describePlan } from './plan.ts';
 import { type Metrics, type RunFolder, type RunRecord, type Session, versions } from './run_folder.ts';
 import { measureFeatures } from './standardize.ts';
@@ -249,9 +249,12 @@ async function stop(progress: Progressed, resumeCommand: string): Promise<RunRec
   if (history.epochs.length === 0) await model.save(path);
   const record = await writeRecord(progress, 'stopped');
   const kept = history.epochs.length === 0 ? 'the model as it is now' : 'the model of the best epoch so far';
+  const saved = table([
+    [`  ${folder.checkpointPath}`, 'everything to go on from here'],
+    [`  ${path}`, kept],
+  ]);
   out.result(
-    `Stopped after ${history.epochs.length} of ${config.epochs} epochs. Saved:\n` +
-      `  ${folder.checkpointPath}  everything to go on from here\n  ${path}  ${kept}\n` +
+    `Stopped after ${history.epochs.length} of ${config.epochs} epochs. Saved:\n${saved}\n` +
       `Continue with: ${resumeCommand}`,
   );
   return record;

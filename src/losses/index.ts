@@ -9,6 +9,8 @@ const epsilon = 1e-7;
 export interface Loss {
   /** Keras's name: `categorical_crossentropy`. */
   readonly name: string;
+  /** The kind of labels that it takes in Keras. */
+  readonly labels: 'sparse' | 'categorical';
   /** Keras's class and arguments, for files. */
   readonly keras: { readonly class_name: string; readonly config: Readonly<Record<string, unknown>> };
   /**
@@ -37,6 +39,7 @@ export function categoricalCrossentropy(options: CrossentropyOptions = {}): Loss
   }
   return {
     name: 'categorical_crossentropy',
+    labels: 'categorical',
     keras: {
       class_name: 'CategoricalCrossentropy',
       config: {
@@ -64,6 +67,7 @@ export function categoricalCrossentropy(options: CrossentropyOptions = {}): Loss
 export function sparseCategoricalCrossentropy({ fromLogits = false }: { fromLogits?: boolean } = {}): Loss {
   return {
     name: 'sparse_categorical_crossentropy',
+    labels: 'sparse',
     keras: {
       class_name: 'SparseCategoricalCrossentropy',
       config: {
@@ -86,6 +90,15 @@ export function sparseCategoricalCrossentropy({ fromLogits = false }: { fromLogi
     },
   };
 }
+
+/** Stands in where a model only predicts and nothing says what would be right: zero, whatever comes. */
+export const unscored: Loss = {
+  name: 'unscored',
+  labels: 'categorical',
+  keras: { class_name: 'unscored', config: {} },
+  perSample: (_prediction, labels) =>
+    o.mul(labels.dtype === 'int32' ? o.cast(labels, 'float32') : o.sum(labels, [1]), 0),
+};
 
 /** One-hot rows of either kind of labels. */
 export function targets(labels: Node, classes: number): Node {

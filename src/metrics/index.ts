@@ -7,8 +7,8 @@ import { targets } from '../losses/index.ts';
 export interface Metric {
   /** The key in logs and histories: `accuracy`, `topKCategoricalAccuracy`. */
   readonly name: string;
-  /** Keras's name, for files. */
-  readonly keras: string;
+  /** What Keras writes for it; its classes differ by the kind of labels that the loss takes. */
+  keras(labels: 'sparse' | 'categorical'): unknown;
   /** 1 or 0 for each sample, (batch,); arguments as `Loss.perSample`. */
   perSample(prediction: Node, labels: Node): Node;
 }
@@ -17,7 +17,7 @@ export interface Metric {
 export function accuracy(): Metric {
   return {
     name: 'accuracy',
-    keras: 'accuracy',
+    keras: () => 'accuracy',
     perSample(prediction, labels) {
       const right = labels.dtype === 'int32' ? labels : o.argMax(labels, -1);
       return o.cast(o.equal(o.argMax(prediction, -1), right), 'float32');
@@ -30,7 +30,19 @@ export function topKCategoricalAccuracy({ k = 5 }: { k?: number } = {}): Metric 
   if (!Number.isInteger(k) || k < 1) fail('argument', `k must be a positive integer, got ${k}.`);
   return {
     name: 'topKCategoricalAccuracy',
-    keras: 'top_k_categorical_accuracy',
+    keras(labels) {
+      const sparse = labels === 'sparse';
+      return {
+        module: 'keras.metrics',
+        class_name: sparse ? 'SparseTopKCategoricalAccuracy' : 'TopKCategoricalAccuracy',
+        config: {
+          name: sparse ? 'sparse_top_k_categorical_accuracy' : 'top_k_categorical_accuracy',
+          dtype: 'float32',
+          k,
+        },
+        registered_name: null,
+      };
+    },
     perSample(prediction, labels) {
       const classes = prediction.shape[1]!;
       const right = labels.dtype === 'int32' ? labels : o.argMax(labels, -1);
@@ -56,5 +68,24 @@ export function metric(option: Metric | string): Metric {
       return topKCategoricalAccuracy();
     default:
       return fail('unsupported', `Unknown metric "${option}"; expected accuracy or topKCategoricalAccuracy.`);
+  }
+}
+
+/** Reads what Keras writes for a metric: a name, or a class with its config. */
+export function metricFromKeras(value: unknown): Metric {
+  if (typeof value === 'string') return metric(value);
+  const { class_name, config } = value as { class_name?: string; config?: Readonly<Record<string, unknown>> };
+  switch (class_name) {
+    case 'CategoricalAccuracy':
+    case 'SparseCategoricalAccuracy':
+      return accuracy();
+    case 'TopKCategoricalAccuracy':
+    case 'SparseTopKCategoricalAccuracy':
+      return topKCategoricalAccuracy({ k: Number(config?.['k'] ?? 5) });
+    default:
+      return fail(
+        'unsupported',
+        `Graft does not have the metric ${class_name}; it has accuracy and top-k accuracy.`,
+      );
   }
 }

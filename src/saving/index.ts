@@ -13,13 +13,15 @@ import type { Network } from '../models/network.ts';
 import type { Optimizer } from '../optimizers/index.ts';
 import { readKerasH5, writeKerasH5 } from './keras_h5.node.ts';
 import { assignLayers, layersOf } from './keras_weights.ts';
-import { optimizerTensors, readTraining, trainingConfig } from './training_config.ts';
+import { extraState, optimizerTensors, readTraining, trainingConfig } from './training_config.ts';
 
 /** How a model was being trained, as far as files keep it. */
 export interface SavedTraining {
   readonly optimizer: Optimizer;
   readonly loss: Loss;
   readonly metrics: readonly Metric[];
+  /** Decides shuffles and dropout. */
+  readonly seed: number;
   /** Updates done. */
   readonly step: number;
   /** Optimizer state by name (`w3/velocity`), or `null` before the first step. */
@@ -41,21 +43,27 @@ export async function saveModel(path: string, { network, training }: SavedModel)
     backend: 'tensorflow',
     layers: layersOf(network),
     optimizer: training?.slots ? optimizerTensors(network, training) : null,
+    extra: training && extraState(training),
   });
 }
 
-/** Reads a model with its weights and, if it was compiled, its training. `make` builds the model of its parts. */
-export async function loadModel(path: string, make: MakeNetwork): Promise<SavedModel> {
+/**
+ * Reads a model with its weights and, if it was compiled and `training` is true, its training. `make` builds the
+ * model of its parts.
+ */
+export async function loadModel(
+  path: string,
+  make: MakeNetwork,
+  options: { readonly training: boolean },
+): Promise<SavedModel> {
   checkEnding(path);
-  const file = await readKerasH5(path);
+  const file = await readKerasH5(path, { optimizer: options.training });
   if (file.modelConfig === null || file.modelConfig === undefined) {
     fail('file', `${path} holds weights without a model; build the model and use loadWeights.`);
   }
   const network = networkFromConfig(file.modelConfig as KerasLayerConfig, make);
   assignLayers(path, network, file.layers, 'order');
-  const training = file.trainingConfig
-    ? readTraining(path, network, file.trainingConfig, file.optimizer)
-    : null;
+  const training = options.training && file.trainingConfig ? readTraining(path, network, file) : null;
   return { network, training };
 }
 

@@ -2,10 +2,11 @@
 import { fail } from '../core/errors.ts';
 import { float32, tensor } from '../core/tensor.ts';
 import { lossFromKeras } from '../losses/index.ts';
-import { metric } from '../metrics/index.ts';
+import { metricFromKeras } from '../metrics/index.ts';
 import type { Network } from '../models/network.ts';
 import { type Optimizer, optimizerFromKeras } from '../optimizers/index.ts';
 import type { SavedTraining } from './index.ts';
+import type { ExtraState, KerasH5 } from './keras_h5.ts';
 import { asFloat32, type NamedTensor } from './tensors.ts';
 
 /** What Keras writes as `training_config`. */
@@ -13,7 +14,7 @@ export function trainingConfig({ optimizer, loss, metrics }: SavedTraining): unk
   return {
     loss: { module: 'keras.losses', ...loss.keras, registered_name: null },
     loss_weights: null,
-    metrics: metrics.map(({ keras }) => keras),
+    metrics: metrics.map((metric) => metric.keras(loss.labels)),
     weighted_metrics: null,
     run_eagerly: false,
     steps_per_execution: 1,
@@ -56,19 +57,16 @@ interface KerasTraining {
 export function readTraining(
   path: string,
   network: Network,
-  config: unknown,
-  state: readonly NamedTensor[] | null,
+  { trainingConfig, optimizer: state, extra }: KerasH5,
 ): SavedTraining {
-  const { loss, metrics, optimizer_config } = config as KerasTraining;
+  const { loss, metrics, optimizer_config } = trainingConfig as KerasTraining;
   const optimizer = optimizerFromKeras(optimizer_config);
-  const names = (metrics ?? [])
+  // Keras 2 nests the metrics of each output in a list.
+  const read = (metrics ?? [])
     .flat()
-    .map((entry) =>
-      typeof entry === 'string'
-        ? entry
-        : String((entry as { config?: { name?: string } })?.config?.name ?? ''),
-    );
-  const base = { optimizer, loss: lossFromKeras(loss), metrics: names.filter(Boolean).map(metric) };
+    .filter((entry) => entry !== null)
+    .map(metricFromKeras);
+  const base = { optimizer, loss: lossFromKeras(loss), metrics: read, seed: seedIn(extra) };
   if (state === null || state.length === 0) return { ...base, step: 0, slots: null };
   const scheduled = typeof optimizer.options.learningRate !== 'number';
   const values = state.slice(scheduled ? 1 : 2);
@@ -81,4 +79,13 @@ export function readTraining(
   }
   const slots = Object.fromEntries(expected.map(({ key }, i) => [key, asFloat32(values[i]!.tensor).data]));
   return { ...base, step: Number(state[0]!.tensor.data[0]), slots };
+}
+
+/** What Keras has no place for. */
+export function extraState({ seed }: SavedTraining): ExtraState {
+  return { json: { seed }, tensors: [] };
+}
+
+function seedIn(extra: ExtraState | null | undefined): number {
+  return Number((extra?.json as { seed?: number } | undefined)?.seed ?? 0);
 }

@@ -31,12 +31,18 @@ export function sequential(parts: readonly (SymbolicTensor | Layer)[], options: 
   return new Model('Sequential', { ...options, inputs, outputs });
 }
 
+export interface LoadOptions {
+  /** False leaves out how the model was trained, which may be something that Graft does not have. */
+  readonly compile?: boolean;
+}
+
 /**
  * Reads a model from a file (keras.models.load_model). If it was compiled when it was saved, it is compiled again
  * and its optimizer goes on where it stopped.
  */
-export async function load(path: string): Promise<Model> {
-  const saved = await loadModel(path, (className, parts) => new Model(className, parts));
+export async function load(path: string, { compile = true }: LoadOptions = {}): Promise<Model> {
+  const make = (...[className, parts]: ConstructorParameters<typeof Model>) => new Model(className, parts);
+  const saved = await loadModel(path, make, { training: compile });
   const loaded = saved.network as Model;
   if (saved.training !== null) loaded.restoreTraining(saved.training);
   return loaded;

@@ -1,12 +1,12 @@
 /** The training loop. */
 import { fail } from '../core/errors.ts';
 import { batches, type Dataset, lengthOf, splitValidation } from '../data/dataset.ts';
-import type { Callback, Logs, Training, TrainingState } from './callbacks.ts';
+import type { Callback, Logs, TrainingState } from './callbacks.ts';
 import type { FeatureBatch } from './executor.ts';
 import type { Model } from './model.ts';
 import { asDataset, type Data, type Prepared } from './prepare.ts';
-import { progressFor } from './progress.ts';
-import { Totals } from './totals.ts';
+import { type Progress, progressFor } from './progress.ts';
+import { Run } from './run.ts';
 
 export interface FitOptions {
   /** Defaults to 1. */
@@ -37,14 +37,7 @@ export interface History {
 }
 
 export async function train(model: Model, data: Dataset, options: FitOptions): Promise<History> {
-  const {
-    epochs = 1,
-    batchSize = 32,
-    shuffle = true,
-    callbacks = [],
-    verbose = true,
-    resume = null,
-  } = options;
+  const { epochs = 1, batchSize = 32, callbacks = [], verbose = true, resume = null } = options;
   if (model.trainableVariables.length === 0) {
     fail('state', `Model ${model.name} has no trainable weights; thaw a layer with layer.trainable = true.`);
   }
@@ -52,7 +45,7 @@ export async function train(model: Model, data: Dataset, options: FitOptions): P
     fail('argument', 'Give fit classWeight or sampleWeight, not both.');
   }
   const { training, validation } = splitData(data, options);
-  const { executor, seed } = model.compiled;
+  const { executor } = model.compiled;
   const run = new Run(model, { epochs, batchSize, samples: lengthOf(training), callbacks });
   // Before the features: they are computed with the weights of the state.
   if (resume) run.restore(resume);
@@ -62,50 +55,51 @@ export async function train(model: Model, data: Dataset, options: FitOptions): P
 
   await run.each((callback) => callback.onTrainBegin?.(run));
   if (resume) run.restoreCallbacks(resume);
-  for (let epoch = run.epoch; epoch < epochs && run.stopping === null; epoch++) {
-    run.beginEpoch(epoch);
-    if (run.batch === 0) await run.each((callback) => callback.onEpochBegin?.(epoch, run));
-    const title = `Epoch ${epoch + 1}/${epochs}`;
+  while (run.epoch < epochs && run.stopping === null) {
+    run.beginEpoch();
+    if (run.batch === 0) await run.each((callback) => callback.onEpochBegin?.(run.epoch, run));
     const progress = progressFor(verbose, {
-      title,
+      title: `Epoch ${run.epoch + 1}/${epochs}`,
       total: run.stepsPerEpoch,
       unit: 'step',
       images: batchSize,
     });
-    for await (const batch of batches(prepared.rows, {
-      batchSize,
-      shuffle,
-      seed,
-      epoch,
-      startBatch: run.batch,
-    })) {
-      const result = await executor.train(
-        prepared.kind,
-        weighted(batch, options, batch.indices),
-        run.learningRate,
-      );
-      run.totals.add(result, batch.indices.length);
-      const done = run.batch++;
-      progress.update(run.batch, run.totals.logs());
-      await run.each((callback) => callback.onTrainBatchEnd?.(done, run.totals.logs(), run));
-      if (run.batch < run.stepsPerEpoch || run.stopping === 'step') {
-        await run.each((callback) => callback.onSettled?.(run));
-      }
-      if (run.stopping === 'step') break;
-    }
-    if (run.stopping === 'step') {
-      progress.end(run.totals.logs());
-      break;
-    }
+    await trainEpoch(run, prepared, options, progress);
     let logs = run.totals.logs();
-    if (preparedValidation) logs = { ...logs, ...(await validate(model, preparedValidation, batchSize)) };
-    progress.end(logs);
-    await run.endEpoch(epoch, logs);
-    await run.each((callback) => callback.onSettled?.(run));
+    if (run.stopping !== 'step') {
+      if (preparedValidation) logs = { ...logs, ...(await validate(model, preparedValidation, batchSize)) };
+      progress.end(logs);
+      await run.endEpoch(logs);
+      await run.each((callback) => callback.onSettled?.(run));
+    } else progress.end(logs);
   }
   await run.each((callback) => callback.onTrainEnd?.(run));
   await executor.pull();
   return { epochs: run.history, completed: run.stopping !== 'step' };
+}
+
+/** The steps of an epoch, from where the run is. */
+async function trainEpoch(
+  run: Run,
+  { rows, kind }: Prepared,
+  options: FitOptions,
+  progress: Progress,
+): Promise<void> {
+  const { executor, seed } = run.model.compiled;
+  const { shuffle = true } = options;
+  const { batchSize, epoch } = run;
+  for await (const batch of batches(rows, { batchSize, shuffle, seed, epoch, startBatch: run.batch })) {
+    const result = await executor.train(kind, weighted(batch, options, batch.indices), run.learningRate);
+    run.totals.add(result, batch.indices.length);
+    const done = run.batch++;
+    const logs = run.totals.logs();
+    progress.update(run.batch, logs);
+    await run.each((callback) => callback.onTrainBatchEnd?.(done, logs, run));
+    const stopped = run.stopping === 'step';
+    // The last step settles with its epoch.
+    if (stopped || run.batch < run.stepsPerEpoch) await run.each((callback) => callback.onSettled?.(run));
+    if (stopped) return;
+  }
 }
 
 function splitData(data: Dataset, { validationData, validationSplit }: FitOptions) {
@@ -142,117 +136,4 @@ function classOf({ dtype, shape, data }: FeatureBatch['y'], row: number): number
   const classes = shape[1]!;
   const values = data.subarray(row * classes, (row + 1) * classes);
   return values.indexOf(Math.max(...values));
-}
-
-/** The state of one call of `fit`. */
-class Run implements Training {
-  readonly model: Model;
-  readonly epochs: number;
-  readonly batchSize: number;
-  readonly samples: number;
-  readonly history: Logs[] = [];
-  readonly #callbacks: readonly Callback[];
-  totals: Totals;
-  epoch = 0;
-  batch = 0;
-  stopping: 'epoch' | 'step' | null = null;
-
-  constructor(
-    model: Model,
-    options: { epochs: number; batchSize: number; samples: number; callbacks: readonly Callback[] },
-  ) {
-    this.model = model;
-    this.epochs = options.epochs;
-    this.batchSize = options.batchSize;
-    this.samples = options.samples;
-    this.#callbacks = options.callbacks;
-    this.totals = this.#newTotals();
-  }
-
-  get stepsPerEpoch(): number {
-    return Math.ceil(this.samples / this.batchSize);
-  }
-
-  get step(): number {
-    return this.model.compiled.executor.step;
-  }
-
-  get learningRate(): number {
-    return this.model.compiled.executor.learningRate;
-  }
-
-  set learningRate(value: number) {
-    this.model.compiled.executor.learningRate = value;
-  }
-
-  stop(when: 'epoch' | 'step' = 'epoch'): void {
-    this.stopping = when;
-  }
-
-  async each(call: (callback: Callback) => unknown): Promise<void> {
-    for (const callback of this.#callbacks) await call(callback);
-  }
-
-  beginEpoch(epoch: number): void {
-    if (epoch !== this.epoch || this.batch === 0) this.totals = this.#newTotals();
-    this.epoch = epoch;
-  }
-
-  async endEpoch(epoch: number, logs: Logs): Promise<void> {
-    let all = logs;
-    this.epoch = epoch + 1;
-    this.batch = 0;
-    this.totals = this.#newTotals();
-    for (const callback of this.#callbacks) {
-      all = { ...all, ...((await callback.onEpochEnd?.(epoch, all, this)) ?? {}) };
-    }
-    this.history.push(all);
-  }
-
-  #newTotals(sums: Logs = {}): Totals {
-    return new Totals(
-      this.model.compiled.metrics.map(({ name }) => name),
-      sums,
-    );
-  }
-
-  async state(): Promise<TrainingState> {
-    const weights = await this.model.currentWeights();
-    const { executor } = this.model.compiled;
-    const callbacks = this.#callbacks.flatMap((callback, i) =>
-      callback.saveState ? [[`${i}/${callback.name}`, callback.saveState()] as const] : [],
-    );
-    return {
-      epoch: this.epoch,
-      batch: this.batch,
-      finished: this.stopping === 'epoch' && this.batch === 0,
-      step: executor.step,
-      learningRate: this.learningRate,
-      totals: this.totals.state(),
-      history: [...this.history],
-      callbacks: Object.fromEntries(callbacks),
-      weights,
-      slots: executor.slots ?? {},
-    };
-  }
-
-  restore(state: TrainingState): void {
-    this.epoch = state.epoch;
-    this.batch = state.batch;
-    this.totals = this.#newTotals(state.totals);
-    this.history.push(...state.history);
-    this.stopping = state.finished ? 'epoch' : null;
-    const { executor, optimizer } = this.model.compiled;
-    if (typeof optimizer.options.learningRate === 'number') executor.learningRate = state.learningRate;
-    this.model.setWeights(state.weights);
-    executor.setSlots(state.slots, state.step);
-  }
-
-  /** After `onTrainBegin`, at which callbacks forget an earlier training. */
-  restoreCallbacks(state: TrainingState): void {
-    this.#callbacks.forEach((callback, i) => {
-      const saved = state.callbacks[`${i}/${callback.name}`];
-      if (saved) callback.restoreState?.(saved);
-    });
-  }
 }

@@ -6,9 +6,8 @@ import { fail } from '../core/errors.ts';
 import { float32, formatShape, sameShape, sizeOf, type Tensor, tensor } from '../core/tensor.ts';
 import { batches, type Dataset, fromTensors, lengthOf } from '../data/dataset.ts';
 import { type CacheMode, type CacheOptions, cacheOptions, type ResolvedCache } from '../features/index.ts';
-import * as o from '../graph/ops.ts';
 import type { Layer } from '../layers/layer.ts';
-import { type Loss, loss as lossOf } from '../losses/index.ts';
+import { type Loss, loss as lossOf, unscored } from '../losses/index.ts';
 import { type Metric, metric as metricOf } from '../metrics/index.ts';
 import { Network, someOf } from '../models/network.ts';
 import { type SummaryOptions, summary } from '../models/summary.ts';
@@ -64,16 +63,6 @@ interface Compiled {
   readonly flags: ReadonlyMap<Layer, boolean>;
 }
 
-/** Stands in where predictions are asked for and nothing says what would be right. */
-const noLoss: Loss = {
-  name: 'none',
-  keras: { class_name: 'none', config: {} },
-  perSample: (prediction) => {
-    const axes = prediction.shape.slice(1).map((_, axis) => axis + 1);
-    return o.mul(o.sum(prediction, axes), 0);
-  },
-};
-
 export class Model extends Network {
   readonly #features: KeptFeatures = new Map();
   #compiled: Compiled | null = null;
@@ -119,8 +108,8 @@ export class Model extends Network {
   }
 
   /** Goes on with a training that a file described. */
-  restoreTraining({ optimizer, loss, metrics, step, slots }: SavedTraining): void {
-    this.compile({ optimizer, loss, metrics });
+  restoreTraining({ optimizer, loss, metrics, seed, step, slots }: SavedTraining): void {
+    this.compile({ optimizer, loss, metrics, seed });
     this.compiled.executor.setSlots(slots, step);
   }
 
@@ -201,7 +190,7 @@ export class Model extends Network {
     if (missing !== undefined) {
       fail('state', `${missing.path} has no values; compile the model or load weights before predicting.`);
     }
-    this.#compile({ loss: noLoss }, false);
+    this.#compile({ loss: unscored }, false);
   }
 
   /** One update on one batch (Keras's train_on_batch); returns its loss and metrics. */
@@ -277,14 +266,14 @@ export class Model extends Network {
   }
 }
 
-function savedTraining({ optimizer, loss, metrics, executor }: Compiled): SavedTraining {
+function savedTraining({ optimizer, loss, metrics, seed, executor }: Compiled): SavedTraining {
   const { step, slots, learningRate } = executor;
   // A rate that a callback set goes into the file, as in Keras; a schedule stays a schedule.
   const scheduled = typeof optimizer.options.learningRate !== 'number';
   const current = scheduled
     ? optimizer
     : new Optimizer(optimizer.rule, { ...optimizer.options, learningRate });
-  return { optimizer: current, loss, metrics, step, slots };
+  return { optimizer: current, loss, metrics, seed, step, slots };
 }
 
 function stepProgress(verbose: boolean, length: number, batchSize: number): Progress {

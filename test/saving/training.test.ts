@@ -1,0 +1,73 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { float32, tensor } from '../../src/core/tensor.ts';
+import { layers, losses, metrics, models, sequential } from '../../src/index.ts';
+import { readKerasH5, writeKerasH5 } from '../../src/saving/keras_h5.node.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'graft-training-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function small(rate = 0) {
+  return sequential([
+    layers.input({ shape: [4] }),
+    layers.dropout({ rate }),
+    layers.dense({ units: 7, activation: 'softmax' }),
+  ]);
+}
+
+const x = float32(
+  [6, 4],
+  Float32Array.from({ length: 24 }, (_, i) => Math.sin(i)),
+);
+const y = tensor('int32', [6], Int32Array.of(0, 1, 2, 3, 4, 5));
+
+describe('how a model is trained, in its file', () => {
+  it('keeps the k of top-k accuracy, as the class of Keras that fits the labels', async () => {
+    const path = join(folder, 'top.h5');
+    const model = small();
+    const options = { optimizer: 'sgd', metrics: [metrics.topKCategoricalAccuracy({ k: 3 })] } as const;
+    model.compile({ ...options, loss: losses.sparseCategoricalCrossentropy() });
+    await model.save(path);
+    const { trainingConfig } = await readKerasH5(path);
+    expect(trainingConfig).toMatchObject({
+      metrics: [{ class_name: 'SparseTopKCategoricalAccuracy', config: { k: 3 } }],
+    });
+    const loaded = await models.load(path);
+    const [own, read] = [model, loaded].map((each) => each.evaluate({ x, y }, { verbose: false }));
+    expect(await read).toEqual(await own);
+    await model.close();
+    await loaded.close();
+  });
+
+  it('goes on with the seed that decides dropout and order', async () => {
+    const path = join(folder, 'seed.h5');
+    const model = small(0.5);
+    model.compile({ optimizer: 'sgd', loss: losses.sparseCategoricalCrossentropy(), seed: 1234 });
+    await model.save(path);
+    const loaded = await models.load(path);
+    const options = { epochs: 2, batchSize: 2, verbose: false };
+    expect((await loaded.fit({ x, y }, options)).epochs).toEqual((await model.fit({ x, y }, options)).epochs);
+    await model.close();
+    await loaded.close();
+  });
+
+  it('can be left out, when it is something that Graft does not have', async () => {
+    const path = join(folder, 'foreign.h5');
+    const model = small();
+    model.compile({ optimizer: 'sgd', loss: losses.sparseCategoricalCrossentropy() });
+    await model.save(path);
+    const file = await readKerasH5(path);
+    await writeKerasH5(path, {
+      ...file,
+      trainingConfig: { ...(file.trainingConfig as object), loss: 'poisson' },
+    });
+    await expect(models.load(path)).rejects.toThrow(/Unknown loss "poisson"/);
+    const loaded = await models.load(path, { compile: false });
+    expect(loaded.isCompiled).toBe(false);
+    expect((await loaded.predict(x)).data).toEqual((await model.predict(x)).data);
+    await model.close();
+    await loaded.close();
+  });
+});
