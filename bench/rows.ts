@@ -38,6 +38,7 @@ function program(network: Model, optimizer: optimizers.Optimizer): Program {
     optimizer,
     loss: categoricalCrossentropy(),
     metrics: [accuracy()],
+    trains: true,
     imageDType: 'uint8',
     labels: 'ids',
     featureDType: 'float32',

@@ -28,6 +28,8 @@ export interface ProgramOptions {
   readonly optimizer: Optimizer;
   readonly loss: Loss;
   readonly metrics: readonly Metric[];
+  /** False for a model that only predicts: every weight is a constant, whatever its layer says. */
+  readonly trains: boolean;
   /** Element type of the pictures. */
   readonly imageDType: 'uint8' | 'float32';
   /** Class ids or one-hot rows. */
@@ -87,7 +89,7 @@ export function buildProgram(options: ProgramOptions): Program {
 
   // What changes from step to step: learned weights of trainable layers, and statistics that the step moves.
   const changing = network.variables.filter(
-    (variable) => variable.trainable || trace.training.updates.has(variable),
+    (variable) => options.trains && (variable.trainable || trace.training.updates.has(variable)),
   );
   const learned = changing.filter(({ trainable }) => trainable);
   const measured = measure(trace.training.output, objective, penalty);

@@ -29,6 +29,7 @@ export interface ExecutorOptions {
   readonly optimizer: Optimizer;
   readonly loss: Loss;
   readonly metrics: readonly Metric[];
+  readonly trains: boolean;
   readonly seed: number;
   readonly device: Device;
   readonly threads: number | undefined;

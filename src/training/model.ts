@@ -98,6 +98,7 @@ export class Model extends Network {
       optimizer,
       loss,
       metrics,
+      trains,
       seed,
       device: parseDevice(device),
       threads,

@@ -31,6 +31,7 @@ function programOf(network: Network, options: Partial<ProgramOptions> = {}) {
     optimizer: sgd(),
     loss: categoricalCrossentropy(),
     metrics: [accuracy()],
+    trains: true,
     imageDType: 'uint8',
     labels: 'ids',
     featureDType: 'float16',

@@ -1,0 +1,163 @@
+/**
+ * Writes a folded graph as an ONNX model whose units run on integers: `QLinearConv` and its relatives, channels-last,
+ * on uint8 maps. Between units and float32 operations stand `QuantizeLinear` and `DequantizeLinear`.
+ */
+import { fail } from '../core/errors.ts';
+import { float32, tensor } from '../core/tensor.ts';
+import type { Node, NodeOf } from '../graph/node.ts';
+import { emitModel } from '../onnx/emit.ts';
+import type { Emitter } from '../onnx/emitter.ts';
+import { type Quantization, quantizationOf, quantizeKernel } from './arithmetic.ts';
+import type { Range } from './ranges.ts';
+import type { AddUnit, Clip, ConvUnit, MoveUnit, Unit } from './units.ts';
+
+/** Operations of the runtime itself; ONNX's own know channels-first only, or no integers. */
+const runtimeDomain = 'com.microsoft';
+
+/** The bytes of a model that computes `outputs`, with `units` (of the same graph) on integers. */
+export function emitQuantized(
+  outputs: Readonly<Record<string, Node>>,
+  units: ReadonlyMap<Node, Unit>,
+  ranges: ReadonlyMap<Node, Range>,
+): Uint8Array {
+  const integers = new IntegerEmission(units, ranges);
+  return emitModel(outputs, { instead: (e, node) => integers.emit(e, node) });
+}
+
+/** A uint8 map of the model. */
+interface Integers extends Quantization {
+  readonly name: string;
+}
+
+class IntegerEmission {
+  readonly #units: ReadonlyMap<Node, Unit>;
+  readonly #ranges: ReadonlyMap<Node, Range>;
+  readonly #inside: ReadonlySet<Node>;
+  readonly #maps = new Map<Node, Integers>();
+
+  constructor(units: ReadonlyMap<Node, Unit>, ranges: ReadonlyMap<Node, Range>) {
+    this.#units = units;
+    this.#ranges = ranges;
+    this.#inside = new Set([...units.values()].flatMap(({ inside }) => inside));
+  }
+
+  /** True if the node is part of a unit. */
+  emit(e: Emitter, node: Node): boolean {
+    const unit = this.#units.get(node);
+    if (unit === undefined) return this.#inside.has(node);
+    const map = this.#unit(e, unit);
+    this.#maps.set(node, map);
+    // For float32 operations and outputs; without any it is not part of the model.
+    e.define(node, e.node('DequantizeLinear', [map.name, ...parameters(e, map)]));
+    return true;
+  }
+
+  #unit(e: Emitter, unit: Unit): Integers {
+    if (unit.kind === 'conv') return this.#conv(e, unit);
+    if (unit.kind === 'add') return this.#add(e, unit);
+    return unit.kind === 'concat' ? this.#concat(e, unit) : this.#move(e, unit);
+  }
+
+  #conv(e: Emitter, { node, conv, x, kernel, bias, clip }: ConvUnit): Integers {
+    const source = this.#integersOf(e, x);
+    const result = this.#quantization(node, clip);
+    const { weights, scales, bias: units } = quantizeKernel(kernel, bias, source.scale);
+    const filters = scales.length;
+    const { strides, pads, dilations, groups } = conv.attributes;
+    const name = e.node(
+      'QLinearConv',
+      [
+        ...[source.name, ...parameters(e, source)],
+        ...[e.initializer(weights), e.initializer(float32([filters], scales))],
+        ...[e.initializer(tensor('int8', [filters])), ...parameters(e, result)],
+        e.initializer(tensor('int32', [filters], units)),
+      ],
+      {
+        ...{ kernel_shape: kernel.shape.slice(0, 2), strides, pads, dilations },
+        ...{ group: groups, channels_last: 1 },
+      },
+      runtimeDomain,
+    );
+    return { name, ...result };
+  }
+
+  #add(e: Emitter, { node, a, b, clip }: AddUnit): Integers {
+    const result = this.#quantization(node, clip);
+    const inputs = [a, b].map((input) => this.#integersOf(e, input));
+    const operands = inputs.flatMap((input) => [input.name, ...parameters(e, input)]);
+    return {
+      name: e.node('QLinearAdd', [...operands, ...parameters(e, result)], {}, runtimeDomain),
+      ...result,
+    };
+  }
+
+  #concat(e: Emitter, { node }: MoveUnit): Integers {
+    const result = this.#quantization(node, {
+      low: Number.NEGATIVE_INFINITY,
+      high: Number.POSITIVE_INFINITY,
+    });
+    const inputs = node.inputs.map((input) => this.#integersOf(e, input));
+    const operands = inputs.flatMap((input) => [input.name, ...parameters(e, input)]);
+    const name = e.node('QLinearConcat', [...parameters(e, result), ...operands], { axis: 3 }, runtimeDomain);
+    return { name, ...result };
+  }
+
+  #move(e: Emitter, { node }: MoveUnit): Integers {
+    const source = this.#integersOf(e, node.inputs[0]!);
+    return { ...source, name: moved(e, node, source) };
+  }
+
+  /** The integers of a value, which is rounded here if it was float32 so far. */
+  #integersOf(e: Emitter, node: Node): Integers {
+    const known = this.#maps.get(node);
+    if (known !== undefined) return known;
+    const quantization = this.#quantization(node);
+    const name = e.node('QuantizeLinear', [e.value(node), ...parameters(e, quantization)]);
+    const map = { name, ...quantization };
+    this.#maps.set(node, map);
+    return map;
+  }
+
+  #quantization(node: Node, clip?: Clip): Quantization {
+    const range = this.#ranges.get(node) ?? fail('state', `Node ${node.id} has no range.`);
+    if (clip === undefined) return quantizationOf(range);
+    return quantizationOf({ low: Math.max(range.low, clip.low), high: Math.min(range.high, clip.high) });
+  }
+}
+
+/** The inputs `scale, zero point` that follow a map. */
+function parameters(e: Emitter, { scale, zeroPoint }: Quantization): string[] {
+  return [e.scalar(scale), e.initializer(tensor('uint8', [], Uint8Array.of(zeroPoint)))];
+}
+
+function moved(e: Emitter, node: Node, source: Integers): string {
+  switch (node.op) {
+    case 'maxPool': {
+      const { size, strides, pads, dilations } = node.attributes;
+      const window = { kernel_shape: size, strides, pads, dilations };
+      return e.node('NhwcMaxPool', [source.name], window, runtimeDomain);
+    }
+    case 'averagePool': {
+      const { size, strides, pads } = node.attributes;
+      const same = parameters(e, source);
+      const window = { kernel_shape: size, strides, pads, channels_last: 1 };
+      return e.node('QLinearAveragePool', [source.name, ...same, ...same], window, runtimeDomain);
+    }
+    case 'slice':
+      return slicePositions(e, node, source);
+    case 'pad': {
+      const { before, after } = node.attributes;
+      const zero = e.initializer(tensor('uint8', [], Uint8Array.of(source.zeroPoint)));
+      return e.node('Pad', [source.name, e.int64([...before, ...after]), zero]);
+    }
+    default:
+      return fail('state', `${node.op} is no operation that moves values.`);
+  }
+}
+
+function slicePositions(e: Emitter, { attributes, shape }: NodeOf<'slice'>, source: Integers): string {
+  const axes = shape.flatMap((dim, axis) => (dim < 0 ? [] : [axis]));
+  const of = (values: readonly number[]) => e.int64(axes.map((axis) => values[axis]!));
+  const { starts, ends, steps } = attributes;
+  return e.node('Slice', [source.name, of(starts), of(ends), e.int64(axes), of(steps)]);
+}
