@@ -27,6 +27,8 @@ export interface Recipe {
 
 export interface TrainConfig extends Selection, ModelConfig, Recipe {
   readonly cache: CacheMode;
+  /** In which the frozen part computes. */
+  readonly precision: 'float32' | 'int8';
   readonly device: 'cpu' | 'webgpu' | 'cuda';
   /** `null` for all cores. */
   readonly threads: number | null;

@@ -2,11 +2,11 @@
 /** The `graft` program: its commands, its errors and its exit codes. */
 import { Command, CommanderError } from 'commander';
 import { GraftError, messageOf } from '../core/errors.ts';
+import { graftVersion } from '../core/version.node.ts';
 import { defineCache } from './cache.ts';
 import { defineEvaluate } from './evaluate.ts';
 import { invocation } from './output.ts';
 import { definePredict } from './predict.ts';
-import { graftVersion } from './run_folder.ts';
 import { defineStart } from './start.ts';
 import { defineSummary } from './summary.ts';
 import { defineTrain } from './train.ts';
@@ -27,7 +27,7 @@ Exit codes:
 async function makeProgram(): Promise<Command> {
   const program = new Command('graft')
     .description('Transfer learning for image classification.')
-    .version(await graftVersion(), '-V, --version', 'print the version')
+    .version(graftVersion, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
     .addHelpText('after', help)
     .exitOverride()
@@ -54,7 +54,8 @@ function stackOf(error: unknown): string {
 function report(error: unknown, commandNames: readonly string[]): void {
   const exitCode = exitCodeOf(error);
   process.exitCode = exitCode;
-  if (exitCode === 0) return;
+  // Commander has shown the help of a command that needs another word.
+  if (exitCode === 0 || (error instanceof CommanderError && error.code === 'commander.help')) return;
   const message = messageOf(error).replace(/^error: /, '');
   const unexpected = !(error instanceof GraftError || error instanceof CommanderError);
   process.stderr.write(`error: ${message}\n`);

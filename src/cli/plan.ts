@@ -95,7 +95,11 @@ function span(layers: readonly Layer[]): string {
   return first === last ? first : `${first} … ${last}`;
 }
 
-async function featureNote({ cache }: TrainConfig, data: LoadedData, model: Model): Promise<string> {
+async function featureNote(
+  { cache, precision }: TrainConfig,
+  data: LoadedData,
+  model: Model,
+): Promise<string> {
   const { executor } = model.compiled;
   const costs = await Promise.all(
     [data.train, data.validation].map((dataset) => planFeatures(executor, dataset, cache)),
@@ -107,5 +111,6 @@ async function featureNote({ cache }: TrainConfig, data: LoadedData, model: Mode
   }
   const bytes = costs.reduce((total, cost) => total + cost.bytes, 0);
   const place = costs.every((cost) => cost.place === 'disk') ? 'on disk' : 'in memory';
-  return `computed once, features kept ${place} (${megabytes(bytes)})`;
+  const how = precision === 'int8' ? 'computed once in int8' : 'computed once';
+  return `${how}, features kept ${place} (${megabytes(bytes)})`;
 }

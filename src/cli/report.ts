@@ -8,7 +8,8 @@ export function reportRun(command: string, folder: RunFolder, record: RunRecord,
   const { metrics, memory, status } = record;
   const model = folder.file(record.model.file);
   if (status === 'finished') {
-    out.result(`\n${describeResult(record)}`);
+    out.say('');
+    out.result(describeResult(record));
     out.say(`\n${describePlaces(folder, model)}`);
   }
   const { mainPeak = null, enginePeak = null } = memory ?? {};

@@ -3,11 +3,12 @@
  * checkpoint while the run is unfinished. Each file appears whole or not at all.
  */
 import { existsSync, statSync } from 'node:fs';
-import { readFile, rm } from 'node:fs/promises';
+import { rm, rmdir } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { fail } from '../core/errors.ts';
 import { readJson, writeJson } from '../core/files.node.ts';
+import { graftVersion } from '../core/version.node.ts';
 import type { WeightsFile } from './backbone.ts';
 import type { TrainConfig } from './config.ts';
 
@@ -122,6 +123,12 @@ export class RunFolder {
     await writeJson(this.recordPath, record);
   }
 
+  /** Removes a run that came to nothing; other files in the folder stay. */
+  async discard(): Promise<void> {
+    for (const path of [this.recordPath, this.historyPath]) await rm(path, { force: true });
+    await rmdir(this.path).catch(() => undefined);
+  }
+
   async removeCheckpoint(): Promise<void> {
     await rm(this.checkpointPath, { force: true });
   }
@@ -168,18 +175,13 @@ export async function findModel(given: string): Promise<FoundModel> {
 }
 
 /** Graft's, Node's and ONNX Runtime's versions. */
-export async function versions(): Promise<RunRecord['versions']> {
+export function versions(): RunRecord['versions'] {
   const require = createRequire(import.meta.url);
   const { version } = require('onnxruntime-node/package.json') as { version: string };
   return {
-    graft: await graftVersion(),
+    graft: graftVersion,
     node: process.versions.node,
     onnxruntime: version,
     platform: `${process.platform}-${process.arch}`,
   };
-}
-
-export async function graftVersion(): Promise<string> {
-  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }

@@ -15,6 +15,7 @@ export async function measureFeatures(
 ): Promise<{ mean: number[]; variance: number[] }> {
   const { batchSize, verbose, ...compile } = options;
   features.compile({ ...compile, loss: unscored });
+  features.calibrate(dataset);
   const { executor } = features.compiled;
   const { rows, kind } = await features.prepare(dataset, { batchSize, verbose });
   const length = lengthOf(dataset);

@@ -54,6 +54,7 @@ const recipe = {
   epochs: 8,
   seed: 0,
   cache: 'auto',
+  precision: 'float32',
 } as const satisfies Omit<TrainConfig, 'validationLimit' | 'device' | 'threads'>;
 
 /** Test pictures that are shown; the first ones, not chosen ones. */

@@ -1,6 +1,6 @@
 /** The options of `graft train`, and the configuration that they mean. */
 import { existsSync } from 'node:fs';
-import { extname } from 'node:path';
+import { extname, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { fail } from '../core/errors.ts';
 import { optimizerNames } from '../optimizers/index.ts';
@@ -48,6 +48,7 @@ export interface TrainOptions extends CommonOptions, DeviceOptions, ModelOptions
   readonly validationSplit?: number;
   readonly seed: number;
   readonly cache: TrainConfig['cache'];
+  readonly precision: TrainConfig['precision'];
   readonly out?: string;
   readonly mirror?: string;
   readonly resume?: string;
@@ -115,6 +116,11 @@ function addRecipeOptions(command: Command): void {
         "where the frozen part's features are kept; auto: on disk, for later runs too",
         [...['auto', 'memory', 'disk', 'off']],
       ).default('auto'),
+    )
+    .addOption(
+      choice('--precision <type>', 'in which the frozen part computes; int8 is quicker, on cpu only', [
+        ...['float32', 'int8'],
+      ]).default('float32'),
     );
 }
 
@@ -132,6 +138,7 @@ export function configOf(options: TrainOptions): TrainConfig {
     ...model,
     ...recipeOf(options, model),
     cache: options.cache,
+    precision: options.precision,
     device: options.device,
     threads: options.threads ?? null,
   };
@@ -148,7 +155,8 @@ export function modelConfigOf(options: ModelOptions): Omit<ModelConfig, 'weights
 function checkWeights(weights: string): string {
   if (weights === 'imagenet' || weights === 'none') return weights;
   const known = ['.h5', '.hdf5', '.safetensors'].includes(extname(weights).toLowerCase());
-  if (known && existsSync(weights)) return weights;
+  // The run may be continued from another folder.
+  if (known && existsSync(weights)) return resolve(weights);
   const problem = known ? 'there is no such file' : 'neither a known name nor a file of weights';
   return fail(
     'argument',

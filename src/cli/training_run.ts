@@ -36,6 +36,7 @@ export interface TrainedRun {
 export async function runTraining(request: TrainingRequest): Promise<TrainedRun> {
   const { folder, config, previous, out } = request;
   const start = performance.now();
+  const meter = new Meter();
   const resumeCommand = `${invocation()} train --resume ${shellWord(folder.path)}`;
   using interrupt = new Interrupt(
     previous === null
@@ -53,7 +54,6 @@ export async function runTraining(request: TrainingRequest): Promise<TrainedRun>
     await folder.write(record);
 
     interrupt.idleMessage = `Stopped. Continue with: ${resumeCommand}`;
-    const meter = new Meter();
     const history = await runEpochs(request, { model, data, meter, interrupt }, resumeCommand);
     const progress = { request, record, model, meter, history, start };
     if (!history.completed && !interrupt.requested) await giveUp(progress);
@@ -86,8 +86,8 @@ function checkUnchanged(previous: RunRecord | null, data: LoadedData, weights: W
 }
 
 async function build({ config, out }: TrainingRequest, data: LoadedData, weights: WeightsFile | null) {
-  const { seed, device, batchSize, cache, threads } = config;
-  const common = { seed, device, cache, ...(threads === null ? {} : { threads }) };
+  const { seed, device, batchSize, cache, precision, threads } = config;
+  const common = { seed, device, cache, precision, ...(threads === null ? {} : { threads }) };
   const built = await buildModel(config, {
     classes: data.classNames.length,
     weights,
@@ -100,6 +100,7 @@ async function build({ config, out }: TrainingRequest, data: LoadedData, weights
     loss: makeLoss(config),
     metrics: ['accuracy'],
   });
+  built.model.calibrate(data.train);
   return built;
 }
 
@@ -113,7 +114,7 @@ async function newRecord(
     format: 1,
     status: 'running',
     config,
-    versions: await versions(),
+    versions: versions(),
     data: {
       fingerprint: data.train.fingerprint,
       trainingImages: lengthOf(data.train),
@@ -141,7 +142,7 @@ interface Running {
 }
 
 async function runEpochs(
-  { folder, config, out }: TrainingRequest,
+  { folder, config, previous, out }: TrainingRequest,
   { model, data, meter, interrupt }: Running,
   resumeCommand: string,
 ): Promise<History> {
@@ -165,6 +166,7 @@ async function runEpochs(
     });
   } catch (error) {
     if (folder.hasCheckpoint) out.say(`The last checkpoint is kept. Continue with: ${resumeCommand}`);
+    else if (previous === null) await folder.discard();
     throw error;
   }
 }

@@ -41,9 +41,7 @@ export function findCut(roots: readonly Node[], image: Node, changing: ReadonlyS
   for (const root of roots) if (fromImage.has(root)) crossing.add(root);
   const stored = [...crossing].reduce((bytes, node) => bytes + bytesOfRow(node), 0);
   const nothing = crossing.size === 0 || crossing.has(image);
-  return nothing || saved < workPerByte * stored
-    ? [image]
-    : order.filter((node) => crossing.has(node));
+  return nothing || saved < workPerByte * stored ? [image] : order.filter((node) => crossing.has(node));
 }
 
 const arithmetic: ReadonlySet<OpName> = new Set(['add', 'sub', 'mul', 'div']);

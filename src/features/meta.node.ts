@@ -1,11 +1,11 @@
 /** What `meta.json` says about a cache, for people and for the command line; the shards do not depend on it. */
 import { join } from 'node:path';
 import { readJson, writeJson } from '../core/files.node.ts';
+import { graftVersion } from '../core/version.node.ts';
 import { cacheFolder } from '../data/cache.node.ts';
 import type { ColumnSpec } from './columns.ts';
 import type { Plan } from './plan.ts';
 import { shardFormat } from './shard.ts';
-import { graftVersion } from './version.node.ts';
 
 export interface CacheMeta {
   readonly format: number;

@@ -4,10 +4,10 @@
  */
 import { createHash } from 'node:crypto';
 import type { Tensor } from '../core/tensor.ts';
+import { graftVersion } from '../core/version.node.ts';
 import type { Rows } from '../data/dataset.ts';
 import { type ColumnSpec, type Columns, rowBytes } from './columns.ts';
 import { layoutOf, type Seal, type ShardLayout, shardFormat } from './shard.ts';
-import { graftVersion } from './version.node.ts';
 
 /** Features that somebody wants, and the way to compute them. */
 export interface FeatureRequest {

@@ -1,0 +1,231 @@
+/** What the command line refuses, how it says so, and its help. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { jsonOf, makeWorkplace, type Workplace } from './support.ts';
+
+let workplace: Workplace;
+beforeAll(async () => {
+  workplace = await makeWorkplace();
+  await mkdir(join(workplace.folder, 'taken'));
+  await writeFile(join(workplace.folder, 'taken/run.json'), '{}');
+  await writeFile(join(workplace.folder, 'weights.bin'), '');
+});
+afterAll(() => workplace.remove());
+
+describe('a command line that cannot be used ends with 2 and says what was expected:', () => {
+  const train = ['train', '--data', 'cifar10'];
+  const cases: readonly (readonly [string, readonly string[], string])[] = [
+    ['an unknown flag', [...train, '--epoch', '3'], "unknown option '--epoch'\n(Did you mean --epochs?)"],
+    ['an unknown command', ['trian'], "unknown command 'trian'\n(Did you mean train?)"],
+    [
+      'no epochs',
+      [...train, '--epochs', '0'],
+      "option '--epochs <n>' argument '0' is invalid. Expected a whole number from 1 to 1000000.",
+    ],
+    [
+      'a learning rate of zero',
+      [...train, '--learning-rate', '0'],
+      "option '--learning-rate <rate>' argument '0' is invalid. Expected a number above 0.",
+    ],
+    [
+      'pictures that are too small',
+      [...train, '--image-size', '16'],
+      "option '--image-size <pixels>' argument '16' is invalid. Expected a whole number from 32 to 2048.",
+    ],
+    [
+      'a batch size that is no number',
+      [...train, '--batch-size', 'many'],
+      "option '--batch-size <n>' argument 'many' is invalid. Expected a whole number from 1 to 65536.",
+    ],
+    [
+      'a seed below zero',
+      [...train, '--seed', '-1'],
+      "option '--seed <n>' argument '-1' is invalid. Expected a whole number from 0 to 4294967295.",
+    ],
+    [
+      'a limit that is empty',
+      [...train, '--limit', ''],
+      "option '--limit <n>' argument '' is invalid. Expected a whole number of at least 1.",
+    ],
+    [
+      'a validation split of everything',
+      [...train, '--validation-split', '1'],
+      "option '--validation-split <share>' argument '1' is invalid. Expected a number between 0 and 1.",
+    ],
+    [
+      'an unknown data set',
+      ['train', '--data', 'cifar9'],
+      "option '--data <name>' argument 'cifar9' is invalid. Allowed choices are cifar10, cifar100.",
+    ],
+    [
+      'a mirror that is none',
+      [...train, '--mirror', 'taken'],
+      "option '--mirror <dir>' argument 'taken' is invalid. Expected a folder or an http(s) address with a manifest.json.",
+    ],
+    [
+      'no data set',
+      ['train'],
+      'No pictures named: give --data cifar10 or --data cifar100. For a quick first run: node',
+    ],
+    [
+      'an unknown optimizer',
+      [...train, '--optimizer', 'lion'],
+      "option '--optimizer <name>' argument 'lion' is invalid. Allowed choices are sgd, rmsprop, adam, adamw.",
+    ],
+    [
+      'a head that is no head',
+      [...train, '--head', 'gap,dense:0'],
+      '--head gap,dense:0: cannot read "dense:0". Expected reference, pooled, linear, or a list of gap, gmp or ' +
+        'flatten first, then any of standardize, bn, dropout:RATE and dense:UNITS (with ReLU).',
+    ],
+    ['a head without a beginning', [...train, '--head', 'linaer'], '--head linaer: "linaer" is no preset'],
+    [
+      'standardization of what trains',
+      [...train, '--head', 'gap,bn,standardize'],
+      '--head gap,bn,standardize: standardize has to come right after gap.',
+    ],
+    [
+      'momentum where there is none',
+      [...train, '--optimizer', 'adam', '--momentum', '0.9'],
+      '--momentum is for sgd and rmsprop; adam has its own. Leave it out.',
+    ],
+    [
+      'a warm-up without a schedule for it',
+      [...train, '--warmup-epochs', '1'],
+      '--warmup-epochs is for --schedule cosine, got --schedule constant.',
+    ],
+    [
+      'a warm-up as long as the training',
+      [...train, '--schedule', 'cosine', '--epochs', '2', '--warmup-epochs', '2'],
+      '--warmup-epochs 2: expected fewer than the 2 epochs of the training.',
+    ],
+    [
+      'weights that are not there',
+      [...train, '--weights', 'nowhere.h5'],
+      '--weights nowhere.h5: there is no such file. Expected imagenet, none, or a .h5 or .safetensors file.',
+    ],
+    [
+      'weights of an unknown kind',
+      [...train, '--weights', 'weights.bin'],
+      '--weights weights.bin: neither a known name nor a file of weights.',
+    ],
+    [
+      'a layer that the backbone does not have',
+      [...train, '--unfreeze-from', 'conv5_block1_conv'],
+      '--unfreeze-from conv5_block1_conv: there is no such layer in resnet50. Expected one such as ' +
+        'conv5_block1_1_conv, conv5_block1_2_conv, conv5_block1_0_conv, conv5_block1_3_conv.',
+    ],
+    [
+      'a layer after the end of the backbone',
+      [...train, '--backbone-output', 'conv4_block6_out', '--unfreeze-from', 'conv5_block1_1_conv'],
+      'there is no such layer in resnet50 up to conv4_block6_out (--backbone-output).',
+    ],
+    [
+      'a backbone that ends nowhere',
+      [...train, '--backbone-output', 'conv4'],
+      '--backbone-output conv4: there is no such layer in resnet50. Expected one such as',
+    ],
+    [
+      'a folder that holds a run',
+      [...train, '--out', 'taken'],
+      '--out taken: this folder holds a run already. Name another one, remove it, or continue it with',
+    ],
+    [
+      'a run that is none',
+      ['train', '--resume', 'nowhere'],
+      'nowhere is no run folder: it has no run.json. Expected a folder that graft train made.',
+    ],
+    [
+      'other options beside --resume',
+      ['train', '--resume', 'taken', '--epochs', '3', '--seed', '1'],
+      "--resume goes on with the run's own options; leave out --epochs, --seed.",
+    ],
+    ['no model', ['evaluate'], "required option '--model <path>' not specified"],
+    [
+      'a model that is not there',
+      ['evaluate', '--model', 'nowhere.h5'],
+      '--model nowhere.h5: there is no such file. Expected a model (.h5) or the folder of a run.',
+    ],
+    ['no picture', ['predict', '--model', 'nowhere.h5'], "missing required argument 'image'"],
+    [
+      'no model to summarize',
+      ['summary'],
+      'Say which model: either --model FILE (or a run), or --backbone with its options.',
+    ],
+  ];
+
+  it.each(cases)('%s', async (_, args, text) => {
+    const { code, stdout, stderr } = await workplace.run(args);
+    expect(stderr).toMatch(/^error: /);
+    expect(stderr).toContain(text);
+    expect(stderr).toContain(' --help\n');
+    expect(stderr).not.toMatch(/^\s+at /m);
+    expect(stdout).toBe('');
+    expect(code).toBe(2);
+  });
+});
+
+it('a command that needs another word shows its help', async () => {
+  const { code, stderr } = await workplace.run(['cache']);
+  expect(stderr).toMatch(/^Usage: graft cache /);
+  expect(stderr).not.toContain('error');
+  expect(code).toBe(2);
+});
+
+it('a record that is damaged is not the fault of the command line: 1', async () => {
+  const { code, stderr } = await workplace.run(['train', '--resume', 'taken']);
+  expect(stderr).toContain('run.json is no record of a run that this version of Graft can read.');
+  expect(code).toBe(1);
+});
+
+it('with --json an error is an object too', async () => {
+  const finished = await workplace.run(['train', '--json', '--head', 'x', '--data', 'cifar10']);
+  expect(jsonOf(finished)).toMatchObject({
+    error: { code: 'argument', message: expect.stringContaining('--head x: "x" is no preset') },
+    exitCode: 2,
+  });
+});
+
+it('a stack is shown on demand only', async () => {
+  const { stderr } = await workplace.run(['summary'], { GRAFT_DEBUG: '1' });
+  expect(stderr).toMatch(/^\s+at .*summary\.js/m);
+});
+
+it('a place without data or network says what to do', async () => {
+  const nowhere = { GRAFT_MIRROR: 'http://127.0.0.1:9' };
+  const { code, stderr } = await workplace.run(['start'], nowhere);
+  expect(stderr).toContain('error: Fetching http://127.0.0.1:9/manifest.json failed');
+  expect(stderr).toContain('The first run needs CIFAR-10 (170 MB)');
+  expect(stderr).toContain('--mirror or GRAFT_MIRROR');
+  expect(code).toBe(1);
+});
+
+describe('help', () => {
+  it.each([[[]], [['--help']], [['help']]])(
+    'of the program names the commands and exit codes: %j',
+    async (args) => {
+      const { code, stdout, stderr } = await workplace.run(args);
+      expect(stderr).toBe('');
+      for (const name of ['start', 'train', 'evaluate', 'predict', 'summary'])
+        expect(stdout).toContain(`\n  ${name} `);
+      expect(stdout).toContain('Exit codes:\n  0  done    1  it went wrong    2  ');
+      expect(code).toBe(0);
+    },
+  );
+
+  it.each(['start', 'train', 'evaluate', 'predict', 'summary'])('of %s has examples', async (name) => {
+    const { code, stdout } = await workplace.run([name, '--help']);
+    expect(stdout).toContain('Examples:\n');
+    expect(stdout).toContain(`$ graft ${name}`);
+    expect(stdout).toContain('--json');
+    expect(stdout.split('\n').filter((line) => line.length > 110)).toEqual([]);
+    expect(code).toBe(0);
+  });
+});
+
+it('--version prints the version of the package', async () => {
+  const { code, stdout } = await workplace.run(['--version']);
+  expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  expect(code).toBe(0);
+});

@@ -1,0 +1,131 @@
+/** What a trained model is used for from the command line: evaluating, predicting, looking at it. */
+import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  classNames,
+  jsonOf,
+  makeWorkplace,
+  trainColours,
+  type Workplace,
+  words,
+  writePicture,
+} from './support.ts';
+
+let workplace: Workplace;
+beforeAll(async () => {
+  workplace = await makeWorkplace();
+  await trainColours(workplace);
+  await mkdir(workplace.path('elsewhere'));
+  await copyFile(workplace.path('runs/colours/cifar10.h5'), workplace.path('elsewhere/model.h5'));
+  for (const label of [2, 6]) await writePicture(workplace.path(`${classNames[label]}.png`), label, 77);
+  await writeFile(workplace.path('text.png'), 'no picture');
+}, 120_000);
+afterAll(() => workplace.remove());
+
+const run = (line: string) => workplace.run(words(line), { GRAFT_MIRROR: workplace.path('mirror') });
+
+describe('graft evaluate', () => {
+  it('finds what training found, by the run alone', async () => {
+    const finished = await run('evaluate --model runs/colours --limit 60 --json');
+    const metrics = (await workplace.record('runs/colours')).metrics!;
+    const result = jsonOf(finished);
+    expect(result).toMatchObject({ command: 'evaluate', data: 'cifar10', images: 60 });
+    expect(result['accuracy']).toBe(metrics.valAccuracy);
+    expect(result['loss']).toBeCloseTo(metrics.valLoss, 3);
+    expect(finished.code).toBe(0);
+  });
+
+  it('needs the name of the pictures for a model that lies elsewhere', async () => {
+    const without = await run('evaluate --model elsewhere/model.h5');
+    expect(without.stderr).toContain(
+      'elsewhere/model.h5 lies in no run folder; say which pictures with --data cifar10.',
+    );
+    expect(without.code).toBe(2);
+    const { code, stdout } = await run('evaluate --model elsewhere/model.h5 --data cifar10 --limit 20 -q');
+    expect(stdout).toMatch(/^[\d.]+ % of 20 test pictures of cifar10 \(loss [\d.]+\)\n$/);
+    expect(code).toBe(0);
+  });
+
+  it('refuses pictures of other classes', async () => {
+    const { code, stderr } = await run('evaluate --model runs/colours --data cifar100');
+    expect(stderr).toContain(
+      'runs/colours/cifar10.h5 knows 10 classes, cifar100 has 100. Choose another --data.',
+    );
+    expect(code).toBe(2);
+  });
+
+  it('says when there are fewer pictures than asked for', async () => {
+    const { code, stdout } = await run('evaluate --model runs/colours --limit 10001');
+    expect(stdout).toContain('cifar10/test has 10,000 pictures, fewer than --limit 10001.\n');
+    expect(stdout).toContain(' of 10,000 test pictures of cifar10');
+    expect(code).toBe(0);
+  });
+});
+
+describe('graft predict', () => {
+  it('names the classes of pictures', async () => {
+    const finished = await run('predict --model runs/colours --json bird.png frog.png');
+    const { predictions } = jsonOf(finished) as {
+      predictions: { image: string; classes: { class: string; id: number; probability: number }[] }[];
+    };
+    expect(predictions.map(({ image }) => image)).toEqual(['bird.png', 'frog.png']);
+    expect(predictions.map(({ classes }) => classes[0]!.class)).toEqual(['bird', 'frog']);
+    for (const { classes } of predictions) {
+      expect(classes).toHaveLength(3);
+      expect(classes[0]!.probability).toBeGreaterThanOrEqual(classes[1]!.probability);
+      expect(classNames[classes[0]!.id]).toBe(classes[0]!.class);
+    }
+    expect(finished.code).toBe(0);
+  });
+
+  it('prints a line for each picture', async () => {
+    const { stdout } = await run('predict --model runs/colours --top 1 bird.png frog.png');
+    expect(stdout).toMatch(/^bird\.png {2}bird [\d.]+ %\nfrog\.png {2}frog [\d.]+ %\n$/);
+  });
+
+  it('numbers the classes of a model that lies in no run folder', async () => {
+    const { stdout } = await run('predict --model elsewhere/model.h5 --top 1 bird.png');
+    expect(stdout).toMatch(/^bird\.png {2}class 2 [\d.]+ %\n/);
+    expect(stdout).toContain('\nThe model lies in no run folder, so classes are numbers.\n');
+  });
+
+  it.each([
+    ['text.png', 'not a picture in a known format (JPEG, PNG, WebP, GIF, AVIF, TIFF, SVG).'],
+    ['missing.png', 'there is no such file.'],
+  ])('names a picture that it cannot read: %s', async (name, reason) => {
+    const { code, stderr, stdout } = await run(`predict --model runs/colours bird.png ${name}`);
+    expect(stderr).toContain(`error: Cannot read the picture ${name}: ${reason}\n`);
+    expect(stdout).toBe('');
+    expect(code).toBe(2);
+  });
+});
+
+describe('graft summary', () => {
+  it('shows a saved model', async () => {
+    const { code, stdout } = await run('summary --model runs/colours --show-trainable');
+    expect(stdout).toContain('Model: "sequential"');
+    expect(stdout).toMatch(/│ resnet50 \(Functional\) +│ \(None, 8, 8, 256\)/);
+    expect(stdout).toContain(' Trainable params: 3,082 (12.04 KB)');
+    expect(code).toBe(0);
+  });
+
+  it('shows what train would build, and its layers as JSON', async () => {
+    const finished = await run(
+      'summary --backbone resnet50 --unfreeze-from conv5_block1_1_conv --head linear --expand-nested --json',
+    );
+    const summary = jsonOf(finished) as {
+      layers: { name: string; className: string; outputShape: unknown; trainable: boolean }[];
+    };
+    expect(summary).toMatchObject({
+      command: 'summary',
+      inputShape: [null, 32, 32, 3],
+      outputShape: [null, 10],
+      parameters: { total: 23_587_712 + 12 + 20_490 },
+    });
+    const trainable = summary.layers.filter((layer) => layer.trainable && layer.className !== 'Functional');
+    expect(trainable[0]!.name).toBe('conv5_block1_1_conv');
+    const last = summary.layers.find(({ name }) => name === 'conv5_block3_out')!;
+    expect(last.outputShape).toEqual([null, 7, 7, 2048]);
+    expect(finished.stderr).toContain('└ conv5_block3_out');
+  });
+});
