@@ -10,13 +10,13 @@ export const interruptedExit = 130;
 export class Interrupt implements Disposable {
   /** Has to be among the callbacks of the training. */
   readonly callback: Callback;
-  /** Said when the process ends at once because nothing is under way. */
-  idleMessage: string;
+  readonly #idleMessage: () => string;
   #requested = false;
   #training: Training | null = null;
 
-  constructor(idleMessage: string) {
-    this.idleMessage = idleMessage;
+  /** `idleMessage` is said when the process ends at once because nothing is under way. */
+  constructor(idleMessage: () => string) {
+    this.#idleMessage = idleMessage;
     this.callback = {
       name: 'interrupt',
       onTrainBegin: (training) => {
@@ -35,7 +35,7 @@ export class Interrupt implements Disposable {
 
   readonly #onSignal = () => {
     if (this.#requested) this.#exit('Stopped at once.');
-    if (this.#training === null) this.#exit(this.idleMessage);
+    if (this.#training === null) this.#exit(this.#idleMessage());
     this.#requested = true;
     this.#training!.stop('step');
     process.stderr.write('\nStopping after this step, then saving. Ctrl-C once more stops at once.\n');

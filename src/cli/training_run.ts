@@ -38,10 +38,10 @@ export async function runTraining(request: TrainingRequest): Promise<TrainedRun>
   const start = performance.now();
   const meter = new Meter();
   const resumeCommand = `${invocation()} train --resume ${shellWord(folder.path)}`;
-  using interrupt = new Interrupt(
-    previous === null
-      ? 'Stopped before training began; nothing was written.'
-      : `Stopped before training went on. Continue with: ${resumeCommand}`,
+  using interrupt = new Interrupt(() =>
+    folder.exists
+      ? `Stopped. Continue with: ${resumeCommand}`
+      : 'Stopped before training began; nothing was written.',
   );
   const data = await loadData(config, request.mirror, out);
   const weights = await fetchWeights(config, request.mirror, out);
@@ -53,14 +53,12 @@ export async function runTraining(request: TrainingRequest): Promise<TrainedRun>
     const record = await newRecord(request, data, weights, model);
     await folder.write(record);
 
-    interrupt.idleMessage = `Stopped. Continue with: ${resumeCommand}`;
     const history = await runEpochs(request, { model, data, meter, interrupt }, resumeCommand);
     const progress = { request, record, model, meter, history, start };
     if (!history.completed && !interrupt.requested) await giveUp(progress);
     if (interrupt.requested && history.epochs.length < config.epochs) {
       return { record: await stop(progress, resumeCommand), model, data };
     }
-    interrupt.idleMessage = `Stopped in the last evaluation. Finish with: ${resumeCommand}`;
     return { record: await finish(progress, data), model, data };
   } catch (error) {
     await model.close();
