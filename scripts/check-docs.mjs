@@ -31,6 +31,7 @@ execFileSync('npx', ['tsc', '-p', folder], { stdio: 'inherit', cwd: root });
 
 for (const { name, from, run } of programs) {
   console.log(`${from}: ${run ? 'run' : 'type-checked'}`);
-  if (run) execFileSync(process.execPath, [join(folder, 'out', `${name}.js`)], { stdio: 'inherit', cwd: folder });
+  if (run)
+    execFileSync(process.execPath, [join(folder, 'out', `${name}.js`)], { stdio: 'inherit', cwd: folder });
 }
 console.log(`${programs.length} examples`);
