@@ -13,6 +13,10 @@ import { identityModel } from '../onnx/identity.ts';
 import type { Binding, Device, Envelope, Reply, Request, Tensors } from './protocol.ts';
 import { type Message, receive, send } from './wire.node.ts';
 
+// Where Float16Array exists (Node 24), the runtime's JavaScript insists on it and its native side then reads no values.
+// Without it, both take the bits as Uint16Array. This process is ours alone.
+Reflect.deleteProperty(globalThis, 'Float16Array');
+
 interface Loaded {
   readonly session: ort.InferenceSession;
   readonly binding: Binding;
