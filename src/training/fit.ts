@@ -88,6 +88,8 @@ async function trainEpoch(
   const { executor, seed } = run.model.compiled;
   const { shuffle = true } = options;
   const { batchSize, epoch } = run;
+  // A continued epoch shows where it goes on, also if no step is left of it.
+  if (run.batch > 0) progress.update(run.batch, run.totals.logs());
   for await (const batch of batches(rows, { batchSize, shuffle, seed, epoch, startBatch: run.batch })) {
     const result = await executor.train(kind, weighted(batch, options, batch.indices), run.learningRate);
     run.totals.add(result, batch.indices.length);
