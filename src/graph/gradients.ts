@@ -28,40 +28,71 @@ function indicator(condition: Node): Node {
   return o.cast(condition, 'float32');
 }
 
-/** Visits the taps of a pooling window: the view of x that tap (i, j) sees, and how to put such a view back. */
-function poolTaps(x: Node, y: Node, { size, strides, pads, dilations }: PoolAttributes, padValue: number) {
-  const [, height, width] = x.shape as [number, number, number, number];
+/** One tap of a pooling window: where it looks first, and the view of x that it has, (batch, outHeight, outWidth, c). */
+interface Tap {
+  readonly top: number;
+  readonly left: number;
+  readonly view: Node;
+}
+
+function poolTaps(
+  x: Node,
+  y: Node,
+  { size, strides, pads, dilations }: PoolAttributes,
+  padValue: number,
+): Tap[] {
   const [, outHeight, outWidth] = y.shape as [number, number, number, number];
   const padded = o.pad(x, [0, pads[0], pads[1], 0], [0, pads[2], pads[3], 0], { value: padValue });
-  const fullHeight = height + pads[0] + pads[2];
-  const fullWidth = width + pads[1] + pads[3];
-  const taps: { view: Node; putBack: (values: Node) => Node }[] = [];
-  for (let i = 0; i < size[0]; i++) {
-    for (let j = 0; j < size[1]; j++) {
-      const top = i * dilations[0];
-      const left = j * dilations[1];
-      const bottom = top + (outHeight - 1) * strides[0] + 1;
-      const right = left + (outWidth - 1) * strides[1] + 1;
-      taps.push({
-        view: o.slice(padded, [
-          { axis: 1, start: top, end: bottom, step: strides[0] },
-          { axis: 2, start: left, end: right, step: strides[1] },
-        ]),
-        // Back to the padded size, then the padding is cut off.
-        putBack: (values) =>
-          o.slice(
-            o.pad(values, [0, top, left, 0], [0, fullHeight - bottom, fullWidth - right, 0], {
-              interior: [0, strides[0] - 1, strides[1] - 1, 0],
-            }),
-            [
-              { axis: 1, start: pads[0], end: pads[0] + height },
-              { axis: 2, start: pads[1], end: pads[1] + width },
-            ],
-          ),
+  return Array.from({ length: size[0] * size[1] }, (_, tap) => {
+    const top = Math.floor(tap / size[1]) * dilations[0];
+    const left = (tap % size[1]) * dilations[1];
+    const view = o.slice(padded, [
+      { axis: 1, start: top, end: top + (outHeight - 1) * strides[0] + 1, step: strides[0] },
+      { axis: 2, start: left, end: left + (outWidth - 1) * strides[1] + 1, step: strides[1] },
+    ]);
+    return { top, left, view };
+  });
+}
+
+/**
+ * The transpose of taking views: adds what each tap has to where it looked. Taps whose offsets agree modulo the
+ * strides fall on the same coarse grid, where they are added; the grids are interleaved at the end, so that no
+ * full-sized map is moved for each tap.
+ */
+function putBack(
+  x: Node,
+  { strides, pads }: PoolAttributes,
+  parts: readonly (Omit<Tap, 'view'> & { readonly values: Node })[],
+): Node {
+  const [batch, height, width, channels] = x.shape as [number, number, number, number];
+  const [rows, columns] = [
+    Math.ceil((height + pads[0] + pads[2]) / strides[0]),
+    Math.ceil((width + pads[1] + pads[3]) / strides[1]),
+  ];
+  const grid = (rowOffset: number, columnOffset: number) => {
+    const placed = parts
+      .filter(({ top, left }) => top % strides[0] === rowOffset && left % strides[1] === columnOffset)
+      .map(({ top, left, values }) => {
+        const [above, before] = [Math.floor(top / strides[0]), Math.floor(left / strides[1])];
+        const [, outHeight, outWidth] = values.shape as [number, number, number, number];
+        const after = [0, rows - above - outHeight, columns - before - outWidth, 0];
+        return o.pad(values, [0, above, before, 0], after);
       });
-    }
-  }
-  return taps;
+    const nothing = () => o.expand(o.scalar(0), [batch, rows, columns, channels]);
+    return placed.length === 0 ? nothing() : placed.reduce((total, part) => o.add(total, part));
+  };
+  const lines = Array.from({ length: strides[0] }, (_, i) => {
+    const cells = o.concat(
+      Array.from({ length: strides[1] }, (_, j) => grid(i, j)),
+      3,
+    );
+    return o.reshape(cells, [batch, rows, 1, columns * strides[1] * channels]);
+  });
+  const full = o.reshape(o.concat(lines, 2), [batch, rows * strides[0], columns * strides[1], channels]);
+  return o.slice(full, [
+    { axis: 1, start: pads[0], end: pads[0] + height },
+    { axis: 2, start: pads[1], end: pads[1] + width },
+  ]);
 }
 
 /** The gradient rule of every operation. */
@@ -168,19 +199,20 @@ export const gradients: { readonly [K in OpName]: Rule<K> } = {
   maxPool: (g, node) => {
     const x = node.inputs[0]!;
     let free: Node | null = null;
-    const parts = poolTaps(x, node, node.attributes, Number.NEGATIVE_INFINITY).map(({ view, putBack }) => {
+    const taps = poolTaps(x, node, node.attributes, Number.NEGATIVE_INFINITY);
+    const parts = taps.map(({ view, ...place }) => {
       const hit: Node = indicator(o.equal(view, node));
       const taken: Node = free === null ? hit : o.mul(hit, free);
       free = o.sub(free ?? 1, taken);
-      return putBack(o.mul(g, taken));
+      return { ...place, values: o.mul(g, taken) };
     });
-    return [parts.reduce((total, part) => o.add(total, part))];
+    return [putBack(x, node.attributes, parts)];
   },
   averagePool: (g, node) => {
     const x = node.inputs[0]!;
     const share = o.mul(g, o.constant(inverseWindowCounts(x, node)));
-    const parts = poolTaps(x, node, node.attributes, 0).map(({ putBack }) => putBack(share));
-    return [parts.reduce((total, part) => o.add(total, part))];
+    const parts = poolTaps(x, node, node.attributes, 0).map((place) => ({ ...place, values: share }));
+    return [putBack(x, node.attributes, parts)];
   },
   // Resizing is linear and separable, Y = R X Cᵀ for each channel, so dX = Rᵀ G C.
   resize: (g, { inputs: [x], attributes: { size, interpolation } }) => {

@@ -4,7 +4,7 @@
  */
 import { sameShape } from '../core/tensor.ts';
 import { type Node, type NodeOf, type OpName, topologicalOrder } from './node.ts';
-import { makeNode } from './ops.ts';
+import * as o from './ops.ts';
 import { broadcastShapes } from './shapes.ts';
 
 /** Replaces nodes and rebuilds whatever depends on them. Nodes not in `replacements` keep their identity. */
@@ -21,7 +21,7 @@ export function substitute(outputs: readonly Node[], replacements: ReadonlyMap<N
 export function withInputs(node: Node, done: ReadonlyMap<Node, Node>): Node {
   const inputs = node.inputs.map((input) => done.get(input)!);
   if (inputs.every((input, i) => input === node.inputs[i])) return node;
-  return makeNode(node.op, inputs, node.attributes as NodeOf<OpName>['attributes'], node);
+  return o.makeNode(node.op, inputs, node.attributes as NodeOf<OpName>['attributes'], node);
 }
 
 /** Merges equal nodes and drops needless broadcasts, over all outputs together. */
@@ -29,7 +29,7 @@ export function simplify(outputs: readonly Node[]): Node[] {
   const done = new Map<Node, Node>();
   const known = new Map<string, Node>();
   for (const node of topologicalOrder(outputs)) {
-    const rebuilt = dropBroadcasts(withInputs(node, done));
+    const rebuilt = sumFirst(dropBroadcasts(withInputs(node, done)));
     const key = keyOf(rebuilt);
     const same = known.get(key);
     if (same === undefined) known.set(key, rebuilt);
@@ -52,6 +52,14 @@ const broadcasting: ReadonlySet<OpName> = new Set([
   ...(['add', 'sub', 'mul', 'div', 'max', 'min', 'greater', 'equal', 'select'] as const),
 ]);
 
+/** Σ −x is −Σ x: the sum is smaller. Gradients of what was subtracted from every row are full of these. */
+function sumFirst(node: Node): Node {
+  const negated = node.op === 'sum' ? node.inputs[0]! : null;
+  if (negated?.op !== 'neg') return node;
+  const { axes, keepDims } = (node as NodeOf<'sum'> & Node).attributes;
+  return o.neg(o.sum(negated.inputs[0]!, axes, keepDims));
+}
+
 /** `a + expand(b)` is `a + b` if a has the full shape already. */
 function dropBroadcasts(node: Node): Node {
   if (!broadcasting.has(node.op)) return node;
@@ -66,5 +74,5 @@ function dropBroadcasts(node: Node): Node {
     if (sameShape(shape, node.shape)) inputs[i] = source;
   }
   if (inputs.every((input, i) => input === node.inputs[i])) return node;
-  return makeNode(node.op, inputs, node.attributes as NodeOf<OpName>['attributes']);
+  return o.makeNode(node.op, inputs, node.attributes as NodeOf<OpName>['attributes']);
 }

@@ -1,7 +1,8 @@
 /**
  * How the three convolutions become ONNX. With a constant kernel (a frozen layer) it is `Conv` in the
- * runtime's blocked layout. With a trainable kernel there are two formulations, and measurements decide:
+ * runtime's blocked layout. With a trainable kernel there are three formulations, and measurements decide:
  *
+ * - **tiles** (`winograd.ts`): 3x3 windows of stride 1, with a third of the products.
  * - **matrices**: the map is a matrix [batch · positions, taps · channels] (each tap a shifted slice) and the
  *   HWIO kernel is a matrix already. Its weight gradient is one product. It moves taps times the map, so it
  *   wins where maps are small and channels many.
@@ -11,6 +12,7 @@
 import { type Tensor, tensor } from '../core/tensor.ts';
 import type { ConvAttributes, Node, NodeOf, Pair } from '../graph/node.ts';
 import type { Emitter } from './emitter.ts';
+import { winograd, winogradInputGradient, winogradKernelGradient, winogradProducts } from './winograd.ts';
 
 /** Above this many output positions of an image, moving taps times the map costs more than `Conv` does. */
 const matrixPositions = 14 * 14;
@@ -32,6 +34,8 @@ export function emitConv2d(e: Emitter, node: NodeOf<'conv2d'> & Node): void {
     const window = convAttributes(node.attributes, kernel.shape);
     const attributes = strided ? { ...window, strides: strided.steps } : window;
     e.defineChannelsFirst(node, e.node('Conv', [e.channelsFirst(source), weights], attributes));
+  } else if (usesWinograd(geometry)) {
+    e.define(node, winograd(e, node, x, kernel, node.attributes.pads));
   } else if (usesMatrices(geometry)) {
     const product = e.node('MatMul', [patches(e, x, geometry), kernelMatrix(e, kernel)]);
     e.define(node, e.reshape(product, node.shape));
@@ -45,6 +49,10 @@ export function emitConv2d(e: Emitter, node: NodeOf<'conv2d'> & Node): void {
 export function emitConv2dInputGradient(e: Emitter, node: NodeOf<'conv2dInputGradient'> & Node): void {
   const [g, kernel] = node.inputs as [Node, Node];
   const geometry = { x: node.shape, y: g.shape, kernel: kernel.shape, attributes: node.attributes };
+  if (usesWinograd(geometry)) {
+    e.define(node, winogradInputGradient(e, node, g, kernel, node.attributes.pads));
+    return;
+  }
   if (usesMatrices(geometry)) {
     const columns = e.node('Gemm', [rowsOf(e, g), kernelMatrix(e, kernel)], { transB: 1 });
     e.define(node, sumPatches(e, columns, geometry));
@@ -93,6 +101,10 @@ function depthwiseParts(
 export function emitConv2dKernelGradient(e: Emitter, node: NodeOf<'conv2dKernelGradient'> & Node): void {
   const [x, g] = node.inputs as [Node, Node];
   const geometry = { x: x.shape, y: g.shape, kernel: node.shape, attributes: node.attributes };
+  if (usesWinograd(geometry)) {
+    e.define(node, winogradKernelGradient(e, node, x, g, node.attributes.pads));
+    return;
+  }
   if (usesMatrices(geometry)) {
     e.define(
       node,
@@ -106,6 +118,16 @@ export function emitConv2dKernelGradient(e: Emitter, node: NodeOf<'conv2dKernelG
   });
   const stacked = taps.length === 1 ? taps[0]! : e.node('Concat', taps, { axis: 0 });
   e.define(node, e.reshape(stacked, node.shape));
+}
+
+/** With fewer channels the passage to Winograd's points costs as much as its fewer products save. */
+const winogradChannels = 16;
+
+function usesWinograd({ y, kernel, attributes: { strides, dilations, groups } }: Geometry): boolean {
+  const [height, width, channels, filters] = kernel as [number, number, number, number];
+  const plain = groups === 1 && [...strides, ...dilations].every((step) => step === 1);
+  if (!plain || height !== 3 || width !== 3 || Math.min(channels, filters) < winogradChannels) return false;
+  return winogradProducts(y) * 2 <= 9 * y[1]! * y[2]!;
 }
 
 /** Small maps and ungrouped kernels go as matrices, and so does every 1x1 convolution. */

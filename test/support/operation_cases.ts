@@ -206,8 +206,8 @@ interface Convolution {
 const same3 = { pads: [1, 1, 1, 1] } as const;
 
 /**
- * Each way through `onnx/convolution.ts`: matrices up to 196 positions or 4 channels, windows beyond, and what
- * strides, pads, dilations and groups do in either.
+ * Each way through `onnx/convolution.ts`: matrices up to 196 positions or 4 channels, windows beyond, tiles
+ * (Winograd) from 16 channels on, and what strides, pads, dilations and groups do in each.
  */
 const convolutions: readonly Convolution[] = (
   [
@@ -285,6 +285,12 @@ const convolutions: readonly Convolution[] = (
       [3, 3, 1, 5],
       { groups: 5, strides: [2, 2], ...same3 },
     ],
+    ['by tiles of 4', [-1, 4, 8, 16], [3, 3, 16, 16], same3],
+    ['by tiles that hang over', [-1, 7, 5, 17], [3, 3, 17, 16], same3],
+    ['by tiles without padding', [-1, 6, 11, 16], [3, 3, 16, 18], {}],
+    ['by tiles with asymmetric pads', [-1, 5, 6, 16], [3, 3, 16, 16], { pads: [0, 1, 2, 2] }],
+    ['by tiles that are not full', [-1, 3, 3, 16], [3, 3, 16, 16], same3],
+    ['of too few positions for tiles', [-1, 2, 2, 16], [3, 3, 16, 16], same3],
   ] as const
 ).map(([name, x, kernel, window]) => ({ name, x, kernel, window: convWindow(window) }));
 
@@ -381,6 +387,7 @@ function poolCases(op: (x: Node, attributes: PoolAttributes) => Node): Operation
     ),
     make('overlapping 3x3 with padding', [2, 4, 3, 2], poolWindow([3, 3], { pads: [1, 1, 1, 1] })),
     make('2x3 with strides 1 and 2', [-1, 3, 7, 2], poolWindow([2, 3], { strides: [1, 2] })),
+    make('with a stride larger than the window', [-1, 8, 7, 2], poolWindow([2, 1], { strides: [3, 2] })),
     make('with dilation 2', [-1, 6, 5, 2], poolWindow([2, 2], { dilations: [2, 2] })),
     make('of a whole map', [-1, 3, 4, 2], poolWindow([3, 4], {})),
   ];
