@@ -20,6 +20,8 @@ export interface Row {
   /** Images of one unit. */
   readonly images: number;
   readonly target: string;
+  /** Other work whose time is put beside this one's, in the same rounds. */
+  against?(): Promise<unknown>;
   /** Memory of the engine's process at its peak, in MB, if it is part of the row. */
   memory?(): Promise<number>;
   close(): Promise<void>;

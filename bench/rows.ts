@@ -10,7 +10,7 @@ import type { Layer, SymbolicTensor } from '../src/layers/layer.ts';
 import { categoricalCrossentropy } from '../src/losses/index.ts';
 import { accuracy } from '../src/metrics/index.ts';
 import * as optimizers from '../src/optimizers/index.ts';
-import { Engine } from '../src/runtime/engine.node.ts';
+import { Engine, type Session } from '../src/runtime/engine.node.ts';
 import { model, sequential } from '../src/training/build.ts';
 import type { Model } from '../src/training/model.ts';
 import type { Row } from './measure.ts';
@@ -59,10 +59,9 @@ function feedsOf({ features, step, noises }: Program, batch: number): Record<str
   };
   for (const { name, shape, dtype } of features) {
     const size = batch * sizeOf(shape);
-    const bytes = () => Uint8Array.from({ length: size }, () => random.below(256));
     all[name] =
       dtype === 'uint8'
-        ? tensor('uint8', [batch, ...shape], bytes())
+        ? tensor('uint8', [batch, ...shape], pixels(size))
         : float32([batch, ...shape], random.fillUniform(new Float32Array(size)));
   }
   for (const { name, shape } of noises) {
@@ -110,20 +109,38 @@ export async function peakMemory(pid: number): Promise<number> {
 }
 
 /** ResNet50's conv1 … conv4 on pictures of 224 px: 3.1 G multiply-adds an image. */
-export async function frozenRow(): Promise<Row> {
+export async function frozenRow(precision: 'float32' | 'int8' = 'float32'): Promise<Row> {
   const network = await reference(224, 'conv5_block1_1_conv', pooledHead());
   const built = program(network, optimizers.rmsprop());
   const engine = Engine.start();
-  const session = await engine.load(built.frozen!.model(), built.frozen!);
-  const images = tensor('uint8', [16, ...image]);
+  const images = tensor('uint8', [16, ...image], pixels(16 * sizeOf(image)));
+  const float = await engine.load(built.frozen!.model(), built.frozen!);
+  const session = precision === 'int8' ? await integers(built, engine, images) : float;
   return {
-    name: 'frozen ResNet50 to conv4, 224 px, float32, batch 16',
+    name: `frozen ResNet50 to conv4, 224 px, ${precision}, batch 16`,
     run: () => session.run({ image: images }),
     gflop: 16 * 2 * 3.13,
     images: 16,
-    target: '1.0 of the yardstick',
+    target: precision === 'int8' ? '3.0 times float32' : '1.0 of the yardstick',
+    ...(precision === 'int8' ? { against: () => float.run({ image: images }) } : {}),
     close: () => engine.close(),
   };
+}
+
+async function integers(built: Program, engine: Engine, images: Tensor): Promise<Session> {
+  const integer = built.integers!();
+  const observation = await engine.load(integer.observation.model(), integer.observation);
+  integer.observe(await observation.run({ image: images }));
+  await observation.release();
+  const frozen = integer.frozen(integer.ranges());
+  return engine.load(frozen.model(), frozen);
+}
+
+export const integerRow = () => frozenRow('int8');
+
+function pixels(count: number): Uint8Array {
+  const random = new Random(1, 'pixels');
+  return Uint8Array.from({ length: count }, () => random.below(256));
 }
 
 /** conv5 on features at 7x7: 0.68 G multiply-adds forward, as much for each of the two gradients but the first. */
