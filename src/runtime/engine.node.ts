@@ -11,6 +11,7 @@ import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { fail, GraftError } from '../core/errors.ts';
 import type { Binding, Device, EngineOptions, Envelope, Reply, Request, Tensors } from './protocol.ts';
+import { SharedMemory } from './shared.node.ts';
 import { type Message, receive, send } from './wire.node.ts';
 
 export type { Binding, Device, Tensors } from './protocol.ts';
@@ -25,6 +26,8 @@ export interface Session {
 interface Pending {
   resolve(message: Message): void;
   reject(error: Error): void;
+  /** Where the request is in shared memory. */
+  readonly place: number | null;
 }
 
 /**
@@ -37,6 +40,7 @@ export class Engine {
   readonly device: Device;
   readonly #child: ChildProcess;
   readonly #stream: Duplex;
+  readonly #shared = SharedMemory.open();
   readonly #pending = new Map<number, Pending>();
   readonly #killWithParent: () => void;
   readonly #gone: Promise<void>;
@@ -45,8 +49,9 @@ export class Engine {
 
   private constructor({ device, threads }: EngineOptions) {
     this.device = device;
+    const shared = this.#shared === null ? [] : [this.#shared.fd];
     this.#child = spawn(process.execPath, [processPath(), device, String(threads)], {
-      stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
+      stdio: ['ignore', 'inherit', 'inherit', 'pipe', ...shared],
       env: { ...process.env, ...allocatorSettings },
     });
     this.#stream = this.#child.stdio[3] as Duplex;
@@ -114,8 +119,8 @@ export class Engine {
     const envelope: Envelope = { id: this.#nextId++, request };
     return new Promise((resolve, reject) => {
       this.#hold(true);
-      this.#pending.set(envelope.id, { resolve, reject });
-      send(this.#stream, { body: envelope, tensors, bytes });
+      const place = send(this.#stream, { body: envelope, tensors, bytes }, this.#shared);
+      this.#pending.set(envelope.id, { resolve, reject, place });
     });
   }
 
@@ -123,6 +128,7 @@ export class Engine {
     const { id, error } = message.body as Reply;
     const pending = this.#pending.get(id)!;
     this.#pending.delete(id);
+    if (pending.place !== null) this.#shared!.release(pending.place);
     if (this.#pending.size === 0 && this.#ended === null) this.#hold(false);
     if (error !== undefined) pending.reject(new GraftError(error.code, error.message));
     else pending.resolve(message);
@@ -130,6 +136,7 @@ export class Engine {
 
   #end(reason: string): void {
     process.off('exit', this.#killWithParent);
+    this.#shared?.close();
     this.#ended ??= new GraftError('device', `The engine's process ${reason}.`);
     for (const { reject } of this.#pending.values()) reject(this.#ended);
     this.#pending.clear();

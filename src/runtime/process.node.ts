@@ -2,7 +2,8 @@
  * The engine's process: owns ONNX Runtime sessions and the state that they share. On a device with its own
  * memory the state lives in its buffers, which must be freed by hand.
  *
- * Arguments: device, threads. File descriptor 3 carries the messages; when it closes, the process ends.
+ * Arguments: device, threads. File descriptor 3 carries the messages; when it closes, the process ends. Descriptor
+ * 4, if there is one, is the memory in which large ones lie.
  */
 import { Socket } from 'node:net';
 import { MessageChannel } from 'node:worker_threads';
@@ -227,9 +228,13 @@ process.on('SIGINT', () => undefined);
 
 // Requests are answered strictly in order; a failed one has been answered and does not stop the next.
 let queue = Promise.resolve();
-receive(stream, (message) => {
-  queue = queue.then(() => handle(message));
-});
+receive(
+  stream,
+  (message) => {
+    queue = queue.then(() => handle(message));
+  },
+  4,
+);
 stream.on('error', () => process.exit(1));
 stream.on('end', () => {
   queue = queue.then(() => process.exit(0));

@@ -1,9 +1,10 @@
 /**
- * Messages with tensors over a byte stream: a header length, a JSON header, then the tensors' bytes. Large
- * payloads are read straight into the memory where they will be used.
+ * Messages with tensors over a byte stream: a header length, a JSON header, then the tensors' bytes, unless these
+ * are in shared memory. Large payloads are read straight into the memory where they will be used.
  */
 import type { Duplex } from 'node:stream';
 import { bytesOf, type DType, type Tensor, tensor } from '../core/tensor.ts';
+import { type SharedMemory, take } from './shared.node.ts';
 
 /** What travels: plain data, tensors by name, and raw bytes. */
 export interface Message {
@@ -20,15 +21,29 @@ interface Header {
     readonly shape: readonly number[];
   }[];
   readonly bytes: number | null;
+  /** Where in shared memory the payload is; `null` if it follows. */
+  readonly place: number | null;
 }
 
-/** Writes a message. Its memory must not change until the stream has taken it. */
-export function send(stream: Duplex, { body, tensors, bytes }: Message): void {
+/**
+ * Writes a message. Its memory must not change until the stream has taken it. Answers the place in shared memory,
+ * to be released once the message has been read, or `null`.
+ */
+export function send(
+  stream: Duplex,
+  { body, tensors, bytes }: Message,
+  shared: SharedMemory | null = null,
+): number | null {
   const entries = Object.entries(tensors);
+  const payload = [...entries.map(([, value]) => bytesOf(value)), ...(bytes === null ? [] : [bytes])].filter(
+    ({ byteLength }) => byteLength > 0,
+  );
+  const place = shared?.put(payload) ?? null;
   const header: Header = {
     body,
     tensors: entries.map(([name, { dtype, shape }]) => ({ name, dtype, shape })),
     bytes: bytes === null ? null : bytes.byteLength,
+    place,
   };
   const json = Buffer.from(JSON.stringify(header));
   const length = Buffer.alloc(4);
@@ -36,13 +51,17 @@ export function send(stream: Duplex, { body, tensors, bytes }: Message): void {
   stream.cork();
   stream.write(length);
   stream.write(json);
-  for (const [, value] of entries) if (value.data.length > 0) stream.write(bytesOf(value));
-  if (bytes !== null && bytes.byteLength > 0) stream.write(bytes);
+  if (place === null) for (const part of payload) stream.write(part);
   stream.uncork();
+  return place;
 }
 
-/** Calls `deliver` with each message that arrives. */
-export function receive(stream: Duplex, deliver: (message: Message) => void): void {
+/** Calls `deliver` with each message that arrives. `shared` is the descriptor of the sender's shared memory. */
+export function receive(
+  stream: Duplex,
+  deliver: (message: Message) => void,
+  shared: number | null = null,
+): void {
   const targets: Uint8Array[] = [];
   let header: Header | null = null;
   let values: Record<string, Tensor> = {};
@@ -66,6 +85,7 @@ export function receive(stream: Duplex, deliver: (message: Message) => void): vo
       }
       raw = header.bytes === null ? null : new Uint8Array(header.bytes);
       if (raw !== null && raw.byteLength > 0) targets.push(raw);
+      if (header.place !== null) take(shared!, header.place, targets.splice(0));
       stage = 'payload';
       next();
     } else next();

@@ -1,0 +1,85 @@
+/**
+ * Memory that an engine and its process share: an unlinked file in the memory file system, open in both. Writing
+ * and reading a batch of 2 MB there takes 0.3 ms; through a stream, which comes in pieces of 64 KB, 1.7 ms. Where
+ * there is no such file system, or it is full, messages take the stream.
+ */
+import { closeSync, existsSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+
+const folder = '/dev/shm';
+/** One message is being read while the next is written. The file is sparse. */
+const places = 2;
+const spacing = 2 ** 32;
+/** Larger ones (weights) are rare, and what was written once stays allocated. */
+const largest = 64 * 2 ** 20;
+/** Smaller ones take the stream as quickly. */
+const smallest = 32 * 2 ** 10;
+
+export class SharedMemory {
+  /** The file's descriptor, for the process to inherit. */
+  readonly fd: number;
+  readonly #free = Array.from({ length: places }, (_, place) => place);
+
+  private constructor(fd: number) {
+    this.fd = fd;
+  }
+
+  /** `null` where the machine has no memory file system. */
+  static open(): SharedMemory | null {
+    if (!existsSync(folder)) return null;
+    const path = join(folder, `graft-${process.pid}-${Math.random().toString(36).slice(2)}`);
+    const fd = openSync(path, 'wx+', 0o600);
+    unlinkSync(path);
+    return new SharedMemory(fd);
+  }
+
+  /** Writes a message's parts one after the other. Answers its place, or `null` if it must take the stream. */
+  put(parts: readonly Uint8Array[]): number | null {
+    const size = parts.reduce((total, { byteLength }) => total + byteLength, 0);
+    const place = this.#free[0];
+    if (place === undefined || size < smallest || size > largest) return null;
+    let at = place * spacing;
+    try {
+      for (const part of parts) {
+        writeFully(this.fd, part, at);
+        at += part.byteLength;
+      }
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOSPC') return null;
+      throw error;
+    }
+    this.#free.shift();
+    return place;
+  }
+
+  /** Gives a place back after its message has been read. */
+  release(place: number): void {
+    this.#free.push(place);
+  }
+
+  close(): void {
+    this.#free.length = 0;
+    closeSync(this.fd);
+  }
+}
+
+/** Fills parts with a message that was put. */
+export function take(fd: number, place: number, parts: readonly Uint8Array[]): void {
+  let at = place * spacing;
+  for (const part of parts) {
+    let filled = 0;
+    while (filled < part.byteLength) {
+      const count = readSync(fd, part, filled, part.byteLength - filled, at + filled);
+      if (count === 0) throw new Error(`The shared memory ends at ${at + filled}, inside a message.`);
+      filled += count;
+    }
+    at += part.byteLength;
+  }
+}
+
+function writeFully(fd: number, part: Uint8Array, at: number): void {
+  let written = 0;
+  while (written < part.byteLength) {
+    written += writeSync(fd, part, written, part.byteLength - written, at + written);
+  }
+}
