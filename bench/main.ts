@@ -1,12 +1,24 @@
 /**
- * Measures Graft beside the yardstick: JSON lines, then a table. `npm run bench -- [ROUNDS] [NAME...]` measures the
- * rows whose names contain one of the words; each figure is the median of the rounds with lowest and highest.
+ * Measures Graft beside the yardstick: JSON lines, then a table.
+ *
+ *     npm run bench -- [ROUNDS] [ROW...] [--peer "COMMAND"]...
+ *
+ * Rows are frozen, int8, conv5, full, scratch and head; each figure is the median of the rounds with lowest and
+ * highest. A peer is a command that measures the same row in another framework (`bench/peers/` says how to install
+ * and start each); it gets the rounds and the row, and its time stands in the same table.
  */
+import { execFile } from 'node:child_process';
 import { cpus } from 'node:os';
+import { parseArgs, promisify } from 'node:util';
 import { type Row, summarize, type Timing, timed, yardstick } from './measure.ts';
 import { frozenRow, fullRow, headRow, integerRow, lastBlockRow, scratchRow } from './rows.ts';
 
-const [given, ...words] = process.argv.slice(2);
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { peer: { type: 'string', multiple: true, default: [] } },
+});
+const peers = values.peer;
+const [given, ...words] = positionals;
 const rounds = Number(given ?? 5);
 const makers = {
   frozen: frozenRow,
@@ -16,15 +28,31 @@ const makers = {
   scratch: scratchRow,
   head: headRow,
 };
+const unknown = words.filter((word) => !(word in makers));
+if (unknown.length > 0 || !(rounds >= 1)) {
+  console.error(
+    `Expected a number of rounds and rows of ${Object.keys(makers).join(', ')}; got ${positionals.join(' ')}.`,
+  );
+  process.exit(2);
+}
 const chosen = Object.entries(makers).filter(([name]) => words.length === 0 || words.includes(name));
 
 const stick = await yardstick();
 await stick.run();
 console.log(JSON.stringify({ cpu: cpus()[0]!.model, cores: cpus().length, node: process.version, rounds }));
 const table: string[][] = [
-  ['what', 'ms', 'images/s', 'GFLOP/s', 'of the yardstick', 'times float32', 'target'],
+  [
+    'what',
+    'ms',
+    'images/s',
+    'GFLOP/s',
+    'of the yardstick',
+    'times float32',
+    'target',
+    ...peers.map(peerName),
+  ],
 ];
-for (const [, make] of chosen) table.push(await measure(await make()));
+for (const [name, make] of chosen) table.push([...(await measure(await make())), ...(await peerTimes(name))]);
 await stick.close();
 const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
 for (const row of table) console.log(row.map((cell, i) => cell.padEnd(widths[i]!)).join('  '));
@@ -32,26 +60,26 @@ for (const row of table) console.log(row.map((cell, i) => cell.padEnd(widths[i]!
 async function measure(row: Row): Promise<string[]> {
   await row.run();
   await row.run();
-  const own: number[] = [];
+  const times: number[] = [];
   const yard: number[] = [];
   const other: number[] = [];
   for (let round = 0; round < rounds; round++) {
     yard.push(await timed(() => stick.run()));
     if (row.against) other.push(await timed(() => row.against!()));
-    own.push(await timed(() => row.run()));
+    times.push(await timed(() => row.run()));
   }
   const memory = await row.memory?.();
   await row.close();
-  const time = summarize(own);
-  const reach = row.gflop && (row.gflop / time.median) * 1000;
+  const own = summarize(times);
+  const reach = row.gflop && (row.gflop / own.median) * 1000;
   const stickReach = (stick.gflop / summarize(yard).median) * 1000;
   const ratios =
-    row.gflop !== null && summarize(own.map((ms, i) => (row.gflop! / ms) * (yard[i]! / stick.gflop)));
-  const faster = row.against && summarize(other.map((ms, i) => ms / own[i]!));
+    row.gflop !== null && summarize(times.map((ms, i) => (row.gflop! / ms) * (yard[i]! / stick.gflop)));
+  const faster = row.against && summarize(other.map((ms, i) => ms / times[i]!));
   const result = {
     row: row.name,
-    ms: time,
-    imagesPerSecond: (row.images / time.median) * 1000,
+    ms: own,
+    imagesPerSecond: (row.images / own.median) * 1000,
     gflops: reach,
     yardstick: stickReach,
     ratio: ratios,
@@ -62,7 +90,7 @@ async function measure(row: Row): Promise<string[]> {
   console.log(JSON.stringify(result));
   return [
     row.name + (memory === undefined ? '' : ` (peak ${(memory / 1024).toFixed(1)} GB)`),
-    `${time.median.toFixed(0)} (${time.low.toFixed(0)}-${time.high.toFixed(0)})`,
+    time(own),
     result.imagesPerSecond.toFixed(1),
     reach ? reach.toFixed(0) : '',
     spread(ratios),
@@ -73,4 +101,33 @@ async function measure(row: Row): Promise<string[]> {
 
 function spread(timing: Timing | false | undefined): string {
   return timing ? `${timing.median.toFixed(2)} (${timing.low.toFixed(2)}-${timing.high.toFixed(2)})` : '';
+}
+
+/** The name of a peer's script. */
+function peerName(command: string): string {
+  return /([^/\s]+)\.\w+$/.exec(command)?.[1] ?? command;
+}
+
+/** What each peer takes for a row, after its JSON line has been passed on. */
+async function peerTimes(row: string): Promise<string[]> {
+  const cells: string[] = [];
+  for (const peer of peers) {
+    const [program, ...args] = peer.split(' ');
+    const { stdout } = await promisify(execFile)(program!, [...args, String(rounds), row]);
+    const lines = stdout.split('\n').filter((line) => line.startsWith('{"row"'));
+    for (const line of lines) console.log(JSON.stringify({ peer: peerName(peer), ...JSON.parse(line) }));
+    const result = lines[0] === undefined ? undefined : (JSON.parse(lines[0]) as PeerResult);
+    if (result === undefined) cells.push('');
+    else cells.push(result.ms ? time(result.ms) : 'cannot');
+  }
+  return cells;
+}
+
+interface PeerResult {
+  /** Absent where the peer cannot compute the row. */
+  readonly ms?: Timing;
+}
+
+function time({ median, low, high }: Timing): string {
+  return `${median.toFixed(0)} (${low.toFixed(0)}-${high.toFixed(0)})`;
 }
