@@ -4,6 +4,7 @@
  * Elementwise rules may answer in the shape of y: the walk in `autodiff.ts` sums broadcast axes away.
  */
 
+import { fail } from '../core/errors.ts';
 import { float32 } from '../core/tensor.ts';
 import type { Node, NodeOf, OpName, PoolAttributes, Shape } from './node.ts';
 import * as o from './ops.ts';
@@ -122,6 +123,8 @@ export const gradients: { readonly [K in OpName]: Rule<K> } = {
   log: (g, { inputs: [x] }) => [o.div(g, x!)],
   // d√x = dx / (2√x)
   sqrt: (g, y) => [o.div(o.mul(g, 0.5), y)],
+  sin: (g, { inputs: [x] }) => [o.mul(g, o.cos(x!))],
+  cos: (g, { inputs: [x] }) => [o.neg(o.mul(g, o.sin(x!)))],
   // d erf(x) = 2/√π · exp(−x²) dx
   erf: (g, { inputs: [x] }) => [o.mul(g, o.mul(2 / Math.sqrt(Math.PI), o.exp(o.neg(o.square(x!)))))],
   tanh: (g, y) => [o.mul(g, o.sub(1, o.square(y)))],
@@ -171,6 +174,21 @@ export const gradients: { readonly [K in OpName]: Rule<K> } = {
       return [{ axis, start: before[axis]!, end: before[axis]! + (dim - 1) * step + 1, step }];
     });
     return [o.slice(g, ranges)];
+  },
+  // Y = SX along the axis, with a one-hot row of S for each index, so dX = Sᵀ G.
+  gather: (g, { inputs: [x, indices], attributes: { axis }, shape }) => {
+    const size = x!.shape[axis]!;
+    if (size < 0) {
+      fail(
+        'unsupported',
+        'There is no gradient through gather along the batch: no weight in front can learn.',
+      );
+    }
+    const rest = shape.slice(axis + 1).reduce((product, dim) => product * dim, 1);
+    const spread = o.matmul(o.oneHot(indices!, size), o.reshape(g, [...shape.slice(0, axis + 1), rest]), {
+      transposeA: true,
+    });
+    return [o.reshape(spread, x!.shape), null];
   },
 
   // Y = AB: dA = G Bᵀ, dB = Aᵀ G; the flags move the transposes to where they belong.
@@ -227,6 +245,13 @@ export const gradients: { readonly [K in OpName]: Rule<K> } = {
     });
     return [o.reshape(overColumns, [batch, height, width, channels])];
   },
+  // Not written: pictures are resampled in front of every weight. Said aloud, or those weights would stand still.
+  gridSample: () =>
+    fail(
+      'unsupported',
+      'There is no gradient through gridSample, which rotates, shifts and zooms pictures: a trainable layer must ' +
+        'come after it, not before.',
+    ),
 };
 
 /** 1 / (number of unpadded elements) for each output position of an average pooling. */

@@ -34,6 +34,15 @@ export interface PoolAttributes extends Window {
   readonly size: Pair;
 }
 
+/**
+ * Reading feature maps between their pixels. A position is (x, y) in pixels: (0, 0) is the centre of the first.
+ * `padding` says what lies outside: zeros; the nearest pixel; or the map mirrored about its edges (d c b a | a b c d).
+ */
+export interface SampleAttributes {
+  readonly interpolation: 'bilinear' | 'nearest';
+  readonly padding: 'zeros' | 'border' | 'reflection';
+}
+
 /** Every primitive operation and its attributes. Adding a line here breaks each table until it is complete. */
 export interface Attributes {
   // Leaves.
@@ -56,6 +65,8 @@ export interface Attributes {
   exp: None;
   log: None;
   sqrt: None;
+  sin: None;
+  cos: None;
   erf: None;
   tanh: None;
   sigmoid: None;
@@ -91,6 +102,9 @@ export interface Attributes {
     readonly value: number;
   };
 
+  /** inputs: x, int32 indices (n). Takes those positions of an axis, as NumPy's `take`. */
+  gather: { readonly axis: number };
+
   // Linear algebra.
   /** Matrix product over the last two axes, the others broadcast; a flag transposes its operand first. */
   matmul: { readonly transposeA: boolean; readonly transposeB: boolean };
@@ -105,6 +119,8 @@ export interface Attributes {
   averagePool: PoolAttributes;
   /** Half-pixel centres, no antialiasing: `tf.image.resize`. */
   resize: { readonly size: Pair; readonly interpolation: 'bilinear' | 'nearest' };
+  /** inputs: x, positions [batch, height, width, 2] in it. See `SampleAttributes`. */
+  gridSample: SampleAttributes;
 }
 
 export type OpName = keyof Attributes;

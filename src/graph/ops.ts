@@ -12,6 +12,7 @@ import type {
   OpName,
   Pair,
   PoolAttributes,
+  SampleAttributes,
   Shape,
 } from './node.ts';
 import { shapeRules, symbolicSize, type ValueType } from './shapes.ts';
@@ -31,7 +32,22 @@ export function makeNode<K extends OpName>(
 }
 
 const unary =
-  <K extends 'neg' | 'exp' | 'log' | 'sqrt' | 'erf' | 'tanh' | 'sigmoid' | 'relu' | 'stopGradient'>(op: K) =>
+  <
+    K extends
+      | 'neg'
+      | 'exp'
+      | 'log'
+      | 'sqrt'
+      | 'sin'
+      | 'cos'
+      | 'erf'
+      | 'tanh'
+      | 'sigmoid'
+      | 'relu'
+      | 'stopGradient',
+  >(
+    op: K,
+  ) =>
   (x: Node): Node =>
     makeNode(op, [x], {});
 
@@ -71,6 +87,8 @@ export const neg = unary('neg');
 export const exp = unary('exp');
 export const log = unary('log');
 export const sqrt = unary('sqrt');
+export const sin = unary('sin');
+export const cos = unary('cos');
 export const erf = unary('erf');
 export const tanh = unary('tanh');
 export const sigmoid = unary('sigmoid');
@@ -171,6 +189,11 @@ export function pad(
   return nothing ? x : makeNode('pad', [x], { before, after, interior, value: options.value ?? 0 });
 }
 
+/** Positions of an axis, in the order of int32 `indices` (n). */
+export function gather(x: Node, indices: Node, axis: number): Node {
+  return makeNode('gather', [x, indices], { axis: axis < 0 ? axis + x.shape.length : axis });
+}
+
 export interface PadOptions {
   readonly interior?: readonly number[];
   readonly value?: number;
@@ -225,6 +248,11 @@ export function averagePool(x: Node, attributes: PoolAttributes): Node {
 export function resize(x: Node, size: Pair, interpolation: 'bilinear' | 'nearest'): Node {
   const same = x.shape[1] === size[0] && x.shape[2] === size[1];
   return same ? x : makeNode('resize', [x], { size, interpolation });
+}
+
+/** Values of maps [batch, height, width, channels] at positions (x, y) [batch, height', width', 2], in pixels. */
+export function gridSample(x: Node, positions: Node, attributes: SampleAttributes): Node {
+  return makeNode('gridSample', [x, positions], attributes);
 }
 
 /** log(softmax(x)) along the last axis; the maximum is subtracted first, so that nothing overflows. */

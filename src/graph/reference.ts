@@ -11,6 +11,7 @@ import {
   type NodeOf,
   type OpName,
   resolveShape,
+  type SampleAttributes,
   topologicalOrder,
 } from './node.ts';
 import { interpolationMatrix } from './resampling.ts';
@@ -214,6 +215,25 @@ function pool(
   return out;
 }
 
+/** The pixels beside a position on one axis, and how much of each it sees. */
+function tapsAt(position: number, interpolation: SampleAttributes['interpolation']) {
+  if (interpolation === 'nearest') return [[Math.round(position), 1]] as const;
+  const low = Math.floor(position);
+  return [
+    [low, 1 - (position - low)],
+    [low + 1, position - low],
+  ] as const;
+}
+
+/** The pixel that stands for one outside of 0 … size − 1; `null` for zero. */
+function insideOf(pixel: number, size: number, padding: SampleAttributes['padding']): number | null {
+  if (pixel >= 0 && pixel < size) return pixel;
+  if (padding === 'zeros') return null;
+  if (padding === 'border') return pixel < 0 ? 0 : size - 1;
+  const turn = ((pixel % (2 * size)) + 2 * size) % (2 * size);
+  return turn < size ? turn : 2 * size - 1 - turn;
+}
+
 const unary = (f: (x: number) => number) => elementwise(f);
 
 const rules: { readonly [K in OpName]: Rule<K> } = {
@@ -233,6 +253,8 @@ const rules: { readonly [K in OpName]: Rule<K> } = {
   exp: unary(Math.exp),
   log: unary(Math.log),
   sqrt: unary(Math.sqrt),
+  sin: unary(Math.sin),
+  cos: unary(Math.cos),
   erf: unary(erf),
   tanh: unary(Math.tanh),
   sigmoid: unary((x) => 1 / (1 + Math.exp(-x))),
@@ -301,6 +323,15 @@ const rules: { readonly [K in OpName]: Rule<K> } = {
     });
     return out;
   },
+  gather: ([x, indices], { attributes: { axis } }, shape) => {
+    const strides = stridesOf(x!.shape);
+    const out = new Float64Array(sizeOf(shape));
+    eachIndex(shape, (index, flat) => {
+      const at = (i: number) => (i === axis ? indices!.data[index[i]!]! : index[i]!);
+      out[flat] = x!.data[strides.reduce((offset, stride, i) => offset + stride * at(i), 0)]!;
+    });
+    return out;
+  },
 
   matmul: ([a, b], { attributes: { transposeA, transposeB } }, shape) => {
     const out = new Float64Array(sizeOf(shape));
@@ -364,6 +395,23 @@ const rules: { readonly [K in OpName]: Rule<K> } = {
           const weight = high[oy! * height + iy]! * wide[ox! * width + ix]!;
           if (weight !== 0)
             out[flat]! += weight * x!.data[((n! * height + iy) * width + ix) * channels + c!]!;
+        }
+    });
+    return out;
+  },
+  gridSample: ([x, positions], { attributes: { interpolation, padding } }, shape) => {
+    const [, height, width, channels] = x!.shape as [number, number, number, number];
+    const [, outHeight, outWidth] = shape as [number, number, number, number];
+    const out = new Float64Array(sizeOf(shape));
+    eachIndex(shape, ([n, oy, ox, c], flat) => {
+      const at = ((n! * outHeight + oy!) * outWidth + ox!) * 2;
+      const taps = (axis: 0 | 1) => tapsAt(positions!.data[at + axis]!, interpolation);
+      for (const [iy, high] of taps(1))
+        for (const [ix, wide] of taps(0)) {
+          const y = insideOf(iy, height, padding);
+          const x0 = insideOf(ix, width, padding);
+          if (y !== null && x0 !== null)
+            out[flat]! += high * wide * x!.data[((n! * height + y) * width + x0) * channels + c!]!;
         }
     });
     return out;

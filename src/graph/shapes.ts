@@ -153,6 +153,8 @@ export const shapeRules: { readonly [K in OpName]: Rule<K> } = {
   exp: unary('exp'),
   log: unary('log'),
   sqrt: unary('sqrt'),
+  sin: unary('sin'),
+  cos: unary('cos'),
   erf: unary('erf'),
   tanh: unary('tanh'),
   sigmoid: unary('sigmoid'),
@@ -237,6 +239,15 @@ export const shapeRules: { readonly [K in OpName]: Rule<K> } = {
     }),
     dtype: x!.dtype,
   }),
+  gather: ([x, indices], { axis }) => {
+    requireRank('gather, indices:', indices!, 1);
+    if (indices!.dtype !== 'int32') fail('shape', `gather needs int32 indices, got ${indices!.dtype}.`);
+    if (!(axis >= 0 && axis < x!.shape.length))
+      fail('shape', `Axis ${axis} is outside of shape ${describeShape(x!.shape)}.`);
+    const shape = x!.shape.map((dim, i) => (i === axis ? indices!.shape[0]! : dim));
+    symbolicSize(shape);
+    return { shape, dtype: x!.dtype };
+  },
 
   matmul: ([a, b], { transposeA, transposeB }) => {
     requireFloat('matmul', [a!, b!]);
@@ -283,5 +294,18 @@ export const shapeRules: { readonly [K in OpName]: Rule<K> } = {
     requireFloat('resize', [x!]);
     requireRank('resize', x!, 4);
     return { shape: [x!.shape[0]!, size[0], size[1], x!.shape[3]!], dtype: 'float32' };
+  },
+  gridSample: ([x, positions]) => {
+    requireFloat('gridSample', [x!, positions!]);
+    requireRank('gridSample', x!, 4);
+    const [batch, height, width, pair] = positions!.shape as [number, number, number, number];
+    if (positions!.shape.length !== 4 || batch !== x!.shape[0] || pair !== 2) {
+      fail(
+        'shape',
+        `gridSample needs positions [${describeShape(x!.shape.slice(0, 1)).slice(1, -1)}, height, width, 2] ` +
+          `in ${describeShape(x!.shape)}, got ${describeShape(positions!.shape)}.`,
+      );
+    }
+    return { shape: [batch, height, width, x!.shape[3]!], dtype: 'float32' };
   },
 };

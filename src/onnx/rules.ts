@@ -1,6 +1,6 @@
 /** How each primitive operation becomes ONNX nodes (opset 20): the emission rule of every operation. */
 import { fail } from '../core/errors.ts';
-import { tensor } from '../core/tensor.ts';
+import { float32, tensor } from '../core/tensor.ts';
 import type { GraphDType, Node, NodeOf, OpName, PoolAttributes, Shape } from '../graph/node.ts';
 import { symbolicSize } from '../graph/shapes.ts';
 import { emitConv2d, emitConv2dInputGradient, emitConv2dKernelGradient } from './convolution.ts';
@@ -161,6 +161,41 @@ function emitSlice(e: Emitter, node: NodeOf<'slice'> & Node): void {
   else e.define(node, sliced);
 }
 
+function emitGather(e: Emitter, node: NodeOf<'gather'> & Node): void {
+  const [x, indices] = node.inputs as [Node, Node];
+  const { axis } = node.attributes;
+  if (followsChannelsFirst(e, [x])) {
+    const attributes = { axis: axisInChannelsFirst[axis]! };
+    e.defineChannelsFirst(node, e.node('Gather', [e.channelsFirst(x), e.value(indices)], attributes));
+  } else e.define(node, e.node('Gather', [e.value(x), e.value(indices)], { axis }));
+}
+
+/** ONNX measures positions from −1 to 1, from edge to edge: x in pixels is (2x + 1) / width − 1. */
+function emitGridSample(e: Emitter, node: NodeOf<'gridSample'> & Node): void {
+  const [x, positions] = node.inputs as [Node, Node];
+  const { interpolation, padding } = node.attributes;
+  const size = [x.shape[2]!, x.shape[1]!];
+  const scale = e.initializer(
+    float32(
+      [2],
+      size.map((length) => 2 / length),
+    ),
+  );
+  const offset = e.initializer(
+    float32(
+      [2],
+      size.map((length) => 1 / length - 1),
+    ),
+  );
+  const grid = e.node('Add', [e.node('Mul', [e.value(positions), scale]), offset]);
+  const sampled = e.node('GridSample', [e.channelsFirst(x), grid], {
+    mode: interpolation === 'bilinear' ? 'linear' : 'nearest',
+    padding_mode: padding,
+    align_corners: 0,
+  });
+  e.defineChannelsFirst(node, sampled);
+}
+
 function emitConcat(e: Emitter, node: NodeOf<'concat'> & Node): void {
   const { axis } = node.attributes;
   if (followsChannelsFirst(e, node.inputs)) {
@@ -223,6 +258,8 @@ export const emissions: { readonly [K in OpName]: Rule<K> } = {
   exp: elementwise('Exp'),
   log: elementwise('Log'),
   sqrt: elementwise('Sqrt'),
+  sin: elementwise('Sin'),
+  cos: elementwise('Cos'),
   erf: elementwise('Erf'),
   tanh: elementwise('Tanh'),
   sigmoid: elementwise('Sigmoid'),
@@ -245,6 +282,7 @@ export const emissions: { readonly [K in OpName]: Rule<K> } = {
   concat: emitConcat,
   slice: emitSlice,
   pad: emitPad,
+  gather: emitGather,
 
   matmul: emitMatmul,
   conv2d: emitConv2d,
@@ -263,4 +301,5 @@ export const emissions: { readonly [K in OpName]: Rule<K> } = {
     });
     e.defineChannelsFirst(node, resized);
   },
+  gridSample: emitGridSample,
 };

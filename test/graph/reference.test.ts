@@ -1,7 +1,7 @@
 /** What everything else is compared with, compared with arithmetic done by hand. */
 import { describe, expect, it } from 'vitest';
 import { float32, tensor } from '../../src/core/tensor.ts';
-import type { Node, Shape } from '../../src/graph/node.ts';
+import type { Node, SampleAttributes, Shape } from '../../src/graph/node.ts';
 import * as o from '../../src/graph/ops.ts';
 import { evaluate, toValue, type Value } from '../../src/graph/reference.ts';
 import { convWindow, poolWindow } from '../support/operation_cases.ts';
@@ -367,6 +367,20 @@ describe('shape rules refuse', () => {
       'resize works on float32, got uint8; cast first.',
     ],
     [
+      'gather by fractions',
+      () => o.gather(o.input('x', [-1, 3]), o.input('indices', [2]), 1),
+      'gather needs int32 indices, got float32.',
+    ],
+    [
+      'positions without a pair',
+      () =>
+        o.gridSample(o.input('x', [-1, 4, 4, 3]), o.input('positions', [-1, 2, 2, 3]), {
+          interpolation: 'bilinear',
+          padding: 'zeros',
+        }),
+      'gridSample needs positions [N, height, width, 2] in [N, 4, 4, 3], got [N, 2, 2, 3].',
+    ],
+    [
       'a constant that no operation takes',
       () => o.constant(tensor('int64', [1])),
       'A constant of dtype int64 has no place in a graph.',
@@ -376,6 +390,59 @@ describe('shape rules refuse', () => {
   it.each(refusals)('%s', (_name, build, message) => {
     expect(build).toThrow(expect.objectContaining({ code: 'shape', message }));
   });
+});
+
+describe('reading between pixels', () => {
+  // 1 2
+  // 3 4
+  const x = given([1, 2, 2, 1], counting(4));
+  const at = (positions: readonly (readonly [number, number])[], attributes: SampleAttributes) =>
+    valuesOf(o.gridSample(x, given([1, 1, positions.length, 2], positions.flat()), attributes));
+
+  it('weighs the four pixels around a position, x first', () => {
+    const values = at(
+      [
+        [0, 0],
+        [1, 0],
+        [0.5, 0],
+        [0.5, 0.5],
+        [0.25, 0.75],
+      ],
+      { interpolation: 'bilinear', padding: 'zeros' },
+    );
+    // 1 + 0.25 · 1 + 0.75 · 2
+    expect(values).toEqual([1, 2, 1.5, 2.5, 2.75]);
+  });
+
+  it.each([
+    ['zeros', [0.5, 0, 0, 0, 1]],
+    ['border', [1, 1, 1, 1, 2]],
+    // … 2 1 | 1 2 | 2 1 …
+    ['reflection', [1, 1, 2, 1.5, 2]],
+  ] as const)('fills what lies outside: %s', (padding, expected) => {
+    const positions = [-0.5, -1, -2, -1.5, 1.5].map((place) => [place, 0] as const);
+    expect(at(positions, { interpolation: 'bilinear', padding })).toEqual(expected);
+  });
+
+  it('takes the nearest pixel', () => {
+    const values = at(
+      [
+        [0.4, 0.6],
+        [0.6, 0.4],
+        [-0.6, 0],
+      ],
+      { interpolation: 'nearest', padding: 'zeros' },
+    );
+    expect(values).toEqual([3, 2, 0]);
+  });
+});
+
+it('gather takes positions of an axis in the order of the indices', () => {
+  const x = given([2, 3], counting(6));
+  const take = (axis: number, ...indices: number[]) =>
+    valuesOf(o.gather(x, o.constant(tensor('int32', [indices.length], Int32Array.from(indices))), axis));
+  expect(take(0, 1, 0, 1)).toEqual([4, 5, 6, 1, 2, 3, 4, 5, 6]);
+  expect(take(1, 2, 0)).toEqual([3, 1, 6, 4]);
 });
 
 describe('shapes with a batch', () => {

@@ -33,6 +33,8 @@ export interface OperationCase {
   readonly inputs: readonly CaseInput[];
   /** Builds the value under test. It is called once for each test, with input nodes named x0, x1... */
   readonly build: (...inputs: Node[]) => Node;
+  /** Says that there is no gradient: asking for one is an error with this text. */
+  readonly refused?: string;
 }
 
 const float = (shape: Shape, draw: Draw = 'normal'): CaseInput => ({ shape, draw, dtype: 'float32' });
@@ -72,15 +74,18 @@ export function drawTensor(shape: Shape, dtype: GraphDType, draw: Draw, purpose:
 /** A case as a graph: its input nodes and its value. */
 export interface BuiltCase {
   readonly inputs: readonly Node[];
+  /** The inputs with respect to which there is a gradient. */
+  readonly targets: readonly Node[];
   readonly value: Node;
   /** Tensors for the inputs at a batch size; another round draws other values. */
   feeds(batch: number, round?: number): Record<string, Tensor>;
 }
 
-export function buildCase(op: OpName, { name, inputs, build }: OperationCase): BuiltCase {
+export function buildCase(op: OpName, { name, inputs, build, refused }: OperationCase): BuiltCase {
   const nodes = inputs.map(({ shape, dtype }, i) => o.input(`x${i}`, shape, dtype));
   return {
     inputs: nodes,
+    targets: nodes.filter(({ dtype }) => dtype === 'float32' && refused === undefined),
     value: build(...nodes),
     feeds: (batch, round = 0) =>
       Object.fromEntries(
@@ -456,6 +461,8 @@ export const operationCases: { readonly [K in OpName]: readonly OperationCase[] 
   exp: unaryCases(o.exp),
   log: unaryCases(o.log, 'positive'),
   sqrt: unaryCases(o.sqrt, 'positive'),
+  sin: unaryCases(o.sin),
+  cos: unaryCases(o.cos),
   erf: unaryCases(o.erf),
   tanh: unaryCases(o.tanh),
   sigmoid: unaryCases(o.sigmoid),
@@ -584,6 +591,28 @@ export const operationCases: { readonly [K in OpName]: readonly OperationCase[] 
         }),
     },
   ],
+  gather: [
+    { name: 'of rows', inputs: [float([5, 3]), ids([4])], build: (x, i) => o.gather(x, i, 0) },
+    {
+      name: 'of rows, as many as the batch',
+      inputs: [float([5, 3]), ids([-1])],
+      build: (x, i) => o.gather(x, i, 0),
+    },
+    { name: 'of a map', inputs: [float([-1, 4, 5, 3]), ids([3])], build: (x, i) => o.gather(x, i, 1) },
+    { name: 'of the last axis', inputs: [float([-1, 2, 4]), ids([6])], build: (x, i) => o.gather(x, i, -1) },
+    {
+      name: 'of a channels-first map',
+      inputs: [float([-1, 8, 8, 3], 'spaced'), ids([3])],
+      build: (x, i) => o.gather(o.maxPool(x, poolWindow([2, 2], { strides: [2, 2] })), i, 2),
+    },
+    {
+      name: 'of the pictures of a batch',
+      inputs: [float([-1, 2, 2, 3]), ids([-1])],
+      // 0, 0, 0 and 1 for 0 … 3: a batch has two pictures at least.
+      build: (x, i) => o.gather(x, o.cast(o.mul(o.cast(i, 'float32'), 1 / 3), 'int32'), 0),
+      refused: 'There is no gradient through gather along the batch',
+    },
+  ],
 
   matmul: [
     { name: 'of a batch of rows', inputs: [float([-1, 3]), float([3, 4])], build: (a, b) => o.matmul(a, b) },
@@ -638,6 +667,16 @@ export const operationCases: { readonly [K in OpName]: readonly OperationCase[] 
   conv2dKernelGradient: kernelGradientCases,
   maxPool: poolCases(o.maxPool),
   averagePool: poolCases(o.averagePool),
+  gridSample: (['bilinear', 'nearest'] as const).flatMap((interpolation) =>
+    (['zeros', 'border', 'reflection'] as const).map((padding) => ({
+      name: `${interpolation} with ${padding}`,
+      inputs: [float([-1, 4, 5, 3]), float([-1, 3, 6, 2])],
+      // Positions spread over the map and some way around it.
+      build: (x: Node, positions: Node) =>
+        o.gridSample(x, o.add(o.mul(positions, 3), 2), { interpolation, padding }),
+      refused: 'There is no gradient through gridSample',
+    })),
+  ),
   resize: (
     [
       ['twice as large', [3, 4], [6, 8]],
