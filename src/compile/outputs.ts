@@ -1,9 +1,10 @@
 /** What each graph of a program computes, by name, before it is cut and linked. */
+import { fail } from '../core/errors.ts';
 import { differentiate } from '../graph/autodiff.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
 import type { Variable } from '../layers/layer.ts';
-import type { Loss } from '../losses/index.ts';
+import { type Loss, targets } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
 import type { Optimizer } from '../optimizers/index.ts';
 import type { Trace } from './trace.ts';
@@ -22,6 +23,20 @@ export interface Objective {
 export function inputName(node: Node): string {
   if (node.op !== 'input') throw new TypeError(`Node ${node.id} is no input.`);
   return node.attributes.name;
+}
+
+/** The labels of a training step: rows as its layers mix them, or the labels as they come. */
+export function mixedLabels({ training: { output, labelMixes } }: Trace, { loss, labels }: Objective): Node {
+  const [first] = labelMixes;
+  if (first === undefined) return labels;
+  if (loss.labels === 'sparse') {
+    fail(
+      'argument',
+      `Layer ${first.layer} mixes labels, which sparse_categorical_crossentropy cannot take; compile with ` +
+        'categorical_crossentropy, which takes class ids too.',
+    );
+  }
+  return labelMixes.reduce((rows, { mix }) => mix(rows), targets(labels, output.shape.at(-1)!));
 }
 
 /**

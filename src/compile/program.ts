@@ -20,7 +20,15 @@ import { emitModel } from '../onnx/emit.ts';
 import type { Optimizer } from '../optimizers/index.ts';
 import { foldFrozen, Quantization, type Range } from '../quantize/index.ts';
 import { findCut } from './cut.ts';
-import { inputName, measure, type Outputs, regularization, type Slot, updates } from './outputs.ts';
+import {
+  inputName,
+  measure,
+  mixedLabels,
+  type Outputs,
+  regularization,
+  type Slot,
+  updates,
+} from './outputs.ts';
 import { type Noise, traceModel, weightConstant } from './trace.ts';
 
 export interface ProgramOptions {
@@ -92,7 +100,8 @@ export function buildProgram(options: ProgramOptions): Program {
     (variable) => options.trains && (variable.trainable || trace.training.updates.has(variable)),
   );
   const learned = changing.filter(({ trainable }) => trainable);
-  const measured = measure(trace.training.output, objective, penalty);
+  const mixed = { ...objective, labels: mixedLabels(trace, objective) };
+  const measured = measure(trace.training.output, mixed, penalty);
   const update = updates(trace, measured['loss']!, learned, optimizer);
 
   // Simplifying all graphs together makes what they share the same nodes, so that one cut serves them all.

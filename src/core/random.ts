@@ -105,6 +105,25 @@ export class Random {
     return draw;
   }
 
+  /** A Beta(a, b) number: X / (X + Y) with X of Gamma(a), Y of Gamma(b), in logarithms: both may be below 1e-300. */
+  beta(a: number, b: number): number {
+    const x = this.#logGamma(a);
+    return 1 / (1 + Math.exp(this.#logGamma(b) - x));
+  }
+
+  /** The logarithm of a Gamma(shape) number (Marsaglia & Tsang 2000); below 1, Gamma(shape + 1) · U^(1/shape). */
+  #logGamma(shape: number): number {
+    if (shape < 1) return this.#logGamma(shape + 1) + Math.log(1 - this.uniform()) / shape;
+    const d = shape - 1 / 3;
+    for (;;) {
+      const x = this.normal();
+      const v = (1 + x / Math.sqrt(9 * d)) ** 3;
+      if (v > 0 && Math.log(1 - this.uniform()) < x ** 2 / 2 + d - d * v + d * Math.log(v)) {
+        return Math.log(d * v);
+      }
+    }
+  }
+
   /** Fills an array with uniform numbers in [0, 1). */
   fillUniform(out: Float32Array): Float32Array {
     for (let i = 0; i < out.length; i++) out[i] = this.uniform();

@@ -3,6 +3,7 @@
  */
 import { fail } from '../core/errors.ts';
 import * as activationLayers from './activation_layers.ts';
+import { augmentationTypes } from './augmentation/index.ts';
 import * as convolution from './convolution.ts';
 import { Dense, type DenseOptions } from './dense.ts';
 import { type InitializerOption, initializerFromKeras } from './initializers.ts';
@@ -15,6 +16,7 @@ import { regularizerFromKeras } from './regularizers.ts';
 import * as reshaping from './reshaping.ts';
 import { optionsFromConfig } from './serialization.ts';
 
+export * from './augmentation/index.ts';
 export { input };
 
 export const conv2d = (options: convolution.Conv2DOptions): Layer => new convolution.Conv2D(options);
@@ -96,6 +98,7 @@ export const layerTypes: Readonly<Record<string, LayerType>> = {
   Resizing: { options: ['height', 'width', 'interpolation'], make: resizing },
   Rescaling: { options: ['scale', 'offset'], make: rescaling },
   Normalization: { options: ['axis', 'mean', 'variance'], make: normalization },
+  ...augmentationTypes,
 };
 
 /** Options whose values are objects in Keras's files. */

@@ -2,6 +2,7 @@
  * What a layer is: a name, options, weights, and a way to write its mathematics into a graph. It owns the
  * symbolic tensors that connect layers; it does not own values of a batch (the engine has those).
  */
+import type { Distribution } from '../core/distributions.ts';
 import { fail } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import { formatShape, sizeOf } from '../core/tensor.ts';
@@ -102,6 +103,10 @@ export interface CallContext {
   update(variable: Variable, next: Node): void;
   /** Uniform noise in [0, 1), drawn anew for each step and supplied as an input. */
   uniform(layer: Layer, shape: readonly number[]): Node;
+  /** The same of another distribution. */
+  draw(layer: Layer, shape: readonly number[], distribution: Distribution): Node;
+  /** Says what one-hot labels (batch, classes) become in a training step whose pictures are mixed. */
+  mixLabels(layer: Layer, mix: (rows: Node) => Node): void;
 }
 
 /** The output of a layer in a model under construction. Shapes leave the batch out. */
@@ -213,6 +218,8 @@ const shapeContext: CallContext = {
   weight: (variable) => o.input(variable.path, variable.shape),
   update: () => undefined,
   uniform: (layer, shape) => o.input(`${layer.name}/noise`, shape),
+  draw: (layer, shape) => o.input(`${layer.name}/noise`, shape),
+  mixLabels: () => undefined,
 };
 
 /** A layer whose options are plain data: its config is those options in Keras's spelling. */

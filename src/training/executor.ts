@@ -10,9 +10,8 @@ import {
   type Program,
   type ProgramOptions,
 } from '../compile/program.ts';
-import { noiseSize } from '../compile/trace.ts';
+import { drawNoise } from '../compile/trace.ts';
 import { fail } from '../core/errors.ts';
-import { Random } from '../core/random.ts';
 import { float32, type Tensor, tensor } from '../core/tensor.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Variable } from '../layers/layer.ts';
@@ -115,14 +114,10 @@ export class Executor {
     await this.#push(loaded.program);
     const { optimizer, seed } = this.options;
     const scalars = Object.entries(optimizer.scalarsAt(this.step, learningRate));
-    const size = batch.sampleWeight.length;
-    const noises = loaded.program.noises.map((noise) => {
-      const shape = [size, ...noise.shape.slice(1)];
-      const values = new Random(seed, noise.name, this.step).fillUniform(
-        new Float32Array(noiseSize(noise, size)),
-      );
-      return [noise.name, float32(shape, values)] as const;
-    });
+    const noises = loaded.program.noises.map(
+      (noise) =>
+        [noise.name, drawNoise(noise, { seed, step: this.step, batch: batch.sampleWeight.length })] as const,
+    );
     const feeds: Tensors = {
       ...labelled(batch),
       ...Object.fromEntries(scalars.map(([name, value]) => [name, float32([], [value])])),

@@ -90,6 +90,27 @@ describe('numbers', () => {
     expect(Math.abs(moments(values).deviation - 0.8796)).toBeLessThan(0.006);
   });
 
+  it.each([
+    [0.2, 0.2],
+    [1, 1],
+    [3, 3],
+    [2, 5],
+  ])('that are Beta(%f, %f) have its mean and variance', (a, b) => {
+    const values = sample((random) => random.beta(a, b));
+    const { mean, deviation } = moments(values);
+    expect(Math.abs(mean - a / (a + b))).toBeLessThan(0.011 * deviation);
+    const variance = (a * b) / ((a + b) ** 2 * (a + b + 1));
+    expect(Math.abs(deviation ** 2 / variance - 1)).toBeLessThan(0.02);
+    expect(values.every((value) => value >= 0 && value <= 1)).toBe(true);
+  });
+
+  it('that are Beta of almost nothing are 0 or 1, a half each', () => {
+    const values = sample((random) => random.beta(1e-6, 1e-6)).subarray(0, 20_000);
+    // Between 1e-9 and 1 − 1e-9 lie about 2 · 20.7 · 1e-6 / 2 of them: one in 50,000.
+    expect(values.filter((value) => value < 1e-9 || value > 1 - 1e-9).length).toBeGreaterThan(19_990);
+    expect(Math.abs(values.reduce((total, value) => total + value, 0) / 20_000 - 0.5)).toBeLessThan(0.018);
+  });
+
   it('in a row do not depend on each other', () => {
     const values = sample((random) => random.normal());
     for (const lag of [1, 2, 3, 4]) {

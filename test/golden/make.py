@@ -27,10 +27,11 @@ tf.config.threading.set_inter_op_parallelism_threads(1)
 tf.config.experimental.enable_op_determinism()
 tf.random.set_seed(0)
 
-from parts import callbacks, common, defaults, layers, losses, optimizers, resnet50, training
+from parts import augmentation, callbacks, common, defaults, layers, losses, optimizers, resnet50, training
 
 PARTS = {
     "layers": layers.write,
+    "augmentation": augmentation.write,
     "losses": losses.write,
     "optimizers": optimizers.write,
     "training": training.write,

@@ -108,6 +108,8 @@ describe('dropout', () => {
       weight: () => expect.unreachable(),
       update: () => expect.unreachable(),
       uniform: (_layer, shape) => o.input('noise', shape),
+      draw: (_layer, shape) => o.input('noise', shape),
+      mixLabels: () => undefined,
     });
     const noise = new Random(5, 'noise').fillUniform(new Float32Array(50 * width));
     const shape = [50, width];
@@ -131,6 +133,8 @@ describe('dropout', () => {
       weight: () => expect.unreachable(),
       update: () => expect.unreachable(),
       uniform: (_: unknown, shape: readonly number[]) => o.input('noise', shape),
+      draw: (_: unknown, shape: readonly number[]) => o.input('noise', shape),
+      mixLabels: () => undefined,
     };
     const [result] = evaluate([layer.call([x], context)], {
       x: { shape: [1, 3], data: Float64Array.of(1, 1, 1) },

@@ -58,6 +58,8 @@ function buildCase({ name, layer: className, config, training, inputs, gradients
         updates[`${name}/updated/${variable.name}`] = next;
       },
       uniform: () => expect.unreachable('no case draws noise'),
+      draw: () => expect.unreachable('no case draws noise'),
+      mixLabels: () => expect.unreachable('no case mixes labels'),
     },
   );
   const results: Record<string, Node> = { [`${name}/outputs/0`]: y, ...updates };

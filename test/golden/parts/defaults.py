@@ -35,6 +35,12 @@ LAYERS = [
     (L.RandomRotation, dict(factor=0.1)),
     (L.RandomZoom, dict(height_factor=0.1)),
     (L.RandomCrop, dict(height=24, width=24, seed=0)),  # without a seed its config holds a random one
+    (L.CenterCrop, dict(height=24, width=24)),
+    (L.RandomContrast, dict(factor=0.2)),
+    (L.RandomBrightness, dict(factor=0.2)),
+    (L.RandomErasing, {}),
+    (L.MixUp, {}),
+    (L.CutMix, {}),
 ]
 OPTIMIZERS = ["SGD", "RMSprop", "Adam", "AdamW"]
 SCHEDULES = [
