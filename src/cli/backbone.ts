@@ -6,6 +6,7 @@ import { fetchAsset } from '../data/index.ts';
 import * as layers from '../layers/index.ts';
 import { model, sequential } from '../training/build.ts';
 import type { Model } from '../training/model.ts';
+import { parseAugment } from './augment.ts';
 import { parseHead } from './heads.ts';
 import { invocation, type Output } from './output.ts';
 import { showTransfers } from './transfers.ts';
@@ -31,6 +32,8 @@ export interface ModelConfig {
   /** The first backbone layer that trains; `all` for the whole of it, `null` for none. */
   readonly unfreezeFrom: string | null;
   readonly head: string;
+  /** What changes pictures in training: a preset or a list. */
+  readonly augment: string;
 }
 
 /** A weights file on disk. */
@@ -75,6 +78,7 @@ export async function buildModel(
   const backbone = await buildBackbone(config, weights?.path ?? null);
   const trunk = [
     layers.input({ shape: [32, 32, 3] }),
+    ...parseAugment(config.augment).layers(),
     applications.preprocessing(backbones[config.backbone].record.preprocessing),
     layers.resizing({ height: imageSize, width: imageSize }),
     backbone,

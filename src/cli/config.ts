@@ -4,6 +4,7 @@ import { categoricalCrossentropy, sparseCategoricalCrossentropy } from '../losse
 import * as optimizers from '../optimizers/index.ts';
 import { schedules } from '../optimizers/index.ts';
 import type { CacheMode } from '../training/prepare.ts';
+import { parseAugment } from './augment.ts';
 import type { ModelConfig } from './backbone.ts';
 import type { Selection } from './data.ts';
 
@@ -76,8 +77,9 @@ function makeSchedule(recipe: Recipe, stepsPerEpoch: number): number | schedules
   return learningRate;
 }
 
-export function makeLoss({ labelSmoothing }: Recipe): Loss {
-  return labelSmoothing === 0 ? sparseCategoricalCrossentropy() : categoricalCrossentropy({ labelSmoothing });
+export function makeLoss({ labelSmoothing, augment }: TrainConfig): Loss {
+  const rows = labelSmoothing > 0 || parseAugment(augment).mixes;
+  return rows ? categoricalCrossentropy({ labelSmoothing }) : sparseCategoricalCrossentropy();
 }
 
 /** `RMSprop, learning rate 2e-5, batch 32, 10 epochs` */

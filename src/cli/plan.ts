@@ -5,6 +5,7 @@ import { lengthOf } from '../data/index.ts';
 import type { Layer } from '../layers/layer.ts';
 import type { Model } from '../training/model.ts';
 import { planFeatures } from '../training/prepare.ts';
+import { parseAugment } from './augment.ts';
 import { backboneTitle } from './backbone.ts';
 import { describeRecipe, type TrainConfig } from './config.ts';
 import type { LoadedData } from './data.ts';
@@ -26,6 +27,7 @@ export async function describePlan(planned: Planned): Promise<string> {
     ...dataRows(config, data),
     ['Model', describeModel(config)],
     ...(await layerRows(planned)),
+    ...augmentRows(config),
     ['Recipe', describeRecipe(config)],
     ['Device', config.device === 'cpu' ? `cpu, ${plural(threads, 'thread')}` : config.device],
     ['Run', runPath],
@@ -90,13 +92,18 @@ async function layerRows({ config, data, model, backbone }: Planned): Promise<Ro
   return [...rows, ['Frozen', `${span(frozen)} (${plural(frozen.length, 'layer')}); ${features}`]];
 }
 
+function augmentRows({ augment }: TrainConfig): Row[] {
+  const { description } = parseAugment(augment);
+  return description === '' ? [] : [['Augment', `${description}; in training steps only`]];
+}
+
 function span(layers: readonly Layer[]): string {
   const [first, last] = [layers[0]!.name, layers.at(-1)!.name];
   return first === last ? first : `${first} … ${last}`;
 }
 
 async function featureNote(
-  { cache, precision }: TrainConfig,
+  { cache, precision, augment }: TrainConfig,
   data: LoadedData,
   model: Model,
 ): Promise<string> {
@@ -105,6 +112,7 @@ async function featureNote(
     [data.train, data.validation].map((dataset) => planFeatures(executor, dataset, cache)),
   );
   if (costs.some(({ keep }) => !keep)) {
+    if (parseAugment(augment).description !== '') return 'computed anew in every step, as pictures change';
     return cache === 'off'
       ? 'computed again in every epoch (--cache off)'
       : 'too little work to be worth keeping its results';

@@ -43,6 +43,7 @@ const recipe = {
   backboneOutput: 'conv4_block6_out',
   unfreezeFrom: null,
   head: 'gap,bn,dense:256,dropout:0.5',
+  augment: 'none',
   optimizer: 'adam',
   learningRate: 1e-3,
   momentum: 0,

@@ -65,7 +65,7 @@ async function runSummary(command: Command, options: SummaryCommandOptions): Pro
 }
 
 async function saved(command: Command, path: string): Promise<Model> {
-  const others = ['imageSize', 'backboneOutput', 'unfreezeFrom', 'head', 'data'].filter((name) =>
+  const others = ['imageSize', 'backboneOutput', 'unfreezeFrom', 'head', 'augment', 'data'].filter((name) =>
     isGiven(command, name),
   );
   if (others.length > 0) {

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { fail } from '../core/errors.ts';
 import { isGiven } from './arguments.ts';
+import { augmentHelp } from './augment.ts';
 import { checkLayers } from './backbone.ts';
 import { interruptedExit } from './interrupt.ts';
 import { invocation, type Output, outputFor, shellWord } from './output.ts';
@@ -21,13 +22,16 @@ export function defineTrain(program: Command): void {
   });
 }
 
-const examples = `
+const examples = `${augmentHelp}
 Examples:
   The reference job: ResNet50's last block and a new head, on CIFAR-10 at 224x224.
     $ graft train --data cifar10 --unfreeze-from conv5_block1_1_conv
   A linear classifier on frozen features, small and quick.
     $ graft train --data cifar10 --backbone-output conv4_block6_out --image-size 96 \\
         --head linear --optimizer adam --limit 5000 --validation-limit 1000
+  Against overfitting: other pictures in every step.
+    $ graft train --data cifar10 --unfreeze-from conv5_block1_1_conv --augment light
+    $ graft train --data cifar10 --augment flip,translation:0.1,rotation:0.05,cutmix
   On after Ctrl-C.
     $ graft train --resume runs/NAME
 

@@ -16,6 +16,7 @@ import {
   share,
   wholeNumber,
 } from './arguments.ts';
+import { augmentPresets, parseAugment } from './augment.ts';
 import { type BackboneName, backboneNames, type ModelConfig } from './backbone.ts';
 import { type Recipe, scheduleNames, type TrainConfig } from './config.ts';
 import { type DataName, dataNames } from './data.ts';
@@ -29,6 +30,7 @@ export interface ModelOptions {
   readonly backboneOutput?: string;
   readonly unfreezeFrom?: string;
   readonly head: string;
+  readonly augment: string;
 }
 
 export interface TrainOptions extends CommonOptions, DeviceOptions, ModelOptions {
@@ -88,7 +90,12 @@ export function addModelOptions(command: Command): Command {
     .option('--image-size <pixels>', 'pictures are resized to this in the model', wholeNumber(32, 2048), 224)
     .option('--backbone-output <layer>', 'end the backbone at this layer (conv4_block6_out)')
     .option('--unfreeze-from <layer>', 'train this backbone layer and all after it; "all" for all of them')
-    .option('--head <head>', `${headWords}; a softmax layer follows`, 'reference');
+    .option('--head <head>', `${headWords}; a softmax layer follows`, 'reference')
+    .option(
+      '--augment <list>',
+      `${Object.keys(augmentPresets).join(', ')}, or a list such as flip,rotation:0.05; see train --help`,
+      'none',
+    );
 }
 
 function addRecipeOptions(command: Command): void {
@@ -145,11 +152,12 @@ export function configOf(options: TrainOptions): TrainConfig {
 }
 
 export function modelConfigOf(options: ModelOptions): Omit<ModelConfig, 'weights'> {
-  const { backbone, imageSize, head } = options;
+  const { backbone, imageSize, head, augment } = options;
   parseHead(head);
+  parseAugment(augment);
   const backboneOutput = options.backboneOutput ?? null;
   const unfreezeFrom = options.unfreezeFrom ?? null;
-  return { backbone, imageSize, backboneOutput, unfreezeFrom, head };
+  return { backbone, imageSize, backboneOutput, unfreezeFrom, head, augment };
 }
 
 function checkWeights(weights: string): string {

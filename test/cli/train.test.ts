@@ -111,6 +111,17 @@ describe('graft train', () => {
     expect(record.memory!.epochs).toHaveLength(3);
   });
 
+  it('augments in training only, and says so', async () => {
+    const { code, stdout, stderr } = await run(
+      `train ${tiny} --epochs 1 --head pooled --limit 100 --augment flip,translation:0.2,mixup --out runs/augmented`,
+    );
+    expect(stderr).not.toContain('error');
+    expect(stdout).toMatch(/\nAugment +flip, translation 0\.2, mixup 0\.2; in training steps only\n/);
+    expect(stdout).toMatch(/computed anew in every step, as pictures change/);
+    expect(code).toBe(0);
+    expect((await workplace.record('runs/augmented')).config.augment).toBe('flip,translation:0.2,mixup');
+  });
+
   it('tests on the test pictures where it validates on a split', async () => {
     const { code, stdout, stderr } = await run(
       `train ${tiny} --epochs 1 --head pooled --limit 100 --validation-split 0.1 --out runs/split`,

@@ -7,10 +7,11 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { float32, type Tensor, tensor } from '../../src/core/tensor.ts';
+import * as layers from '../../src/layers/index.ts';
 import { adam, adamw, type Optimizer, rmsprop, sgd } from '../../src/optimizers/index.ts';
 import { readKerasH5 } from '../../src/saving/keras_h5.node.ts';
 import { readSafetensors, writeSafetensors } from '../../src/saving/safetensors.node.ts';
-import { load } from '../../src/training/build.ts';
+import { load, sequential } from '../../src/training/build.ts';
 import type { Model } from '../../src/training/model.ts';
 import { expectNear, expectNumbers } from '../support/golden.ts';
 import { batchOf, labels, smallModel, x } from '../support/small_model.ts';
@@ -109,6 +110,39 @@ describe.skipIf(!python)(
       },
       120_000,
     );
+
+    it('Keras opens a model that augments pictures, and predicts alike', async () => {
+      const made = sequential([
+        layers.input({ shape: [8, 8, 3] }),
+        layers.randomFlip({ mode: 'horizontal' }),
+        layers.randomTranslation({
+          heightFactor: 0.1,
+          widthFactor: [-0.2, 0.1],
+          fillMode: 'constant',
+          fillValue: 3,
+        }),
+        layers.randomRotation({ factor: 0.1, interpolation: 'nearest' }),
+        layers.randomZoom({ heightFactor: 0.1 }),
+        layers.randomContrast({ factor: 0.2 }),
+        layers.randomBrightness({ factor: 0.2, valueRange: [0, 1] }),
+        layers.randomErasing({ fillValue: 1 }),
+        layers.mixUp({ alpha: 0.3 }),
+        layers.cutMix(),
+        layers.centerCrop({ height: 6, width: 7 }),
+        layers.flatten(),
+        layers.dense({ units: 5, activation: 'softmax' }),
+      ]);
+      open.push(made);
+      made.compile({ loss: 'categorical_crossentropy', threads: 1 });
+      const path = join(folder, 'augmented.h5');
+      await made.save(path);
+      const data = join(folder, 'augmented.safetensors');
+      await writeSafetensors(data, [{ name: 'x', tensor: x }]);
+      const output = join(folder, 'augmented-seen.safetensors');
+      await keras('inspect', path, '--input', data, '--output', output);
+      const predictions = (await readSafetensors(output)).get('predictions')!;
+      expectNear('Keras opens Graft, predictions', 'augmented', await made.predict(x), predictions, 1e-5);
+    }, 120_000);
 
     it.each(Object.keys(optimizers))(
       'with %s, Graft predicts as the model that Keras trained and saved, and trains on alike',
