@@ -33,4 +33,5 @@ export * as callbacks from './training/callbacks.ts';
 export { backup, loadCheckpoint, saveCheckpoint } from './training/checkpoint.node.ts';
 export type { FitOptions, History } from './training/fit.ts';
 export type { CompileOptions, Model, RunOptions } from './training/model.ts';
+export { type PreviewOptions, preview } from './training/preview.ts';
 export * as utils from './utils.ts';

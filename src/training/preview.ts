@@ -1,0 +1,48 @@
+/** Shows what layers make of pictures in a training step: to look at an augmentation before training with it. */
+import { previewGraph } from '../compile/preview.ts';
+import { drawNoise } from '../compile/trace.ts';
+import { fail } from '../core/errors.ts';
+import { type Tensor, tensor } from '../core/tensor.ts';
+import { input } from '../layers/input.ts';
+import type { Layer } from '../layers/layer.ts';
+import { Engine } from '../runtime/engine.node.ts';
+import { sequential } from './build.ts';
+
+export interface PreviewOptions {
+  /** Decides what is drawn, as it does in `compile`. Defaults to 0. */
+  readonly seed?: number;
+  /** The step whose draws are shown. Defaults to 0, the first. */
+  readonly step?: number;
+}
+
+/**
+ * Pictures (n, height, width, channels) as layers without weights change them in a training step on this batch; values
+ * are rounded and kept within 0 … 255. Throws `argument` for layers with weights.
+ */
+export async function preview(
+  layers: readonly Layer[],
+  images: Tensor<'uint8'>,
+  { seed = 0, step = 0 }: PreviewOptions = {},
+): Promise<Tensor<'uint8'>> {
+  const [batch, ...shape] = images.shape as [number, ...number[]];
+  const model = sequential([input({ shape }), ...layers]);
+  const [weight] = model.variables;
+  if (weight !== undefined) {
+    fail('argument', `A preview shows layers without weights, but ${weight.layer.name} has ${weight.path}.`);
+  }
+  const { model: graph, noises } = previewGraph(model);
+  const engine = Engine.start({});
+  try {
+    const session = await engine.load(graph);
+    const drawn = noises.map((noise) => [noise.name, drawNoise(noise, { seed, step, batch })] as const);
+    const { pictures } = await session.run({ image: images, ...Object.fromEntries(drawn) });
+    return tensor('uint8', pictures!.shape, bytes(pictures!.data as Float32Array));
+  } finally {
+    await engine.close();
+  }
+}
+
+function bytes(values: Float32Array): Uint8Array {
+  // Rounds, and keeps what is beyond the range at its ends.
+  return Uint8Array.from(Uint8ClampedArray.from(values));
+}
