@@ -1,4 +1,5 @@
 /** The configuration of a training as `run.json` keeps it, and the recipe that it describes. */
+import { fail } from '../core/errors.ts';
 import type { Loss } from '../losses/index.ts';
 import { categoricalCrossentropy, sparseCategoricalCrossentropy } from '../losses/index.ts';
 import * as optimizers from '../optimizers/index.ts';
@@ -21,6 +22,10 @@ export interface Recipe {
   readonly warmupEpochs: number;
   readonly labelSmoothing: number;
   readonly batchSize: number;
+  /** Batches of an update. */
+  readonly accumulate: number;
+  /** The most that the norm of all gradients together may be; `null` for no limit. */
+  readonly clipNorm: number | null;
   readonly epochs: number;
   /** Decides initial weights, order of pictures and dropout. */
   readonly seed: number;
@@ -39,9 +44,15 @@ export interface TrainConfig extends Selection, ModelConfig, Recipe {
 const stepsDownAt = [0.5, 0.75];
 
 export function makeOptimizer(recipe: Recipe, stepsPerEpoch: number): optimizers.Optimizer {
+  if (recipe.accumulate > recipe.epochs * stepsPerEpoch) {
+    const batches = recipe.epochs * stepsPerEpoch;
+    fail('argument', `--accumulate ${recipe.accumulate}: the whole training has ${batches} batches only.`);
+  }
   const options = {
     learningRate: makeSchedule(recipe, stepsPerEpoch),
     ...(recipe.weightDecay === null ? {} : { weightDecay: recipe.weightDecay }),
+    ...(recipe.accumulate > 1 ? { gradientAccumulationSteps: recipe.accumulate } : {}),
+    globalClipnorm: recipe.clipNorm,
   };
   const { momentum } = recipe;
   switch (recipe.optimizer) {
@@ -86,6 +97,7 @@ export function makeLoss({ labelSmoothing, augment }: TrainConfig): Loss {
 export function describeRecipe(recipe: Recipe): string {
   const titles = { sgd: 'SGD', rmsprop: 'RMSprop', adam: 'Adam', adamw: 'AdamW' };
   const { learningRate, schedule, warmupEpochs, momentum, weightDecay, labelSmoothing } = recipe;
+  const { accumulate, clipNorm } = recipe;
   return [
     titles[recipe.optimizer] + (momentum > 0 ? ` with momentum ${momentum}` : ''),
     `learning rate ${shortNumber(learningRate)}` +
@@ -94,7 +106,9 @@ export function describeRecipe(recipe: Recipe): string {
       (warmupEpochs > 0 ? ` after ${warmupEpochs} epochs of warm-up` : ''),
     ...(weightDecay === null ? [] : [`weight decay ${shortNumber(weightDecay)}`]),
     ...(labelSmoothing > 0 ? [`label smoothing ${labelSmoothing}`] : []),
+    ...(clipNorm === null ? [] : [`gradients clipped to norm ${shortNumber(clipNorm)}`]),
     `batch ${recipe.batchSize}`,
+    ...(accumulate > 1 ? [`an update every ${accumulate} batches`] : []),
     `${recipe.epochs} epoch${recipe.epochs === 1 ? '' : 's'}`,
     `seed ${recipe.seed}`,
   ].join(', ');

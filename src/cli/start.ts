@@ -52,6 +52,8 @@ const recipe = {
   warmupEpochs: 0,
   labelSmoothing: 0,
   batchSize: 32,
+  accumulate: 1,
+  clipNorm: null,
   epochs: 8,
   seed: 0,
   cache: 'auto',

@@ -44,6 +44,8 @@ export interface TrainOptions extends CommonOptions, DeviceOptions, ModelOptions
   readonly warmupEpochs: number;
   readonly labelSmoothing: number;
   readonly batchSize: number;
+  readonly accumulate: number;
+  readonly clipNorm?: number;
   readonly epochs: number;
   readonly limit?: number;
   readonly validationLimit?: number;
@@ -115,6 +117,17 @@ function addRecipeOptions(command: Command): void {
     .option('--warmup-epochs <n>', 'let the rate climb first; for --schedule cosine', notNegative, 0)
     .option('--label-smoothing <share>', 'spread this share of each label over all classes', share, 0)
     .option('--batch-size <n>', 'pictures of a step', wholeNumber(1, 65_536), 32)
+    .option(
+      '--accumulate <n>',
+      'batches whose gradients are averaged into one update',
+      wholeNumber(1, 65_536),
+      1,
+    )
+    .option(
+      '--clip-norm <norm>',
+      "scale the gradients of an update down to this norm, all of them together (Keras's global_clipnorm)",
+      positive,
+    )
     .option('--epochs <n>', 'passes over the training pictures', wholeNumber(1, 1_000_000), 10)
     .option('--seed <n>', 'decides initial weights, order and dropout', wholeNumber(0, 0xffff_ffff), 0)
     .addOption(
@@ -174,6 +187,7 @@ function checkWeights(weights: string): string {
 
 function recipeOf(options: TrainOptions, { weights, unfreezeFrom }: ModelConfig): Recipe {
   const { optimizer, momentum, schedule, warmupEpochs, labelSmoothing, batchSize, epochs, seed } = options;
+  const { accumulate } = options;
   if (momentum > 0 && (optimizer === 'adam' || optimizer === 'adamw')) {
     fail('argument', `--momentum is for sgd and rmsprop; ${optimizer} has its own. Leave it out.`);
   }
@@ -190,6 +204,6 @@ function recipeOf(options: TrainOptions, { weights, unfreezeFrom }: ModelConfig)
   const weightDecay = options.weightDecay ?? null;
   return {
     ...{ optimizer, learningRate, momentum, weightDecay, schedule, warmupEpochs },
-    ...{ labelSmoothing, batchSize, epochs, seed },
+    ...{ labelSmoothing, batchSize, accumulate, clipNorm: options.clipNorm ?? null, epochs, seed },
   };
 }

@@ -6,7 +6,7 @@ import * as o from '../graph/ops.ts';
 import type { Variable } from '../layers/layer.ts';
 import { type Loss, targets } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
-import type { Optimizer } from '../optimizers/index.ts';
+import type { Optimizer, Updated } from '../optimizers/index.ts';
 import type { Trace } from './trace.ts';
 
 /** Named nodes. A name with `+` replaces the state of that name. */
@@ -66,19 +66,26 @@ export interface Slot {
   readonly slot: string;
 }
 
-/** The next value of each weight and slot, and the optimizer state that they need: `w3/velocity`. */
+/** What training does to weights and optimizer state (`w3/velocity`): outputs `w3+` and `w3/velocity+`. */
+export interface Updates {
+  /** With an update. */
+  readonly step: Outputs;
+  /** Without one: gradients are added up, statistics move. Null if every batch has an update. */
+  readonly accumulate: Outputs | null;
+  readonly slots: ReadonlyMap<string, Slot>;
+}
+
 export function updates(
   trace: Trace,
   loss: Node,
   learned: readonly Variable[],
   optimizer: Optimizer,
-): { readonly outputs: Outputs; readonly slots: ReadonlyMap<string, Slot> } {
-  const outputs: Record<string, Node> = {};
+): Updates {
   const slots = new Map<string, Slot>();
   const nodes = learned.map((variable) => trace.weights.get(variable)!);
   const gradients = learned.length > 0 ? differentiate(loss, nodes) : [];
   const parameters = learned.map((variable, i) => {
-    const inputs = optimizer.rule.slots.map((slot) => {
+    const inputs = optimizer.slots.map((slot) => {
       const name = `${inputName(nodes[i]!)}/${slot}`;
       slots.set(name, { variable, slot });
       return [slot, o.input(name, variable.shape)];
@@ -92,13 +99,28 @@ export function updates(
   });
   const names = Object.keys(optimizer.scalarsAt(0, 0));
   const scalars = Object.fromEntries(names.map((name) => [name, o.input(name, [])]));
-  optimizer.update(parameters, scalars).forEach(({ value, slots: next }, i) => {
-    const name = inputName(nodes[i]!);
-    outputs[`${name}+`] = value;
-    for (const [slot, node] of Object.entries(next)) outputs[`${name}/${slot}+`] = node;
-  });
-  for (const [variable, next] of trace.training.updates) {
-    outputs[`${inputName(trace.weights.get(variable)!)}+`] = next;
-  }
-  return { outputs, slots };
+  const slotOutputs = (all: readonly Updated['slots'][]) =>
+    Object.fromEntries(
+      all.flatMap((next, i) =>
+        Object.entries(next).map(([slot, node]) => [`${inputName(nodes[i]!)}/${slot}+`, node]),
+      ),
+    );
+  const statistics = Object.fromEntries(
+    [...trace.training.updates].map(([variable, next]) => [
+      `${inputName(trace.weights.get(variable)!)}+`,
+      next,
+    ]),
+  );
+  const updated = optimizer.update(parameters, scalars);
+  const values = updated.map(({ value }, i) => [`${inputName(nodes[i]!)}+`, value] as const);
+  const added = optimizer.accumulate(parameters);
+  return {
+    step: {
+      ...Object.fromEntries(values),
+      ...slotOutputs(updated.map((each) => each.slots)),
+      ...statistics,
+    },
+    accumulate: added && { ...slotOutputs(added), ...statistics },
+    slots,
+  };
 }

@@ -3,6 +3,7 @@
  *
  * - **frozen**: picture → features (absent if nothing worth it is frozen)
  * - **step**: features, labels → loss, metrics, and the next weights and optimizer state
+ * - **accumulate**: features, labels → loss, metrics, and the gradients added to those that wait for a step
  * - **evaluate**: features, labels → loss and metrics
  * - **predict**: features → output
  */
@@ -77,6 +78,8 @@ export interface Program {
   /** The same part to be run on integers. */
   readonly integers: (() => IntegerFrozen) | null;
   readonly step: Executable;
+  /** For batches without an update; null if each has one. */
+  readonly accumulate: Executable | null;
   readonly evaluate: Executable;
   readonly predict: Executable;
   /** State that the engine holds: weights that change (`w3`), by their variable. */
@@ -106,7 +109,8 @@ export function buildProgram(options: ProgramOptions): Program {
 
   // Simplifying all graphs together makes what they share the same nodes, so that one cut serves them all.
   const graphs = simplifyTogether({
-    step: { ...measured, ...update.outputs },
+    step: { ...measured, ...update.step },
+    accumulate: update.accumulate === null ? {} : { ...measured, ...update.accumulate },
     evaluate: measure(trace.inference.output, objective, penalty),
     predict: { output: trace.inference.output },
   });
@@ -139,6 +143,7 @@ export function buildProgram(options: ProgramOptions): Program {
     frozen: handedOver && link(handedOver, () => false),
     integers: handedOver && (() => integerFrozen(handedOver)),
     step: link(substituteAll(graphs.step, entries), isState),
+    accumulate: update.accumulate === null ? null : link(substituteAll(graphs.accumulate, entries), isState),
     evaluate: link(substituteAll(graphs.evaluate, entries), isState),
     predict: link(substituteAll(graphs.predict, entries), isState),
     weights: states,

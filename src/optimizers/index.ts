@@ -5,7 +5,7 @@ import * as o from '../graph/ops.ts';
 import { Optimizer, type OptimizerOptions, type UpdateRule } from './optimizer.ts';
 import { type Schedule, scheduleFromKeras } from './schedules.ts';
 
-export { Optimizer, type OptimizerOptions } from './optimizer.ts';
+export { Optimizer, type OptimizerOptions, type Updated } from './optimizer.ts';
 export type { Schedule } from './schedules.ts';
 export * as schedules from './schedules.ts';
 
@@ -180,9 +180,7 @@ export function optimizerFromKeras({
       `Graft does not have the optimizer ${class_name}; it has ${optimizerNames.join(', ')}.`,
     );
   }
-  if (config['use_ema'] === true || config['gradient_accumulation_steps']) {
-    fail('unsupported', `${class_name}: Graft does not read use_ema and gradient_accumulation_steps.`);
-  }
+  if (config['use_ema'] === true) fail('unsupported', `${class_name}: Graft does not have use_ema.`);
   const rate = config['learning_rate'] as number | Schedule['keras'];
   return make({
     learningRate: typeof rate === 'number' ? shortest(rate) : scheduleFromKeras(rate),
@@ -190,6 +188,7 @@ export function optimizerFromKeras({
     clipnorm: (config['clipnorm'] as number | null) ?? null,
     globalClipnorm: (config['global_clipnorm'] as number | null) ?? null,
     clipvalue: (config['clipvalue'] as number | null) ?? null,
+    gradientAccumulationSteps: (config['gradient_accumulation_steps'] as number | null) ?? null,
     ...own(config, ['momentum', 'nesterov', 'rho', 'epsilon', 'centered', 'amsgrad']),
     ...(config['beta_1'] === undefined ? {} : { beta1: config['beta_1'], beta2: config['beta_2'] }),
   } as AdamOptions);

@@ -20,6 +20,11 @@ export interface OptimizerOptions {
   readonly globalClipnorm?: number | null;
   /** Each element of a gradient is kept within ± this value. */
   readonly clipvalue?: number | null;
+  /**
+   * Batches whose gradients are averaged, each counting the same, into one update; at least 2, or null for an update
+   * with every batch. As in Keras, groups go on across the ends of epochs, and a schedule counts batches.
+   */
+  readonly gradientAccumulationSteps?: number | null;
 }
 
 /** One weight on its way through an update. */
@@ -45,7 +50,7 @@ export interface UpdateRule {
   readonly defaultDecay: number | null;
   /** Keras's arguments beyond the common ones. */
   readonly config: Readonly<Record<string, unknown>>;
-  /** State that each weight has, of its shape, zero at the start. */
+  /** State that the rule has for each weight. */
   readonly slots: readonly string[];
   /** Slots that Keras stores weight by weight before the others, which follow slot by slot. */
   readonly interleaved: readonly string[];
@@ -67,29 +72,76 @@ export class Optimizer {
       clipnorm: options.clipnorm ?? null,
       globalClipnorm: options.globalClipnorm ?? null,
       clipvalue: options.clipvalue ?? null,
+      gradientAccumulationSteps: options.gradientAccumulationSteps ?? null,
     };
-    const { clipnorm, globalClipnorm, clipvalue, learningRate } = this.options;
+    const { clipnorm, globalClipnorm, clipvalue, learningRate, gradientAccumulationSteps } = this.options;
     if ([clipnorm, globalClipnorm, clipvalue].filter((value) => value !== null).length > 1) {
       fail('argument', 'Only one of clipnorm, globalClipnorm and clipvalue can be set.');
     }
     if (typeof learningRate === 'number' && !(learningRate >= 0)) {
       fail('argument', `learningRate must be a number of at least 0, got ${learningRate}.`);
     }
+    if (
+      gradientAccumulationSteps !== null &&
+      !(Number.isInteger(gradientAccumulationSteps) && gradientAccumulationSteps >= 2)
+    ) {
+      fail(
+        'argument',
+        `gradientAccumulationSteps must be a whole number of at least 2, got ${gradientAccumulationSteps}.`,
+      );
+    }
   }
 
-  /** The scheduled learning rate when `step` steps are done. */
+  /** State that each weight has, of its shape, zero at the start. */
+  get slots(): readonly string[] {
+    return this.#accumulates ? [accumulator, ...this.rule.slots] : this.rule.slots;
+  }
+
+  get #accumulates(): boolean {
+    return this.options.gradientAccumulationSteps !== null;
+  }
+
+  /** Whether the batch after `step` batches ends in an update; else its gradients are only added up. */
+  updatesAt(step: number): boolean {
+    return (step + 1) % (this.options.gradientAccumulationSteps ?? 1) === 0;
+  }
+
+  /** The scheduled learning rate when `step` batches are done. */
   rateAt(step: number): number {
     const { learningRate } = this.options;
     return typeof learningRate === 'number' ? learningRate : learningRate.at(step);
   }
 
-  /** The numbers to feed for the step after `step` steps. */
+  /** The numbers to feed for the batch after `step` batches. */
   scalarsAt(step: number, learningRate: number): Readonly<Record<string, number>> {
-    return { learningRate, ...this.rule.scalars(learningRate, step + 1) };
+    const updates = Math.floor(step / (this.options.gradientAccumulationSteps ?? 1));
+    return { learningRate, ...this.rule.scalars(learningRate, updates + 1) };
   }
 
-  /** Writes the update of all weights: gradients clipped, weights decayed, then the rule, as Keras orders it. */
+  /**
+   * Writes the update of all weights: gradients averaged with those that wait, clipped, weights decayed, then the
+   * rule, as Keras orders it.
+   */
   update(parameters: readonly Parameter[], scalars: Readonly<Record<string, Node>>): Updated[] {
+    const { gradientAccumulationSteps: batches } = this.options;
+    if (batches === null) return this.#apply(parameters, scalars);
+    const averaged = parameters.map((parameter) => ({
+      ...parameter,
+      gradient: o.div(accumulated(parameter), batches),
+    }));
+    return this.#apply(averaged, scalars).map((updated, i) => {
+      const none = o.expand(o.scalar(0), parameters[i]!.value.shape);
+      return { ...updated, slots: { ...updated.slots, [accumulator]: none } };
+    });
+  }
+
+  /** Writes what a batch without an update does: the slots that it changes. Null if every batch has an update. */
+  accumulate(parameters: readonly Parameter[]): Updated['slots'][] | null {
+    if (!this.#accumulates) return null;
+    return parameters.map((parameter) => ({ [accumulator]: accumulated(parameter) }));
+  }
+
+  #apply(parameters: readonly Parameter[], scalars: Readonly<Record<string, Node>>): Updated[] {
     const clipped = this.#clip(parameters.map(({ gradient }) => gradient));
     const { weightDecay, excludeFromWeightDecay } = this.options;
     return parameters.map((parameter, i) => {
@@ -124,7 +176,8 @@ export class Optimizer {
     const apart = slots
       .filter((slot) => !interleaved.includes(slot))
       .flatMap((slot) => indices.map((weight) => ({ weight, slot })));
-    return [...together, ...apart];
+    const waiting = this.#accumulates ? indices.map((weight) => ({ weight, slot: accumulator })) : [];
+    return [...waiting, ...together, ...apart];
   }
 
   /** Keras's class and config, for files. */
@@ -146,11 +199,18 @@ export class Optimizer {
         ema_momentum: 0.99,
         ema_overwrite_frequency: null,
         loss_scale_factor: null,
-        gradient_accumulation_steps: null,
+        gradient_accumulation_steps: this.options.gradientAccumulationSteps,
         ...this.rule.config,
       },
     };
   }
+}
+
+/** The slot in which gradients wait for the update of their group: their sum. */
+const accumulator = 'gradient_accumulator';
+
+function accumulated({ gradient, slots }: Parameter): Node {
+  return o.add(gradient, slots[accumulator]!);
 }
 
 /** limit / max(norm, limit): 1 while the norm is within the limit. */

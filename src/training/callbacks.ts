@@ -23,7 +23,7 @@ export interface Training {
   /** The epoch that is under way or comes next, from 0, and the steps done in it. */
   readonly epoch: number;
   readonly batch: number;
-  /** Updates done since the model was compiled. */
+  /** Batches trained since the model was compiled. */
   readonly step: number;
   /** The rate of the next step. Setting it is an error if the optimizer has a schedule. */
   learningRate: number;

@@ -51,9 +51,11 @@ export interface FeatureBatch {
   readonly indices?: ArrayLike<number>;
 }
 
+type GraphName = 'frozen' | 'step' | 'accumulate' | 'evaluate' | 'predict';
+
 interface Loaded {
   readonly program: Program;
-  readonly sessions: Map<'frozen' | 'step' | 'evaluate' | 'predict', Promise<Session>>;
+  readonly sessions: Map<GraphName, Promise<Session>>;
   /** Versions of the weights that are compiled in. */
   readonly constants: readonly (readonly [Variable, number])[];
 }
@@ -70,6 +72,7 @@ export class Executor {
   #engineIsNewer = false;
   /** A learning rate that was set in place of the optimizer's. */
   #rate: number | null = null;
+  /** Batches trained (Keras's optimizer.iterations where each has an update). */
   step = 0;
 
   constructor(options: ExecutorOptions) {
@@ -106,13 +109,14 @@ export class Executor {
     return (await this.#session(loaded, 'frozen')).run({ image: images });
   }
 
-  /** One update. */
+  /** One batch, and an update unless the optimizer collects more batches for it. */
   async train(kind: ProgramKind, batch: FeatureBatch, learningRate: number): Promise<BatchResult> {
     this.#checkLabels(batch);
     const loaded = this.#load(kind);
-    const session = await this.#session(loaded, 'step');
-    await this.#push(loaded.program);
     const { optimizer, seed } = this.options;
+    const name = optimizer.updatesAt(this.step) ? 'step' : 'accumulate';
+    const session = await this.#session(loaded, name);
+    await this.#push(loaded.program);
     const scalars = Object.entries(optimizer.scalarsAt(this.step, learningRate));
     const noises = loaded.program.noises.map(
       (noise) =>
@@ -123,7 +127,7 @@ export class Executor {
       ...Object.fromEntries(scalars.map(([name, value]) => [name, float32([], [value])])),
       ...Object.fromEntries(noises),
     };
-    const results = await session.run(only(feeds, loaded.program.step));
+    const results = await session.run(only(feeds, loaded.program[name]!));
     this.step++;
     this.#engineIsNewer = true;
     return numbers(results);
@@ -254,10 +258,7 @@ export class Executor {
     return loaded;
   }
 
-  #session(
-    { program, sessions }: Loaded,
-    name: 'frozen' | 'step' | 'evaluate' | 'predict',
-  ): Promise<Session> {
+  #session({ program, sessions }: Loaded, name: GraphName): Promise<Session> {
     const known = sessions.get(name);
     if (known !== undefined) return known;
     const session =

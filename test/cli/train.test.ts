@@ -202,6 +202,44 @@ describe('graft train', () => {
     await saved.close();
   });
 
+  describe('with one update in all', () => {
+    /** The weights of the head after a run. */
+    const headAfter = async (name: string, options: string): Promise<number[]> => {
+      const line = `train ${tiny} --optimizer sgd --epochs 1 --head gap --limit 40 --seed 3`;
+      const finished = await run(`${line} ${options} --out runs/${name}`);
+      expect(finished.code, finished.stderr).toBe(0);
+      const saved = await load(workplace.path('runs', name, 'cifar10.h5'));
+      await saved.close();
+      return saved.trainableVariables.flatMap(({ values }) => [...values]);
+    };
+    const distance = (one: readonly number[], other: readonly number[]) =>
+      Math.hypot(...one.map((value, i) => value - other[i]!));
+
+    it('--clip-norm limits how far all weights together go: rate times norm', async () => {
+      const start = await headAfter('still', '--batch-size 40 --learning-rate 1e-12');
+      const free = await headAfter('free', '--batch-size 40 --learning-rate 1');
+      expect(distance(free, start), 'the gradients exceed the limit').toBeGreaterThan(0.1);
+      const clipped = await headAfter('clipped', '--batch-size 40 --learning-rate 1 --clip-norm 0.05');
+      // The way is 0.05; weights of a tenth are float32.
+      expect(Math.abs(distance(clipped, start) - 0.05)).toBeLessThan(1e-5);
+    });
+
+    it('--accumulate averages batches: two of 20 are one of 40', async () => {
+      const options = '--learning-rate 0.5';
+      const whole = await headAfter('whole', `--batch-size 40 ${options}`);
+      const halves = await headAfter('halves', `--batch-size 20 --accumulate 2 ${options}`);
+      expect(distance(halves, whole)).toBeLessThan(1e-5);
+      const apart = await headAfter('apart', `--batch-size 20 ${options}`);
+      expect(distance(apart, whole), 'two updates end elsewhere').toBeGreaterThan(1e-3);
+    });
+
+    it('--accumulate of more batches than there are would never update, and is refused', async () => {
+      const { code, stderr } = await run(`train ${tiny} --epochs 2 --accumulate 21 --out runs/never`);
+      expect(stderr).toContain('--accumulate 21: the whole training has 20 batches only.');
+      expect(code).toBe(2);
+    });
+  });
+
   it('trains backbone layers when asked', async () => {
     const { code, stdout } = await run(
       `train ${tiny} --epochs 1 --head pooled --unfreeze-from conv2_block1_2_conv --out runs/deep`,

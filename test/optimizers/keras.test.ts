@@ -43,15 +43,15 @@ function optimizerOf(each: Case): Optimizer {
   });
 }
 
-/** One update as a graph: every variable and slot, and what it becomes. */
-function updateGraph(made: Optimizer) {
+/** A batch as a graph, with an update or without: every variable and slot that changes, and what it becomes. */
+function updateGraph(made: Optimizer, updates = true) {
   const next: Record<string, Node> = {};
   const initial: Record<string, Tensor> = {};
   const parameters = variables.map((name) => {
     const start = golden.tensor(`initial/${name}`);
     initial[name] = start;
     const slots = Object.fromEntries(
-      made.rule.slots.map((slot) => {
+      made.slots.map((slot) => {
         initial[`${name}/${slot}`] = float32(start.shape, new Float32Array(start.data.length));
         return [slot, o.input(`${name}/${slot}`, start.shape)];
       }),
@@ -66,10 +66,16 @@ function updateGraph(made: Optimizer) {
   const scalars = Object.fromEntries(
     Object.keys(made.scalarsAt(0, 0)).map((name) => [name, o.input(name, [])]),
   );
-  made.update(parameters, scalars).forEach(({ value, slots }, i) => {
-    next[variables[i]!] = value;
+  const put = (slots: Readonly<Record<string, Node>>, i: number) => {
     for (const [slot, node] of Object.entries(slots)) next[`${variables[i]!}/${slot}`] = node;
-  });
+  };
+  if (!updates) made.accumulate(parameters)!.forEach(put);
+  else {
+    made.update(parameters, scalars).forEach(({ value, slots }, i) => {
+      next[variables[i]!] = value;
+      put(slots, i);
+    });
+  }
   return { next, initial };
 }
 
@@ -113,11 +119,12 @@ const cases = golden.json.optimizers.map((each) => [each.name, each] as const);
 describe('an optimizer read from its Keras config', () => {
   it.each(cases)('%s: ten steps in float64 equal Keras', (name, each) => {
     const made = optimizerOf(each);
-    const { next, initial } = updateGraph(made);
+    const { initial } = updateGraph(made);
     let state = valuesOf(initial);
     for (let step = 0; step < steps; step++) {
+      const { next } = updateGraph(made, made.updatesAt(step));
       const results = evaluate(Object.values(next), { ...state, ...valuesOf(feedsAt(made, step)) });
-      state = Object.fromEntries(Object.keys(next).map((key, i) => [key, results[i]!]));
+      state = { ...state, ...Object.fromEntries(Object.keys(next).map((key, i) => [key, results[i]!])) };
       for (const variable of variables) {
         const wanted = expected(`${name}/variables/${variable}`, step);
         expectNear('optimizers, float64', `${name}/${variable}[${step}]`, state[variable]!, wanted, 1e-6);
@@ -158,6 +165,7 @@ describe('an optimizer read from its Keras config', () => {
     expect(() => optimizer('lamb' as 'sgd')).toThrow('expected sgd, rmsprop, adam, adamw');
     expect(() => sgd({ clipnorm: 1, clipvalue: 1 })).toThrow('Only one of');
     expect(() => sgd({ learningRate: -1 })).toThrow('at least 0, got -1');
+    expect(() => sgd({ gradientAccumulationSteps: 1 })).toThrow('a whole number of at least 2, got 1');
     expect(() => sgd({ momentum: 2 })).toThrow('between 0 and 1, got 2');
   });
 });
@@ -169,22 +177,30 @@ describe('optimizers in the engine', () => {
   });
   afterAll(() => engine.close());
 
+  const load = async (name: string, next: Readonly<Record<string, Node>>, state: readonly string[]) => {
+    const outputs = Object.fromEntries(Object.entries(next).map(([key, node]) => [`${key}+`, node]));
+    const used = topologicalOrder(Object.values(next));
+    const inputs = new Set(used.flatMap((node) => (node.op === 'input' ? [node.attributes.name] : [])));
+    const session = await engine.load(emitModel(outputs), {
+      reads: Object.fromEntries(state.filter((key) => inputs.has(key)).map((key) => [key, `${name}/${key}`])),
+      writes: Object.fromEntries(Object.keys(next).map((key) => [`${key}+`, `${name}/${key}`])),
+    });
+    return { session, inputs };
+  };
+
   it.each(cases)('%s: ten steps equal Keras', async (name, each) => {
     const made = optimizerOf(each);
-    const { next, initial } = updateGraph(made);
+    const { initial } = updateGraph(made);
     const state = Object.keys(initial);
-    const outputs = Object.fromEntries(Object.entries(next).map(([key, node]) => [`${key}+`, node]));
-    const session = await engine.load(emitModel(outputs), {
-      reads: Object.fromEntries(state.map((key) => [key, `${name}/${key}`])),
-      writes: Object.fromEntries(state.map((key) => [`${key}+`, `${name}/${key}`])),
-    });
+    const loaded = (updates: boolean) => load(name, updateGraph(made, updates).next, state);
+    const withUpdate = await loaded(true);
+    const without = made.updatesAt(0) ? null : await loaded(false);
     await engine.write(
       Object.fromEntries(Object.entries(initial).map(([key, value]) => [`${name}/${key}`, value])),
     );
-    const used = topologicalOrder(Object.values(next));
-    const names = new Set(used.flatMap((node) => (node.op === 'input' ? [node.attributes.name] : [])));
     for (let step = 0; step < steps; step++) {
-      const feeds = Object.entries(feedsAt(made, step)).filter(([key]) => names.has(key));
+      const { session, inputs } = made.updatesAt(step) ? withUpdate : without!;
+      const feeds = Object.entries(feedsAt(made, step)).filter(([key]) => inputs.has(key));
       await session.run(Object.fromEntries(feeds));
       const got = await engine.read(variables.map((variable) => `${name}/${variable}`));
       for (const variable of variables) {
@@ -201,7 +217,8 @@ describe('optimizers in the engine', () => {
     const ended = await engine.read(state.map((key) => `${name}/${key}`));
     const values = Object.fromEntries(state.map((key) => [key, toValue(ended[`${name}/${key}`]!)]));
     expectState('optimizer state, engine', each, made, values);
-    await session.release();
+    await withUpdate.session.release();
+    await without?.session.release();
   });
 });
 

@@ -19,6 +19,9 @@ export interface StepsCase {
 
 export interface FitCase {
   readonly name: string;
+  readonly optimizer: string;
+  readonly config: Record<string, unknown>;
+  readonly epochs: number;
   readonly batch_size: number;
   readonly sample_weight: string | null;
   readonly class_weight: Record<number, number> | null;

@@ -35,6 +35,10 @@ def cases():
     yield "adam_betas_epsilon", O.Adam(0.01, beta_1=0.8, beta_2=0.95, epsilon=1e-3), []
     yield "adamw", O.AdamW(), []
     yield "adamw_weight_decay", O.AdamW(0.01, weight_decay=0.01), []
+    yield "sgd_accumulation", O.SGD(0.01, momentum=0.9, weight_decay=0.1, gradient_accumulation_steps=4), []
+    yield "sgd_cosine_accumulation", O.SGD(O.schedules.CosineDecay(0.1, 8), gradient_accumulation_steps=2), []
+    yield "rmsprop_accumulation_clipnorm", O.RMSprop(0.01, gradient_accumulation_steps=2, global_clipnorm=0.5), []
+    yield "adam_accumulation", O.Adam(0.01, gradient_accumulation_steps=3), []
     yield "adamw_weight_decay_excluded", O.AdamW(0.01, weight_decay=0.01), ["bias"]
 
 
