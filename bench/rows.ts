@@ -128,7 +128,7 @@ export async function frozenRow(precision: 'float32' | 'int8' = 'float32'): Prom
 }
 
 async function integers(built: Program, engine: Engine, images: Tensor): Promise<Session> {
-  const integer = built.integers!();
+  const integer = built.frozen!.integers();
   const observation = await engine.load(integer.observation.model(), integer.observation);
   integer.observe(await observation.run({ image: images }));
   await observation.release();

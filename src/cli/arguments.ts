@@ -28,6 +28,14 @@ export const notNegative = parser('a number of at least 0', (value) => value >= 
 export const share = parser('a number from 0 up to, not including, 1', (value) => value >= 0 && value < 1);
 export const fraction = parser('a number between 0 and 1', (value) => value > 0 && value < 1);
 
+/** A size as `20GB` or `1.5 TB`, in powers of ten as disks are sold; in bytes. */
+export function byteSize(text: string): number {
+  const [, digits, unit] = /^\s*(\d+(?:\.\d+)?)\s*([kMGT]B)\s*$/i.exec(text) ?? [];
+  if (digits === undefined || unit === undefined)
+    throw new InvalidArgumentError('Expected a size such as 500MB or 20GB.');
+  return Number(digits) * 1000 ** (1 + 'KMGT'.indexOf(unit[0]!.toUpperCase()));
+}
+
 /** What every command understands. */
 export interface CommonOptions {
   readonly json?: true;

@@ -1,10 +1,10 @@
 /** The configuration of a training as `run.json` keeps it, and the recipe that it describes. */
 import { fail } from '../core/errors.ts';
+import type { CacheMode, CacheOptions, CachePrecision } from '../features/index.ts';
 import type { Loss } from '../losses/index.ts';
 import { categoricalCrossentropy, sparseCategoricalCrossentropy } from '../losses/index.ts';
 import * as optimizers from '../optimizers/index.ts';
 import { schedules } from '../optimizers/index.ts';
-import type { CacheMode } from '../training/prepare.ts';
 import { parseAugment } from './augment.ts';
 import type { ModelConfig } from './backbone.ts';
 import type { Selection } from './data.ts';
@@ -33,11 +33,27 @@ export interface Recipe {
 
 export interface TrainConfig extends Selection, ModelConfig, Recipe {
   readonly cache: CacheMode;
+  /** `null` for the default of the device. */
+  readonly cachePrecision: CachePrecision | null;
+  /** Bytes; `null` for nine tenths of the disk. */
+  readonly cacheLimit: number | null;
+  /** Versions that are kept where random layers come before the frozen part; `null` for none. */
+  readonly cachedViews: number | null;
   /** In which the frozen part computes. */
   readonly precision: 'float32' | 'int8';
   readonly device: 'cpu' | 'webgpu' | 'cuda';
   /** `null` for all cores. */
   readonly threads: number | null;
+}
+
+/** How features are kept. Records of earlier versions have the mode alone. */
+export function cacheOf({ cache: mode, cachePrecision, cacheLimit, cachedViews }: TrainConfig): CacheOptions {
+  return {
+    mode,
+    ...(cachePrecision ? { precision: cachePrecision } : {}),
+    ...(typeof cacheLimit === 'number' ? { limit: cacheLimit } : {}),
+    ...(cachedViews ? { views: cachedViews } : {}),
+  };
 }
 
 /** Where `step` divides the rate by ten, as shares of the training. */

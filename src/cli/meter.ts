@@ -1,10 +1,13 @@
-/** Measures a training as it goes: speed, and the memory of this process and of the engine's. */
+/** Measures a training as it goes: speed, and the memory of this process and of the engines'. */
 import { readFile } from 'node:fs/promises';
 import type { Callback } from '../training/callbacks.ts';
 import type { Model } from '../training/model.ts';
 import type { Memory } from './run_folder.ts';
 
-export class Meter {
+/** How often the engines' memory is looked at, in milliseconds: the frozen part's ends before training begins. */
+const interval = 1000;
+
+export class Meter implements Disposable {
   readonly callback: Callback;
   /** Pictures trained and the time it took, without validation. */
   images = 0;
@@ -13,6 +16,8 @@ export class Meter {
   preparationSeconds = 0;
   readonly #epochs: { main: number; engine: number | null }[] = [];
   readonly #created = performance.now();
+  #enginePeak: number | null = null;
+  #timer: NodeJS.Timeout | null = null;
 
   constructor() {
     let mark = 0;
@@ -31,28 +36,47 @@ export class Meter {
         mark = performance.now();
       },
       onEpochEnd: async (_epoch, _logs, { model }) => {
-        const engine = await engineMemory(model, 'VmRSS');
-        this.#epochs.push({ main: process.memoryUsage.rss(), engine });
+        this.#epochs.push({ main: process.memoryUsage.rss(), engine: await this.#lookAt(model) });
         return undefined;
       },
     };
   }
 
+  /** Begins to look at the memory of a model's engines. */
+  watch(model: Model): void {
+    this.#timer = setInterval(() => void this.#lookAt(model), interval).unref();
+  }
+
   /** Call it while the engine runs. `before` is what an earlier session of the run measured. */
   async memory(model: Model, before: Memory | null): Promise<Memory> {
-    const engine = await engineMemory(model, 'VmHWM');
+    await this.#lookAt(model);
+    const peak = this.#enginePeak;
     return {
       mainPeak: Math.max(process.resourceUsage().maxRSS * 1024, before?.mainPeak ?? 0),
-      enginePeak: engine === null ? null : Math.max(engine, before?.enginePeak ?? 0),
+      enginePeak: peak === null ? null : Math.max(peak, before?.enginePeak ?? 0),
       epochs: [...(before?.epochs ?? []), ...this.#epochs],
     };
   }
+
+  /** What the engines hold together now; the most that one of them held, or all of them at a time, is kept. */
+  async #lookAt({ enginePids }: Model): Promise<number | null> {
+    const sizes = await Promise.all(enginePids.map(memoryOf));
+    const known = sizes.filter((size) => size !== null);
+    if (known.length === 0) return null;
+    const now = known.reduce((total, { now }) => total + now, 0);
+    this.#enginePeak = Math.max(this.#enginePeak ?? 0, now, ...known.map(({ peak }) => peak));
+    return now;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+  }
 }
 
-/** Linux tells the memory of other processes; elsewhere it is null. */
-async function engineMemory({ enginePid }: Model, field: 'VmRSS' | 'VmHWM'): Promise<number | null> {
-  if (enginePid === undefined) return null;
-  const text = await readFile(`/proc/${enginePid}/status`, 'utf8').catch(() => '');
-  const found = new RegExp(`^${field}:\\s*(\\d+) kB`, 'm').exec(text);
-  return found === null ? null : Number(found[1]) * 1024;
+/** Resident memory of a process in bytes. Linux tells; elsewhere, and of a process that ended, it is null. */
+async function memoryOf(pid: number): Promise<{ readonly now: number; readonly peak: number } | null> {
+  const text = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  const field = (name: string) => Number(new RegExp(`^${name}:\\s*(\\d+) kB`, 'm').exec(text)?.[1]) * 1024;
+  const [now, peak] = [field('VmRSS'), field('VmHWM')];
+  return Number.isNaN(now) ? null : { now, peak };
 }

@@ -2,12 +2,13 @@
 import { availableParallelism } from 'node:os';
 import { formatShape } from '../core/tensor.ts';
 import { lengthOf } from '../data/index.ts';
+import { featuresFolder } from '../features/index.ts';
 import type { Layer } from '../layers/layer.ts';
 import type { Model } from '../training/model.ts';
 import { planFeatures } from '../training/prepare.ts';
 import { parseAugment } from './augment.ts';
 import { backboneTitle } from './backbone.ts';
-import { describeRecipe, type TrainConfig } from './config.ts';
+import { cacheOf, describeRecipe, type TrainConfig } from './config.ts';
 import type { LoadedData } from './data.ts';
 import { headPresets } from './heads.ts';
 import { count, megabytes, plural, table } from './output.ts';
@@ -102,23 +103,21 @@ function span(layers: readonly Layer[]): string {
   return first === last ? first : `${first} … ${last}`;
 }
 
-async function featureNote(
-  { cache, precision, augment }: TrainConfig,
-  data: LoadedData,
-  model: Model,
-): Promise<string> {
-  const { executor } = model.compiled;
-  const costs = await Promise.all(
-    [data.train, data.validation].map((dataset) => planFeatures(executor, dataset, cache)),
-  );
-  if (costs.some(({ keep }) => !keep)) {
-    if (parseAugment(augment).description !== '') return 'computed anew in every step, as pictures change';
-    return cache === 'off'
-      ? 'computed again in every epoch (--cache off)'
+async function featureNote(config: TrainConfig, data: LoadedData, model: Model): Promise<string> {
+  const uses = [
+    { dataset: data.train, training: true },
+    { dataset: data.validation, training: false },
+  ];
+  const { random, keep, bytes, place } = await planFeatures(model.compiled.executor, uses, cacheOf(config));
+  const images = count(uses.reduce((total, { dataset }) => total + lengthOf(dataset), 0));
+  const how = config.precision === 'int8' ? ' in int8' : '';
+  if (!keep) {
+    if (config.cache === 'off') return `computed again${how} in every epoch (--cache off)`;
+    return random
+      ? `computed again${how} in every epoch, beside the step: random layers come before it`
       : 'too little work to be worth keeping its results';
   }
-  const bytes = costs.reduce((total, cost) => total + cost.bytes, 0);
-  const place = costs.every((cost) => cost.place === 'disk') ? 'on disk' : 'in memory';
-  const how = precision === 'int8' ? 'computed once in int8' : 'computed once';
-  return `${how}, features kept ${place} (${megabytes(bytes)})`;
+  const views = config.cachedViews ? ` for each of ${plural(config.cachedViews, 'view')}` : '';
+  const where = place === 'disk' ? `on disk in ${featuresFolder()}` : 'in memory';
+  return `computed once${how}${views}, features kept ${where} (${megabytes(bytes)}, ${images} pictures)`;
 }

@@ -35,7 +35,7 @@ export interface Metrics {
 }
 
 export interface Memory {
-  /** Largest resident size of this process and of the engine's, in bytes; null where the system does not say. */
+  /** Largest resident sizes of this process and of the engines', in bytes; null where the system does not say. */
   readonly mainPeak: number;
   readonly enginePeak: number | null;
   /** Resident sizes at the end of each epoch. */

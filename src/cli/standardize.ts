@@ -6,7 +6,8 @@ import { progressFor } from '../training/progress.ts';
 
 /**
  * Mean and variance (of the population, as keras.layers.Normalization.adapt) of each feature, summed up in float64
- * as the features come by. What the frozen part computes for it is kept for the training, if the cache is on.
+ * as the features come by. What the frozen part computes for it is kept for the training, if the cache is on:
+ * `model.takeFeatures(features)`. Close `features` afterwards.
  */
 export async function measureFeatures(
   features: Model,
@@ -17,7 +18,8 @@ export async function measureFeatures(
   features.compile({ ...compile, loss: unscored });
   features.calibrate(dataset);
   const { executor } = features.compiled;
-  const { rows, kind } = await features.prepare(dataset, { batchSize, verbose });
+  const [prepared] = await features.prepare([{ dataset, training: false }], verbose);
+  const { rows, kind } = prepared!;
   const length = lengthOf(dataset);
   const width = features.result.shape[0]!;
   const sums = new Float64Array(width);
@@ -25,7 +27,7 @@ export async function measureFeatures(
   const title = `Measuring the features of ${dataset.name}, to standardize them`;
   const progress = progressFor(verbose, { title, total: length, unit: 'image' });
   let done = 0;
-  for await (const batch of batches(rows, { batchSize })) {
+  for await (const batch of batches(rows(0), { batchSize })) {
     const { data } = await executor.predict(kind, batch.features);
     for (let i = 0; i < data.length; i++) {
       sums[i % width]! += data[i]!;
@@ -35,7 +37,6 @@ export async function measureFeatures(
     progress.update(done, {});
   }
   progress.end({});
-  await features.close();
   const mean = Array.from(sums, (sum) => sum / length);
   const variance = Array.from(squares, (sum, i) => Math.max(sum / length - mean[i]! ** 2, 0));
   return { mean, variance: withFloor(variance) };

@@ -57,6 +57,9 @@ const recipe = {
   epochs: 8,
   seed: 0,
   cache: 'auto',
+  cachePrecision: null,
+  cacheLimit: null,
+  cachedViews: null,
   precision: 'float32',
 } as const satisfies Omit<TrainConfig, 'validationLimit' | 'device' | 'threads'>;
 

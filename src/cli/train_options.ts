@@ -3,11 +3,13 @@ import { existsSync } from 'node:fs';
 import { extname, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { fail } from '../core/errors.ts';
+import { type CachePrecision, cacheChoices } from '../features/index.ts';
 import { optimizerNames } from '../optimizers/index.ts';
 import {
   addCommonOptions,
   addDeviceOptions,
   addMirrorOption,
+  byteSize,
   type CommonOptions,
   type DeviceOptions,
   fraction,
@@ -52,6 +54,9 @@ export interface TrainOptions extends CommonOptions, DeviceOptions, ModelOptions
   readonly validationSplit?: number;
   readonly seed: number;
   readonly cache: TrainConfig['cache'];
+  readonly cachePrecision?: CachePrecision;
+  readonly cacheLimit?: number;
+  readonly cachedViews?: number;
   readonly precision: TrainConfig['precision'];
   readonly out?: string;
   readonly mirror?: string;
@@ -70,6 +75,7 @@ export function addTrainOptions(command: Command): void {
     .option('--weights <what>', 'imagenet, none (random), or a file (.h5, .safetensors)', 'imagenet');
   addModelOptions(command);
   addRecipeOptions(command);
+  addCacheOptions(command);
   command
     .optionsGroup('Run:')
     .option('--out <dir>', 'folder of the run (default: runs/<time>-<backbone>-<data>)')
@@ -131,16 +137,37 @@ function addRecipeOptions(command: Command): void {
     .option('--epochs <n>', 'passes over the training pictures', wholeNumber(1, 1_000_000), 10)
     .option('--seed <n>', 'decides initial weights, order and dropout', wholeNumber(0, 0xffff_ffff), 0)
     .addOption(
-      choice(
-        '--cache <mode>',
-        "where the frozen part's features are kept; auto: on disk, for later runs too",
-        [...['auto', 'memory', 'disk', 'off']],
-      ).default('auto'),
-    )
-    .addOption(
       choice('--precision <type>', 'in which the frozen part computes; int8 is quicker, on cpu only', [
         ...['float32', 'int8'],
       ]).default('float32'),
+    );
+}
+
+function addCacheOptions(command: Command): void {
+  const { modes, precisions } = cacheChoices;
+  command
+    .optionsGroup("Cache of the frozen part's features:")
+    .addOption(
+      choice('--cache <mode>', 'where they are kept; auto: on disk, for later runs too', modes).default(
+        'auto',
+      ),
+    )
+    .addOption(
+      choice(
+        '--cache-precision <type>',
+        'how they are kept; uint8 takes half the room of float16 (default: float16; float32 off the cpu)',
+        precisions,
+      ),
+    )
+    .option(
+      '--cache-limit <size>',
+      'the most that all kept features may take on disk, such as 20GB (default: nine tenths of what is free)',
+      byteSize,
+    )
+    .option(
+      '--cached-views <n>',
+      'with random layers before the frozen part: keep n versions of each picture (default: none, compute anew)',
+      wholeNumber(1, 10_000),
     );
 }
 
@@ -157,11 +184,29 @@ export function configOf(options: TrainOptions): TrainConfig {
     validationSplit: options.validationSplit ?? null,
     ...model,
     ...recipeOf(options, model),
-    cache: options.cache,
+    ...cacheConfigOf(options),
     precision: options.precision,
     device: options.device,
     threads: options.threads ?? null,
   };
+}
+
+type CacheConfig = Pick<TrainConfig, 'cache' | 'cachePrecision' | 'cacheLimit' | 'cachedViews'>;
+
+/** Throws `argument` for an option that would do nothing. */
+function cacheConfigOf(options: TrainOptions): CacheConfig {
+  const { cache, cachePrecision = null, cacheLimit = null, cachedViews = null } = options;
+  const given = {
+    '--cache-precision': cachePrecision,
+    '--cache-limit': cacheLimit,
+    '--cached-views': cachedViews,
+  };
+  const useless = Object.entries(given).find(
+    ([flag, value]) =>
+      value !== null && (cache === 'off' || (cache === 'memory' && flag === '--cache-limit')),
+  );
+  if (useless) fail('argument', `${useless[0]} does nothing with --cache ${cache}; leave one of them out.`);
+  return { cache, cachePrecision, cacheLimit, cachedViews };
 }
 
 export function modelConfigOf(options: ModelOptions): Omit<ModelConfig, 'weights'> {

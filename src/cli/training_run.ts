@@ -8,7 +8,7 @@ import { backup, loadCheckpoint } from '../training/checkpoint.node.ts';
 import type { History } from '../training/fit.ts';
 import type { Model } from '../training/model.ts';
 import { buildModel, explainWeights, fetchWeights, type WeightsFile } from './backbone.ts';
-import { makeLoss, makeOptimizer, type TrainConfig } from './config.ts';
+import { cacheOf, makeLoss, makeOptimizer, type TrainConfig } from './config.ts';
 import { type LoadedData, loadData } from './data.ts';
 import { Interrupt } from './interrupt.ts';
 import { Meter } from './meter.ts';
@@ -36,7 +36,7 @@ export interface TrainedRun {
 export async function runTraining(request: TrainingRequest): Promise<TrainedRun> {
   const { folder, config, previous, out } = request;
   const start = performance.now();
-  const meter = new Meter();
+  using meter = new Meter();
   const resumeCommand = `${invocation()} train --resume ${shellWord(folder.path)}`;
   using interrupt = new Interrupt(() =>
     folder.exists
@@ -48,6 +48,7 @@ export async function runTraining(request: TrainingRequest): Promise<TrainedRun>
   checkUnchanged(previous, data, weights);
   const built = await build(request, data, weights).catch(explainWeights);
   const { model } = built;
+  meter.watch(model);
   try {
     out.say(`\n${await describePlan({ ...built, config, data, runPath: folder.path })}\n`);
     const record = await newRecord(request, data, weights, model);
@@ -84,13 +85,17 @@ function checkUnchanged(previous: RunRecord | null, data: LoadedData, weights: W
 }
 
 async function build({ config, out }: TrainingRequest, data: LoadedData, weights: WeightsFile | null) {
-  const { seed, device, batchSize, cache, precision, threads } = config;
+  const { seed, device, batchSize, precision, threads } = config;
+  const cache = cacheOf(config);
   const common = { seed, device, cache, precision, ...(threads === null ? {} : { threads }) };
+  let measured: Model | null = null;
   const built = await buildModel(config, {
     classes: data.classNames.length,
     weights,
-    measure: (features) =>
-      measureFeatures(features, data.train, { ...common, batchSize, verbose: out.verbose }),
+    measure: (features) => {
+      measured = features;
+      return measureFeatures(features, data.train, { ...common, batchSize, verbose: out.verbose });
+    },
   });
   built.model.compile({
     ...common,
@@ -99,7 +104,14 @@ async function build({ config, out }: TrainingRequest, data: LoadedData, weights
     metrics: ['accuracy'],
   });
   built.model.calibrate(data.train);
+  if (measured !== null) await handOver(measured, built.model);
   return built;
+}
+
+/** The features that were measured are those of the training. */
+async function handOver(measured: Model, model: Model): Promise<void> {
+  model.takeFeatures(measured);
+  await measured.close();
 }
 
 async function newRecord(

@@ -2,14 +2,14 @@
  * Turns a model, a loss, metrics and an optimizer into the graphs that run:
  *
  * - **frozen**: picture → features (absent if nothing worth it is frozen)
+ * - **augmented**: picture, noise → features, as training sees them (absent if no random layer is in front)
  * - **step**: features, labels → loss, metrics, and the next weights and optimizer state
  * - **accumulate**: features, labels → loss, metrics, and the gradients added to those that wait for a step
  * - **evaluate**: features, labels → loss and metrics
  * - **predict**: features → output
  */
-import { createHash } from 'node:crypto';
 import { fail } from '../core/errors.ts';
-import { bytesOf, type Tensor, tensor } from '../core/tensor.ts';
+import { type Tensor, tensor } from '../core/tensor.ts';
 import { type GraphDType, type Node, topologicalOrder } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
 import { simplify, substitute } from '../graph/simplify.ts';
@@ -17,10 +17,10 @@ import type { Variable } from '../layers/layer.ts';
 import type { Loss } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
 import type { Network } from '../models/network.ts';
-import { emitModel } from '../onnx/emit.ts';
 import type { Optimizer } from '../optimizers/index.ts';
-import { foldFrozen, Quantization, type Range } from '../quantize/index.ts';
-import { findCut } from './cut.ts';
+import { chooseCut } from './cut.ts';
+import { type Executable, inputsOf, link } from './executable.ts';
+import { type FrozenPart, frozenPart } from './frozen_part.ts';
 import {
   inputName,
   measure,
@@ -30,7 +30,10 @@ import {
   type Slot,
   updates,
 } from './outputs.ts';
-import { type Noise, traceModel, weightConstant } from './trace.ts';
+import { type Noise, perPicture, type Trace, traceModel, weightConstant } from './trace.ts';
+
+export type { Executable } from './executable.ts';
+export type { FrozenPart, IntegerFrozen } from './frozen_part.ts';
 
 export interface ProgramOptions {
   readonly network: Network;
@@ -47,14 +50,6 @@ export interface ProgramOptions {
   readonly featureDType: 'float32' | 'float16';
 }
 
-/** A graph ready to load: what is fed, and the state that it reads and replaces. */
-export interface Executable {
-  readonly model: () => Uint8Array;
-  readonly feeds: readonly string[];
-  readonly reads: Readonly<Record<string, string>>;
-  readonly writes: Readonly<Record<string, string>>;
-}
-
 /** One tensor that crosses the cut. */
 export interface Feature {
   /** Name of the frozen part's output and of the other graphs' input; `image` if nothing is computed. */
@@ -64,19 +59,11 @@ export interface Feature {
   readonly dtype: GraphDType;
 }
 
-/** The frozen part on its way to integers: `observe` what `observation` computes for some pictures first. */
-export interface IntegerFrozen {
-  readonly observation: Executable;
-  observe(results: Readonly<Record<string, Tensor>>): void;
-  ranges(): readonly Range[];
-  frozen(ranges: readonly Range[]): Executable;
-}
-
 export interface Program {
   readonly features: readonly Feature[];
-  readonly frozen: Executable | null;
-  /** The same part to be run on integers. */
-  readonly integers: (() => IntegerFrozen) | null;
+  readonly frozen: FrozenPart | null;
+  /** The frozen part with the random layers in front of it; null where training sees what evaluation sees. */
+  readonly augmented: FrozenPart | null;
   readonly step: Executable;
   /** For batches without an update; null if each has one. */
   readonly accumulate: Executable | null;
@@ -86,9 +73,8 @@ export interface Program {
   readonly weights: ReadonlyMap<string, Variable>;
   /** Optimizer state (`w3/velocity`). */
   readonly slots: ReadonlyMap<string, Slot>;
+  /** What `step` takes. */
   readonly noises: readonly Noise[];
-  /** Identifies what the frozen part computes, in whatever dtype it hands it over: its graph and its weights. */
-  readonly frozenDigest: string;
 }
 
 export function buildProgram(options: ProgramOptions): Program {
@@ -108,60 +94,115 @@ export function buildProgram(options: ProgramOptions): Program {
   const update = updates(trace, measured['loss']!, learned, optimizer);
 
   // Simplifying all graphs together makes what they share the same nodes, so that one cut serves them all.
-  const graphs = simplifyTogether({
+  const { trained, inferred, ...graphs } = simplifyTogether({
     step: { ...measured, ...update.step },
     accumulate: update.accumulate === null ? {} : { ...measured, ...update.accumulate },
     evaluate: measure(trace.inference.output, objective, penalty),
     predict: { output: trace.inference.output },
+    trained: numbered(trace.training.calls),
+    inferred: numbered(trace.inference.calls),
   });
   const inputs = inputsOf(Object.values(graphs).flatMap((outputs) => Object.values(outputs)));
   const image = inputs.get('image') ?? fail('state', 'The output of the model does not depend on its input.');
   const states = new Map(changing.map((variable) => [inputName(trace.weights.get(variable)!), variable]));
+  const constants = constantInputs(trace, inputs, states);
+  const moving = new Set([...inputs.values()].filter((node) => node !== image && !constants.has(node)));
+  const divided = divide(graphs, {
+    trains: learned.length > 0,
+    image,
+    moving,
+    noises: trace.noises.filter(perPicture).flatMap(({ name }) => inputs.get(name) ?? []),
+    inferred: new Map(Object.values(trained).map((node, i) => [node, inferred[i]!])),
+  });
+
+  const features = describeFeatures(divided.cut, image, imageDType, featureDType);
+  const names = features.map(({ name }) => name);
+  const entries = (cut: readonly Node[]) =>
+    cut.includes(image)
+      ? []
+      : cut.map(
+          (node, i) => [node, o.cast(o.input(names[i]!, node.shape, featureDType), 'float32')] as const,
+        );
+  const isState = (name: string) => states.has(name) || update.slots.has(name);
+  const part = (outputs: Outputs, cut: readonly Node[]) =>
+    link(substituteAll(outputs, new Map([...constants, ...entries(cut)])), isState);
+  const early = trace.noises.filter(({ name }) => divided.noises.some((node) => inputName(node) === name));
+  const frozen = (cut: readonly Node[], noises: readonly Noise[]) =>
+    cut.includes(image) ? null : frozenPart(substitute(cut, constants), names, featureDType, noises);
+  return {
+    features,
+    frozen: frozen(divided.twins, []),
+    augmented: early.length > 0 ? frozen(divided.cut, early) : null,
+    step: part(divided.step, divided.cut),
+    accumulate: update.accumulate && part(divided.accumulate, divided.cut),
+    evaluate: part(divided.evaluate, divided.twins),
+    predict: part(divided.predict, divided.twins),
+    weights: states,
+    slots: update.slots,
+    noises: trace.noises.filter((noise) => inputs.has(noise.name) && !early.includes(noise)),
+  };
+}
+
+type Graphs = Readonly<Record<'step' | 'accumulate' | 'evaluate' | 'predict', Outputs>>;
+
+/** The graphs, and the values between them and the frozen part. */
+interface Divided extends Graphs {
+  readonly cut: readonly Node[];
+  /** The same values as inference computes them: without the random layers in front. */
+  readonly twins: readonly Node[];
+  /** Noises of the random layers in front. */
+  readonly noises: readonly Node[];
+}
+
+interface Division {
+  readonly trains: boolean;
+  readonly image: Node;
+  readonly moving: ReadonlySet<Node>;
+  readonly noises: readonly Node[];
+  /** What a layer puts out in inference, by what it puts out in training. */
+  readonly inferred: ReadonlyMap<Node, Node>;
+}
+
+function divide(graphs: Graphs, { trains, image, moving, noises, inferred }: Division): Divided {
+  // Predicting must start from the same features as training, so the cut is found on the step alone.
+  const roots = trains ? graphs.step : { ...graphs.evaluate, ...graphs.predict };
+  const { nodes: cut, noises: early } = chooseCut(Object.values(roots), image, moving, noises);
+  const { twins, evaluate, predict } = simplifyTogether({
+    evaluate: graphs.evaluate,
+    predict: graphs.predict,
+    twins: numbered(early.length > 0 ? substitute(cut, inferred) : cut),
+  });
+  const divided = { ...graphs, evaluate, predict, cut, twins: Object.values(twins), noises: early };
+  const needed = [
+    ...(trains ? inputsBehind(cut, [graphs.step, graphs.accumulate]) : []),
+    ...inputsBehind(divided.twins, [evaluate, predict]),
+  ];
+  const whole = needed.some((node) => node === image || early.includes(node));
+  return whole ? { ...graphs, cut: [image], twins: [image], noises: [] } : divided;
+}
+
+/** The inputs that graphs still need when the values of a cut are given. */
+function inputsBehind(cut: readonly Node[], graphs: readonly Outputs[]): Node[] {
+  const nodes = graphs.flatMap((outputs) => Object.values(outputs));
+  return topologicalOrder(nodes, (node) => cut.includes(node)).filter(({ op }) => op === 'input');
+}
+
+function numbered(nodes: readonly Node[]): Outputs {
+  return Object.fromEntries(nodes.map((node, i) => [i, node]));
+}
+
+/** The weights that no step changes, by their inputs. */
+function constantInputs(
+  trace: Trace,
+  inputs: ReadonlyMap<string, Node>,
+  states: ReadonlyMap<string, Variable>,
+): Map<Node, Node> {
   const constants = new Map<Node, Node>();
   for (const [variable, node] of trace.weights) {
     const input = inputs.get(inputName(node));
     if (input && !states.has(inputName(node))) constants.set(input, weightConstant(variable));
   }
-
-  const moving = new Set([...inputs.values()].filter((node) => node !== image && !constants.has(node)));
-  // Predicting must start from the same features as training, so the cut is found on the step alone.
-  const roots = learned.length > 0 ? graphs.step : { ...graphs.evaluate, ...graphs.predict };
-  const cut = findCut(Object.values(roots), image, moving);
-  const features = describeFeatures(cut, image, imageDType, featureDType);
-  const entries = new Map(constants);
-  if (!cut.includes(image)) {
-    cut.forEach((node, i) => {
-      entries.set(node, o.cast(o.input(features[i]!.name, node.shape, featureDType), 'float32'));
-    });
-  }
-  const isState = (name: string) => states.has(name) || update.slots.has(name);
-  const frozen = cut.includes(image) ? null : foldFrozen(substitute(cut, constants));
-  const handedOver =
-    frozen && Object.fromEntries(frozen.map((node, i) => [features[i]!.name, o.cast(node, featureDType)]));
-  return {
-    features,
-    frozen: handedOver && link(handedOver, () => false),
-    integers: handedOver && (() => integerFrozen(handedOver)),
-    step: link(substituteAll(graphs.step, entries), isState),
-    accumulate: update.accumulate === null ? null : link(substituteAll(graphs.accumulate, entries), isState),
-    evaluate: link(substituteAll(graphs.evaluate, entries), isState),
-    predict: link(substituteAll(graphs.predict, entries), isState),
-    weights: states,
-    slots: update.slots,
-    noises: trace.noises.filter(({ name }) => inputs.has(name)),
-    frozenDigest: frozen ? digest(frozen) : '',
-  };
-}
-
-function integerFrozen(outputs: Outputs): IntegerFrozen {
-  const quantization = new Quantization(outputs);
-  const executable = link(outputs, () => false);
-  return {
-    observation: link(quantization.observed, () => false),
-    observe: (results) => quantization.observe(results),
-    ranges: () => quantization.ranges(),
-    frozen: (ranges) => ({ ...executable, model: () => quantization.model(ranges) }),
-  };
+  return constants;
 }
 
 function labelInput(kind: ProgramOptions['labels'], output: Node): Node {
@@ -184,15 +225,6 @@ function substituteAll(outputs: Outputs, replacements: ReadonlyMap<Node, Node>):
   return Object.fromEntries(Object.keys(outputs).map((name, i) => [name, nodes[i]!]));
 }
 
-/** The inputs that nodes depend on, by name. */
-function inputsOf(nodes: readonly Node[]): Map<string, Node> {
-  return new Map(
-    topologicalOrder(nodes).flatMap((node) =>
-      node.op === 'input' ? [[node.attributes.name, node] as const] : [],
-    ),
-  );
-}
-
 function describeFeatures(
   cut: readonly Node[],
   image: Node,
@@ -204,31 +236,6 @@ function describeFeatures(
       ? { name: 'image', shape: image.shape.slice(1), dtype: imageDType }
       : { name: `feature${i}`, shape: node.shape.slice(1), dtype: featureDType },
   );
-}
-
-/** Outputs named `x+` replace the state `x`; the model is emitted when it is asked for. */
-function link(outputs: Outputs, isState: (name: string) => boolean): Executable {
-  const inputs = [...inputsOf(Object.values(outputs)).keys()];
-  const written = Object.keys(outputs).filter((name) => name.endsWith('+'));
-  return {
-    model: () => emitModel(outputs),
-    feeds: inputs.filter((name) => !isState(name)),
-    reads: Object.fromEntries(inputs.filter(isState).map((name) => [name, name])),
-    writes: Object.fromEntries(written.map((name) => [name, name.slice(0, -1)])),
-  };
-}
-
-/** SHA-256 over the structure of a graph and the values of its constants. */
-function digest(outputs: readonly Node[]): string {
-  const hash = createHash('sha256');
-  const index = new Map<Node, number>();
-  for (const node of topologicalOrder(outputs)) {
-    index.set(node, index.size);
-    hash.update(`${node.op} ${node.inputs.map((input) => index.get(input))} [${node.shape}] ${node.dtype} `);
-    if (node.op === 'constant') hash.update(bytesOf(node.attributes.value));
-    else hash.update(JSON.stringify(node.attributes));
-  }
-  return hash.digest('hex');
 }
 
 /** Zeros for each slot of the optimizer. */

@@ -1,13 +1,12 @@
 /** Writes a model into a graph, once as it trains and once as it predicts, over the same input and weights. */
-import { type Distribution, draw } from '../core/distributions.ts';
-import { Random } from '../core/random.ts';
-import { type Tensor, tensor } from '../core/tensor.ts';
+import type { Distribution } from '../core/distributions.ts';
+import { tensor } from '../core/tensor.ts';
 import { type GraphDType, type Node, resolveShape } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
 import type { CallContext, Variable } from '../layers/layer.ts';
 import type { Network } from '../models/network.ts';
 
-/** Noise that a step takes. */
+/** Noise that a graph takes. */
 export interface Noise {
   /** The graph's input. */
   readonly name: string;
@@ -20,18 +19,23 @@ export interface LabelMix {
   mix(rows: Node): Node;
 }
 
+export interface Written {
+  readonly output: Node;
+  /** What each layer puts out; the same layers in training and inference. */
+  readonly calls: readonly Node[];
+}
+
 export interface Trace {
   /** The pictures as they come: (batch, height, width, channels). */
   readonly image: Node;
   /** An input node for each weight of the model, `w0`, `w1`, ... in the order of `network.variables`. */
   readonly weights: ReadonlyMap<Variable, Node>;
-  readonly training: {
-    readonly output: Node;
+  readonly training: Written & {
     readonly updates: ReadonlyMap<Variable, Node>;
     /** What layers that mix pictures do to one-hot labels, in their order. */
     readonly labelMixes: readonly LabelMix[];
   };
-  readonly inference: { readonly output: Node };
+  readonly inference: Written;
   readonly noises: readonly Noise[];
 }
 
@@ -50,8 +54,11 @@ export function traceModel(network: Network, dtype: GraphDType): Trace {
     noises.push(noise);
     return o.input(noise.name, shape, distribution === 'permutation' ? 'int32' : 'float32');
   };
-  const context = (training: boolean): CallContext => ({
+  const context = (training: boolean, calls: Node[]): CallContext => ({
     training,
+    called: (output) => {
+      calls.push(output);
+    },
     weight: (variable) => weights.get(variable)!,
     update: (variable, next) => {
       updates.set(variable, next);
@@ -62,11 +69,15 @@ export function traceModel(network: Network, dtype: GraphDType): Trace {
       labelMixes.push({ layer: layer.name, mix });
     },
   });
+  const write = (training: boolean): Written => {
+    const calls: Node[] = [];
+    return { output: network.call([x], context(training, calls)), calls };
+  };
   return {
     image,
     weights,
-    training: { output: network.call([x], context(true)), updates, labelMixes },
-    inference: { output: network.call([x], context(false)) },
+    training: { ...write(true), updates, labelMixes },
+    inference: write(false),
     noises,
   };
 }
@@ -76,10 +87,12 @@ export function weightConstant(variable: Variable): Node {
   return o.constant(tensor('float32', variable.shape, variable.values));
 }
 
-/** The noise of one step for a batch of this size. */
-export function drawNoise(
-  { name, shape, distribution }: Noise,
-  { seed, step, batch }: { readonly seed: number; readonly step: number; readonly batch: number },
-): Tensor {
-  return draw(new Random(seed, name, step), distribution, resolveShape(shape, batch));
+/** The shape of a noise for a batch of this size. */
+export function noiseShape({ shape }: Noise, batch: number): number[] {
+  return resolveShape(shape, batch);
+}
+
+/** True if each picture has noise of its own, whichever batch it is in. */
+export function perPicture({ shape, distribution }: Noise): boolean {
+  return shape[0] === -1 && distribution !== 'permutation';
 }

@@ -18,7 +18,10 @@ export interface ColumnSpec {
 }
 
 /** Features with random access, wherever they lie. */
-export type Features = Rows<{ readonly features: Columns }>;
+export interface Features extends Rows<{ readonly features: Columns }> {
+  /** True if they lie in memory: nothing will be read or computed for them any more. */
+  readonly inMemory: boolean;
+}
 
 /** Bytes of one row as it is computed. */
 export function rowBytes(specs: readonly ColumnSpec[]): number {

@@ -28,6 +28,7 @@ export interface Listener {
 export class DiskFeatures implements Features {
   readonly name: string;
   readonly shape: readonly number[];
+  readonly inMemory = false;
   readonly files: ShardFiles;
   readonly #plan: Plan;
   readonly #listener: Listener;

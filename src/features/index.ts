@@ -9,11 +9,12 @@ export {
   type Verification,
   verifyCache,
 } from './manage.node.ts';
-export type { CacheMeta } from './meta.node.ts';
+export { type CacheMeta, featuresFolder } from './meta.node.ts';
 export {
   type CacheMode,
   type CacheOptions,
   type CachePrecision,
+  cacheChoices,
   cacheOptions,
   type ResolvedCache,
 } from './options.ts';

@@ -34,31 +34,43 @@ export interface Place {
 }
 
 /**
- * Where `keepFeatures` will keep features; computes nothing.
+ * Where `keepFeatures` will keep the features of all these plans; computes nothing.
  *
  * @throws `argument` if they do not fit into memory, `file` if they exceed the limit or the disk has no room
  */
-export async function placeOf(plan: Plan, options: Omit<KeepOptions, 'watcher'>): Promise<Place> {
+export async function placeOf(plans: readonly Plan[], options: Omit<KeepOptions, 'watcher'>): Promise<Place> {
   const { mode, limit, folder, room = machine } = options;
-  const wanted: Wanted = { name: plan.name, rows: plan.length, bytes: plan.bytes() };
+  const wanted: Wanted = {
+    name: [...new Set(plans.map(({ name }) => name))].join(' and '),
+    rows: sum(plans.map(({ length }) => length)),
+    bytes: sum(plans.map((plan) => plan.bytes())),
+  };
   if (mode === 'memory') {
     const obstacle = whyNotInMemory(wanted, room);
     if (obstacle !== null) fail('argument', obstacle);
     return { at: 'memory', instead: null };
   }
   const all = featuresFolder(folder);
-  const missing = await new ShardFiles(plan, join(all, plan.key)).missing();
-  const others = limit === undefined ? 0 : await bytesOfOthers(plan.key, all);
-  const obstacle = await whyNotOnDisk(wanted, plan.bytes(missing), { folder: all, limit, others }, room);
+  const missing = plans.map(async (plan) =>
+    plan.bytes(await new ShardFiles(plan, join(all, plan.key)).missing()),
+  );
+  const keys = plans.map(({ key }) => key);
+  const others = limit === undefined ? 0 : await bytesOfOthers(keys, all);
+  const lacking = sum(await Promise.all(missing));
+  const obstacle = await whyNotOnDisk(wanted, lacking, { folder: all, limit, others }, room);
   if (obstacle === null) return { at: 'disk', instead: null };
   if (mode === 'disk' || !fitsInMemory(wanted.bytes, room)) fail('file', obstacle);
   return { at: 'memory', instead: obstacle };
 }
 
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
+
 /** Features from memory or disk, computed as far as they are not there. Throws as `placeOf` does. */
 export async function keepFeatures(plan: Plan, options: KeepOptions): Promise<Features> {
   const { watcher, room = machine } = options;
-  const { at, instead } = await placeOf(plan, options);
+  const { at, instead } = await placeOf([plan], options);
   if (instead !== null) watcher.note(`${instead} They are kept in memory for this run.`);
   if (at === 'memory') return inMemory(plan, watcher);
   const disk = new DiskFeatures(plan, join(featuresFolder(options.folder), plan.key), watcher);

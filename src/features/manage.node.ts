@@ -71,11 +71,11 @@ function shardNumber(name: string): number | null {
   return number === undefined ? null : Number(number);
 }
 
-/** Bytes of all caches but one. */
-export async function bytesOfOthers(key: string, all: string): Promise<number> {
+/** Bytes of all caches but some. */
+export async function bytesOfOthers(keys: readonly string[], all: string): Promise<number> {
   let total = 0;
   for (const name of await readdir(all).catch(() => [])) {
-    if (name !== key) total += (await describe(name, join(all, name))).bytes;
+    if (!keys.includes(name)) total += (await describe(name, join(all, name))).bytes;
   }
   return total;
 }

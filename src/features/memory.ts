@@ -17,6 +17,7 @@ export async function memoryFeatures(plan: Plan, load: (shard: number) => Promis
   return {
     name: plan.name,
     shape: [plan.length],
+    inMemory: true,
     async read(indices) {
       checkIndices(indices, plan.length, plan.name);
       const tensors = emptyRows(plan.layout(0), indices.length);

@@ -20,6 +20,11 @@ export interface CacheOptions {
   readonly precision?: CachePrecision;
   /** Most bytes that all kept features together may take on disk. Default: nine tenths of what is free. */
   readonly limit?: number;
+  /**
+   * Where random layers stand in front of the frozen part: so many versions of each picture are kept, and epoch e
+   * trains on version e mod views. Default: none are kept, each epoch computes its own.
+   */
+  readonly views?: number;
   /** The cache folder. Default `GRAFT_CACHE`, else the platform's custom. */
   readonly folder?: string;
 }
@@ -27,18 +32,29 @@ export interface CacheOptions {
 const modes: readonly CacheMode[] = ['auto', 'memory', 'disk', 'off'];
 const precisions: readonly CachePrecision[] = ['float16', 'float32', 'uint8'];
 
+export const cacheChoices = { modes, precisions } as const;
+
 export type ResolvedCache = CacheOptions & { readonly mode: CacheMode };
 
 /** A mode alone, or options; checked. Throws `argument`. */
 export function cacheOptions(cache: CacheMode | CacheOptions = {}): ResolvedCache {
   const { mode = 'auto', ...rest } = typeof cache === 'string' ? { mode: cache } : cache;
-  const { precision, limit } = rest as CacheOptions;
+  const { precision, limit, views } = rest as CacheOptions;
   if (!modes.includes(mode)) fail('argument', `cache is one of ${modes.join(', ')}, got ${String(mode)}.`);
   if (precision !== undefined && !precisions.includes(precision)) {
     fail('argument', `cache.precision is one of ${precisions.join(', ')}, got ${String(precision)}.`);
   }
   if (limit !== undefined && !(limit >= 0)) {
     fail('argument', `cache.limit is a number of bytes, got ${String(limit)}.`);
+  }
+  if (views !== undefined && !(Number.isInteger(views) && views >= 1)) {
+    fail('argument', `cache.views is a whole number of at least 1, got ${String(views)}.`);
+  }
+  if (views !== undefined && mode === 'off') {
+    fail(
+      'argument',
+      'cache.views says how many versions to keep, but the cache is off; leave one of them out.',
+    );
   }
   return { mode, ...rest };
 }

@@ -107,6 +107,8 @@ export interface CallContext {
   draw(layer: Layer, shape: readonly number[], distribution: Distribution): Node;
   /** Says what one-hot labels (batch, classes) become in a training step whose pictures are mixed. */
   mixLabels(layer: Layer, mix: (rows: Node) => Node): void;
+  /** Hears what each layer inside a network puts out, in order. */
+  called?(output: Node): void;
 }
 
 /** The output of a layer in a model under construction. Shapes leave the batch out. */

@@ -183,7 +183,9 @@ export class Network extends Layer {
     const nodes = new Map<SymbolicTensor, Node>([[this.input, x!]]);
     for (const { inputs, output } of this.steps) {
       const values = inputs.map((input) => nodes.get(input)!);
-      nodes.set(output, output.layer.call(values, context));
+      const node = output.layer.call(values, context);
+      context.called?.(node);
+      nodes.set(output, node);
     }
     return nodes.get(this.result)!;
   }

@@ -1,8 +1,8 @@
 /**
- * Runs a compiled model: owns its engine, loads the graphs that are asked for, and keeps the weights in the model
- * and in the engine the same. While training goes on, the engine's are the newer ones.
+ * Runs a compiled model: owns the engine of its step, loads the graphs that are asked for, and keeps the weights in
+ * the model and in the engine the same. While training goes on, the engine's are the newer ones. The frozen part runs
+ * in `extractor.ts`.
  */
-
 import {
   buildProgram,
   type Executable,
@@ -10,7 +10,6 @@ import {
   type Program,
   type ProgramOptions,
 } from '../compile/program.ts';
-import { drawNoise } from '../compile/trace.ts';
 import { fail } from '../core/errors.ts';
 import { float32, type Tensor, tensor } from '../core/tensor.ts';
 import type { Dataset } from '../data/dataset.ts';
@@ -19,21 +18,17 @@ import type { Loss } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
 import type { Network } from '../models/network.ts';
 import type { Optimizer } from '../optimizers/index.ts';
-import { type Device, Engine, type Session, type Tensors } from '../runtime/engine.node.ts';
-import { labelled, numbers, only } from './feeds.ts';
-import { Integers, nothingFrozen, nothingSeen, type Precision } from './integers.ts';
+import { Engine, type Session, type Tensors } from '../runtime/engine.node.ts';
+import { Extractor, type ExtractorOptions } from './extractor.ts';
+import { labelled, numbers, only, stepNoise, type Views } from './feeds.ts';
+import { nothingFrozen } from './integers.ts';
 
-export interface ExecutorOptions {
+export interface ExecutorOptions extends ExtractorOptions {
   readonly network: Network;
   readonly optimizer: Optimizer;
   readonly loss: Loss;
   readonly metrics: readonly Metric[];
   readonly trains: boolean;
-  readonly seed: number;
-  readonly device: Device;
-  readonly threads: number | undefined;
-  /** What the frozen part computes with. */
-  readonly precision: Precision;
 }
 
 /** What the data looks like; a program is built for each that occurs. */
@@ -51,7 +46,7 @@ export interface FeatureBatch {
   readonly indices?: ArrayLike<number>;
 }
 
-type GraphName = 'frozen' | 'step' | 'accumulate' | 'evaluate' | 'predict';
+type GraphName = 'step' | 'accumulate' | 'evaluate' | 'predict';
 
 interface Loaded {
   readonly program: Program;
@@ -63,7 +58,7 @@ interface Loaded {
 export class Executor {
   readonly options: ExecutorOptions;
   readonly #programs = new Map<string, Loaded>();
-  #integers: Integers | null = null;
+  readonly #extractor: Extractor;
   /** The version of each weight that the engine has. */
   readonly #pushed = new Map<Variable, number>();
   #engine: Engine | null = null;
@@ -77,6 +72,7 @@ export class Executor {
 
   constructor(options: ExecutorOptions) {
     this.options = options;
+    this.#extractor = new Extractor(options);
   }
 
   /** The program for this kind of data; rebuilt if weights that were compiled in have changed since. */
@@ -86,27 +82,23 @@ export class Executor {
 
   /** Says which pictures the ranges of integers come from. Without `precision: 'int8'` it does nothing. */
   calibrateOn(dataset: Dataset): void {
-    if (this.options.precision !== 'int8' || this.#integers?.fingerprint === dataset.fingerprint) return;
-    this.#integers = new Integers(dataset);
-    for (const { sessions } of this.#programs.values()) {
-      const stale = sessions.get('frozen');
-      sessions.delete('frozen');
-      stale?.then((session) => session.release()).catch(() => undefined);
-    }
+    this.#extractor.calibrateOn(dataset);
   }
 
-  /** Identifies what the frozen part computes: its graph, its weights, its precision. */
-  frozenDigest(kind: ProgramKind): string {
-    const program = this.program(kind);
-    if (this.options.precision === 'float32') return program.frozenDigest;
-    return (this.#integers ?? fail('state', nothingSeen)).digest(program);
+  /** Identifies what the frozen part computes, with the random layers in front of it or without. */
+  frozenDigest(kind: ProgramKind, augmented: boolean): string {
+    const { frozen, augmented: random } = this.program(kind);
+    return this.#extractor.digest((augmented ? random : frozen)!);
   }
 
-  /** Runs the frozen part on pictures (batch, height, width, channels). */
-  async features(kind: ProgramKind, images: Tensor): Promise<Tensors> {
-    const loaded = this.#load(kind);
-    if (loaded.program.frozen === null) return { image: images };
-    return (await this.#session(loaded, 'frozen')).run({ image: images });
+  /** Runs the frozen part on pictures (batch, height, width, channels), as training sees them if views are given. */
+  async features(kind: ProgramKind, images: Tensor, views: Views | null = null): Promise<Tensors> {
+    return this.#extractor.run(this.program(kind), images, views);
+  }
+
+  /** Ends the frozen part's engine. Features that are asked for later start it again. */
+  async endExtraction(): Promise<void> {
+    await this.#extractor.close();
   }
 
   /** One batch, and an update unless the optimizer collects more batches for it. */
@@ -118,14 +110,11 @@ export class Executor {
     const session = await this.#session(loaded, name);
     await this.#push(loaded.program);
     const scalars = Object.entries(optimizer.scalarsAt(this.step, learningRate));
-    const noises = loaded.program.noises.map(
-      (noise) =>
-        [noise.name, drawNoise(noise, { seed, step: this.step, batch: batch.sampleWeight.length })] as const,
-    );
+    const size = batch.sampleWeight.length;
     const feeds: Tensors = {
       ...labelled(batch),
       ...Object.fromEntries(scalars.map(([name, value]) => [name, float32([], [value])])),
-      ...Object.fromEntries(noises),
+      ...stepNoise(loaded.program.noises, seed, this.step, size),
     };
     const results = await session.run(only(feeds, loaded.program[name]!));
     this.step++;
@@ -200,19 +189,20 @@ export class Executor {
     return this.#engineIsNewer;
   }
 
-  get enginePid(): number | undefined {
-    return this.#engine?.pid;
+  /** The processes at work: the step's, and the frozen part's while it has one. */
+  get enginePids(): number[] {
+    return [this.#engine?.pid, this.#extractor.enginePid].filter((pid) => pid !== undefined);
   }
 
   /** Ends the engine without waiting. */
   abandon(): void {
-    this.#engine?.close().catch(() => undefined);
+    for (const engine of [this.#engine, this.#extractor]) engine?.close().catch(() => undefined);
     this.#engine = null;
   }
 
   async close(): Promise<void> {
     await this.pull();
-    await this.#engine?.close();
+    await Promise.all([this.#engine?.close(), this.#extractor.close()]);
     this.#engine = null;
     this.#programs.clear();
     this.#pushed.clear();
@@ -247,6 +237,7 @@ export class Executor {
     for (const session of known?.sessions.values() ?? []) {
       session.then((loaded) => loaded.release()).catch(() => undefined);
     }
+    if (known) this.#extractor.forget([known.program.frozen, known.program.augmented]);
     const program = buildProgram({ ...this.options, ...kind });
     if (this.options.precision === 'int8' && program.frozen === null) fail('state', nothingFrozen);
     const changing = new Set(program.weights.values());
@@ -261,18 +252,10 @@ export class Executor {
   #session({ program, sessions }: Loaded, name: GraphName): Promise<Session> {
     const known = sessions.get(name);
     if (known !== undefined) return known;
-    const session =
-      name === 'frozen' && this.options.precision === 'int8'
-        ? this.#integerSession(program)
-        : this.#open(program[name]!);
+    const session = this.#open(program[name]!);
     sessions.set(name, session);
     session.catch(() => sessions.delete(name));
     return session;
-  }
-
-  async #integerSession(program: Program): Promise<Session> {
-    const integers = this.#integers ?? fail('state', nothingSeen);
-    return integers.load(program, (graph) => this.#open(graph));
   }
 
   #open({ model, reads, writes }: Executable): Promise<Session> {

@@ -1,7 +1,10 @@
-/** Between batches and the tensors that a graph takes and gives. */
+/** Between batches and the tensors that a graph takes and gives, and the noise that random layers take. */
 import type { Executable } from '../compile/program.ts';
+import { type Noise, noiseShape } from '../compile/trace.ts';
+import { draw } from '../core/distributions.ts';
 import { fail } from '../core/errors.ts';
-import { float32, type Tensor } from '../core/tensor.ts';
+import { Random } from '../core/random.ts';
+import { float32, sizeOf, type Tensor } from '../core/tensor.ts';
 import type { Tensors } from '../runtime/engine.node.ts';
 import type { BatchResult, FeatureBatch } from './executor.ts';
 
@@ -18,4 +21,37 @@ export function only(feeds: Tensors, graph: Executable): Tensors {
 
 export function numbers(results: Tensors): BatchResult {
   return Object.fromEntries(Object.entries(results).map(([name, { data }]) => [name, Number(data[0])]));
+}
+
+/** The noise of a step, for a batch of this size. */
+export function stepNoise(noises: readonly Noise[], seed: number, step: number, size: number): Tensors {
+  return Object.fromEntries(
+    noises.map((noise) => [
+      noise.name,
+      draw(new Random(seed, noise.name, step), noise.distribution, noiseShape(noise, size)),
+    ]),
+  );
+}
+
+/** Which version of which pictures: every view of a picture is drawn anew, and always the same. */
+export interface Views {
+  readonly view: number;
+  /** Where the pictures are in their data set. */
+  readonly rows: ArrayLike<number>;
+}
+
+/** The noise of random layers in front of the frozen part: each picture has its own, whatever its batch. */
+export function pictureNoise(noises: readonly Noise[], seed: number, { view, rows }: Views): Tensors {
+  return Object.fromEntries(
+    noises.map((noise) => {
+      const shape = noiseShape(noise, 1);
+      const width = sizeOf(shape);
+      const values = new Float32Array(rows.length * width);
+      for (let i = 0; i < rows.length; i++) {
+        const random = new Random(seed, `${noise.name}/view ${view}`, rows[i]!);
+        values.set(draw(random, noise.distribution, shape).data as Float32Array, i * width);
+      }
+      return [noise.name, float32([rows.length, ...shape.slice(1)], values)];
+    }),
+  );
 }

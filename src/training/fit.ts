@@ -50,8 +50,9 @@ export async function train(model: Model, data: Dataset, options: FitOptions): P
   // Before the features: they are computed with the weights of the state.
   if (resume) run.restore(resume);
   executor.calibrateOn(training);
-  const prepared = await model.prepare(training, { batchSize, verbose });
-  const preparedValidation = validation && (await model.prepare(validation, { batchSize, verbose }));
+  const uses = [{ dataset: training, training: true }];
+  if (validation) uses.push({ dataset: validation, training: false });
+  const [prepared, preparedValidation] = await model.prepare(uses, verbose);
 
   await run.each((callback) => callback.onTrainBegin?.(run));
   if (resume) run.restoreCallbacks(resume);
@@ -64,7 +65,7 @@ export async function train(model: Model, data: Dataset, options: FitOptions): P
       unit: 'step',
       images: batchSize,
     });
-    await trainEpoch(run, prepared, options, progress);
+    await trainEpoch(run, prepared!, options, progress);
     let logs = run.totals.logs();
     if (run.stopping !== 'step') {
       if (preparedValidation) logs = { ...logs, ...(await validate(model, preparedValidation, batchSize)) };
@@ -90,7 +91,13 @@ async function trainEpoch(
   const { batchSize, epoch } = run;
   // A continued epoch shows where it goes on, also if no step is left of it.
   if (run.batch > 0) progress.update(run.batch, run.totals.logs());
-  for await (const batch of batches(rows, { batchSize, shuffle, seed, epoch, startBatch: run.batch })) {
+  for await (const batch of batches(rows(epoch), {
+    batchSize,
+    shuffle,
+    seed,
+    epoch,
+    startBatch: run.batch,
+  })) {
     const result = await executor.train(kind, weighted(batch, options, batch.indices), run.learningRate);
     run.totals.add(result, batch.indices.length);
     const done = run.batch++;

@@ -3,11 +3,12 @@
  * it. Ranges are computed again in each process that needs them, always the same ones.
  */
 import { createHash } from 'node:crypto';
-import type { Executable, IntegerFrozen, Program } from '../compile/program.ts';
+import type { Executable, FrozenPart, IntegerFrozen } from '../compile/program.ts';
 import { fail } from '../core/errors.ts';
 import { type Dataset, lengthOf } from '../data/dataset.ts';
 import { quantizationVersion, type Range } from '../quantize/index.ts';
 import type { Device, Session } from '../runtime/engine.node.ts';
+import { only, pictureNoise } from './feeds.ts';
 
 /** What the frozen part computes with. */
 export type Precision = 'float32' | 'int8';
@@ -32,12 +33,17 @@ export function checkPrecision(precision: string, device: Device): Precision {
 
 export class Integers {
   readonly #dataset: Dataset;
+  readonly #seed: number;
   /** By what is computed. */
   readonly #ranges = new Map<string, Promise<readonly Range[]>>();
 
-  /** Ranges will come from pictures spread evenly over a data set: a folder of images is sorted by class. */
-  constructor(dataset: Dataset) {
+  /**
+   * Ranges will come from pictures spread evenly over a data set: a folder of images is sorted by class. The seed
+   * decides what random layers in front of the frozen part do to them.
+   */
+  constructor(dataset: Dataset, seed: number) {
     this.#dataset = dataset;
+    this.#seed = seed;
   }
 
   get fingerprint(): string {
@@ -45,25 +51,26 @@ export class Integers {
   }
 
   /** Identifies what the frozen part computes on integers. */
-  digest({ frozenDigest }: Program): string {
-    const all = [quantizationVersion, pictures, frozenDigest, this.fingerprint];
+  digest({ digest }: FrozenPart): string {
+    const all = [quantizationVersion, pictures, digest, this.fingerprint];
     return createHash('sha256').update(JSON.stringify(all)).digest('hex');
   }
 
   /** The frozen part on integers, after its ranges have been found if they are not known. */
-  async load(program: Program, load: (graph: Executable) => Promise<Session>): Promise<Session> {
-    const integers = (program.integers ?? fail('state', nothingFrozen))();
-    let ranges = this.#ranges.get(program.frozenDigest);
+  async load(part: FrozenPart, load: (graph: Executable) => Promise<Session>): Promise<Session> {
+    const integers = part.integers();
+    let ranges = this.#ranges.get(part.digest);
     if (ranges === undefined) {
-      ranges = this.#calibrate(integers, load);
-      this.#ranges.set(program.frozenDigest, ranges);
-      ranges.catch(() => this.#ranges.delete(program.frozenDigest));
+      ranges = this.#calibrate(integers, part, load);
+      this.#ranges.set(part.digest, ranges);
+      ranges.catch(() => this.#ranges.delete(part.digest));
     }
     return load(integers.frozen(await ranges));
   }
 
   async #calibrate(
     integers: IntegerFrozen,
+    { noises }: FrozenPart,
     load: (graph: Executable) => Promise<Session>,
   ): Promise<readonly Range[]> {
     const session = await load(integers.observation);
@@ -74,7 +81,9 @@ export class Integers {
         const size = Math.min(batch, count - start);
         const indices = Array.from({ length: size }, (_, i) => Math.floor(((start + i) * length) / count));
         const { x } = await this.#dataset.read(indices);
-        integers.observe(await session.run({ image: x }));
+        const drawn = pictureNoise(noises, this.#seed, { view: 0, rows: indices });
+        const feeds = { image: x, ...drawn };
+        integers.observe(await session.run(only(feeds, integers.observation)));
       }
     } finally {
       await session.release();

@@ -18,7 +18,15 @@ import type { Logs } from './callbacks.ts';
 import { Executor, type ProgramKind } from './executor.ts';
 import { type FitOptions, type History, train } from './fit.ts';
 import { checkPrecision, type Precision } from './integers.ts';
-import { asDataset, type Data, type KeptFeatures, kindOf, type Prepared, prepare } from './prepare.ts';
+import {
+  asDataset,
+  type Data,
+  type KeptFeatures,
+  kindOf,
+  type Prepared,
+  prepare,
+  type Use,
+} from './prepare.ts';
 import { type Progress, progressFor } from './progress.ts';
 import { Totals } from './totals.ts';
 
@@ -142,9 +150,9 @@ export class Model extends Network {
   /** Loss and metrics over a data set, as Keras averages them. */
   async evaluate(data: Data, { batchSize = 32, verbose = true }: RunOptions = {}): Promise<Logs> {
     const dataset = asDataset(data);
-    const prepared = await this.prepare(dataset, { batchSize, verbose });
+    const [prepared] = await this.prepare([{ dataset, training: false }], verbose);
     const progress = stepProgress(verbose, lengthOf(dataset), batchSize);
-    const logs = await this.evaluatePrepared(prepared, batchSize, progress);
+    const logs = await this.evaluatePrepared(prepared!, batchSize, progress);
     progress.end(logs);
     return logs;
   }
@@ -154,7 +162,7 @@ export class Model extends Network {
     const { executor, metrics } = this.compiled;
     const totals = new Totals(metrics.map(({ name }) => name));
     let done = 0;
-    for await (const batch of batches(rows, { batchSize })) {
+    for await (const batch of batches(rows(0), { batchSize })) {
       const sampleWeight = new Float32Array(batch.indices.length).fill(1);
       totals.add(await executor.evaluate(kind, { ...batch, sampleWeight }), batch.indices.length);
       progress?.update(++done, totals.logs());
@@ -206,7 +214,7 @@ export class Model extends Network {
     const kind = kindOf(dataset, y, 'float32');
     const size = lengthOf(dataset);
     const batch = {
-      features: await executor.features(kind, x),
+      features: await executor.features(kind, x, { view: executor.step, rows: indicesOf(size) }),
       y,
       sampleWeight: sampleWeight ?? new Float32Array(size).fill(1),
     };
@@ -220,11 +228,16 @@ export class Model extends Network {
     this.compiled.executor.calibrateOn(asDataset(data));
   }
 
-  /** Puts the frozen part behind a data set. */
-  async prepare(dataset: Dataset, options: { batchSize: number; verbose: boolean }): Promise<Prepared> {
-    this.#checkShape(dataset);
+  /** Puts data sets behind the cut, in their order. Refuses before it computes if there is no room for all. */
+  async prepare(uses: readonly Use[], verbose: boolean): Promise<Prepared[]> {
+    for (const { dataset } of uses) this.#checkShape(dataset);
     const { executor, cache } = this.compiled;
-    return prepare(executor, dataset, this.#features, { ...options, cache });
+    return prepare(executor, uses, this.#features, { verbose, cache });
+  }
+
+  /** Takes over what another model keeps in memory: features of the same frozen part are not computed again. */
+  takeFeatures(other: Model): void {
+    for (const [key, features] of other.#features) if (features.inMemory) this.#features.set(key, features);
   }
 
   #checkShape(dataset: Dataset): void {
@@ -255,9 +268,9 @@ export class Model extends Network {
     process.stdout.write(summary(this, options));
   }
 
-  /** Memory of the engine's process: its id, or nothing while no engine runs. */
-  get enginePid(): number | undefined {
-    return this.#compiled?.executor.enginePid;
+  /** The engines' processes, to measure their memory: the step's, and the frozen part's while it has one. */
+  get enginePids(): readonly number[] {
+    return this.#compiled?.executor.enginePids ?? [];
   }
 
   /** Ends the engine and forgets kept features. The model can be used again; it starts a new one. */
@@ -275,6 +288,10 @@ function savedTraining({ optimizer, loss, metrics, seed, executor }: Compiled): 
     ? optimizer
     : new Optimizer(optimizer.rule, { ...optimizer.options, learningRate });
   return { optimizer: current, loss, metrics, seed, step, slots };
+}
+
+function indicesOf(size: number): Int32Array {
+  return Int32Array.from({ length: size }, (_, i) => i);
 }
 
 function stepProgress(verbose: boolean, length: number, batchSize: number): Progress {

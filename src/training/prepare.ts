@@ -3,6 +3,7 @@
  * else computed whenever they are read.
  */
 import type { Program } from '../compile/program.ts';
+import { fail } from '../core/errors.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { type Dataset, fromTensors } from '../data/dataset.ts';
 import {
@@ -34,12 +35,21 @@ export function asDataset(data: Data): Dataset {
 
 /** A data set behind the cut, ready to be read in batches. */
 export interface Prepared {
-  readonly rows: {
-    readonly name: string;
-    readonly shape: readonly number[];
-    read(indices: ArrayLike<number>): Promise<Omit<FeatureBatch, 'sampleWeight'>>;
-  };
   readonly kind: ProgramKind;
+  /** What an epoch reads: always the same, but where random layers stand in front of the frozen part. */
+  rows(epoch: number): PreparedRows;
+}
+
+export interface PreparedRows {
+  readonly name: string;
+  readonly shape: readonly number[];
+  read(indices: ArrayLike<number>): Promise<Omit<FeatureBatch, 'sampleWeight'>>;
+}
+
+/** A data set, and whether it is trained on: then random layers in front of the frozen part are at work. */
+export interface Use {
+  readonly dataset: Dataset;
+  readonly training: boolean;
 }
 
 export interface PrepareOptions {
@@ -58,77 +68,143 @@ export function kindOf(dataset: Dataset, y: Tensor, featureDType: 'float16' | 'f
 /** What becomes of the features of a data set. */
 interface FeaturePlan {
   readonly kind: ProgramKind;
-  /** Null if nothing is kept: the model has no frozen part, or the cache is off. */
-  readonly plan: Plan | null;
+  /** Whether random layers in front of the frozen part are at work. */
+  readonly random: boolean;
+  /** One for each view. None if nothing is kept: no frozen part, the cache off, random layers without views. */
+  readonly plans: readonly Plan[];
 }
 
-async function planOf(executor: Executor, dataset: Dataset, cache: ResolvedCache): Promise<FeaturePlan> {
+async function planOf(
+  executor: Executor,
+  { dataset, training }: Use,
+  { mode, views, ...cache }: ResolvedCache,
+): Promise<FeaturePlan> {
   const { y } = await dataset.read([0]);
-  const { device } = executor.options;
+  const { device, seed } = executor.options;
   // A device without float16 keeps them as they were computed.
-  const { mode, precision = device === 'cpu' ? 'float16' : 'float32' } = cache;
+  const { precision = device === 'cpu' ? 'float16' : 'float32' } = cache;
   const kind = kindOf(dataset, y, precision === 'float16' ? 'float16' : 'float32');
   const program = executor.program(kind);
+  const random = training && program.augmented !== null;
+  if (training && views !== undefined && !random) fail('argument', nothingRandom);
   // Features that are only passed on stay as they were computed.
-  if (mode === 'off' || program.frozen === null) return { kind: kindOf(dataset, y, 'float32'), plan: null };
-  const plan = new Plan({
-    source: dataset,
-    columns: columnsOf(program, y, precision === 'uint8'),
-    origin: { frozen: executor.frozenDigest(kind), dataset: dataset.fingerprint, device },
-    compute: async (indices) => {
-      const { features, y } = await compute(executor, dataset, kind, indices);
-      return { ...features, y };
-    },
-  });
-  return { kind, plan };
+  if (mode === 'off' || program.frozen === null || (random && views === undefined)) {
+    return { kind: kindOf(dataset, y, 'float32'), random, plans: [] };
+  }
+  const planFor = (view: number | null) =>
+    new Plan({
+      source: dataset,
+      columns: columnsOf(program, y, precision === 'uint8'),
+      origin: {
+        frozen: executor.frozenDigest(kind, random),
+        dataset: dataset.fingerprint,
+        device,
+        ...(view === null ? {} : { view: `${view} of seed ${seed}` }),
+      },
+      compute: async (indices) => {
+        const { features, y } = await compute(executor, dataset, kind, indices, view);
+        return { ...features, y };
+      },
+    });
+  const plans = random ? Array.from({ length: views! }, (_, view) => planFor(view)) : [planFor(null)];
+  return { kind, random, plans };
 }
 
-/** What keeping the features of a data set will take. */
+const nothingRandom =
+  'cache.views (--cached-views) keeps several versions of what random layers make of each picture, but no random ' +
+  'layer stands in front of the frozen part of this model; leave it out.';
+
+/** What keeping the features of data sets will take. */
 export interface FeatureCost {
   readonly bytes: number;
+  /** False if those of one of them are computed in every epoch. */
   readonly keep: boolean;
+  /** True if random layers stand in front of the frozen part in training. */
+  readonly random: boolean;
   readonly place: Place['at'] | null;
 }
 
 /** Says what `prepare` will do; computes nothing. Throws as it does if there is no room. */
 export async function planFeatures(
   executor: Executor,
-  dataset: Dataset,
+  uses: readonly Use[],
   cache: CacheMode | CacheOptions,
 ): Promise<FeatureCost> {
   const options = cacheOptions(cache);
-  const { plan } = await planOf(executor, dataset, options);
-  if (plan === null || options.mode === 'off') return { bytes: 0, keep: false, place: null };
-  const { at } = await placeOf(plan, { ...options, mode: options.mode });
-  return { bytes: plan.bytes(), keep: true, place: at };
+  const planned = await planAll(executor, uses, options);
+  const plans = planned.flatMap((each) => each.plans);
+  return {
+    bytes: plans.reduce((total, plan) => total + plan.bytes(), 0),
+    keep: planned.every((each) => each.plans.length > 0),
+    random: planned.some((each) => each.random),
+    place: await commonPlace(plans, options),
+  };
+}
+
+async function planAll(executor: Executor, uses: readonly Use[], cache: ResolvedCache) {
+  const planned: FeaturePlan[] = [];
+  for (const use of uses) planned.push(await planOf(executor, use, cache));
+  return planned;
+}
+
+/** Throws if there is no room for all of them, before the first is computed. */
+async function commonPlace(plans: readonly Plan[], { mode, ...cache }: ResolvedCache) {
+  return mode === 'off' || plans.length === 0 ? null : (await placeOf(plans, { ...cache, mode })).at;
 }
 
 export async function prepare(
   executor: Executor,
-  dataset: Dataset,
+  uses: readonly Use[],
   kept: KeptFeatures,
   { cache, verbose }: PrepareOptions,
-): Promise<Prepared> {
-  const { kind, plan } = await planOf(executor, dataset, cache);
-  if (plan === null || cache.mode === 'off') return passing(executor, dataset, kind);
-  const { mode } = cache;
-  let features = kept.get(plan.key);
-  if (features === undefined) {
-    features = await keepFeatures(plan, { ...cache, mode, watcher: watcherFor(dataset.name, verbose) });
-    kept.set(plan.key, features);
+): Promise<Prepared[]> {
+  const planned = await planAll(executor, uses, cache);
+  const missing = planned.flatMap(({ plans }) => plans.filter(({ key }) => !kept.has(key)));
+  await commonPlace(missing, cache);
+  const prepared: Prepared[] = [];
+  for (const [i, { kind, plans }] of planned.entries()) {
+    const { mode } = cache;
+    if (mode === 'off' || plans.length === 0) {
+      prepared.push(passing(executor, uses[i]!, kind));
+      continue;
+    }
+    const views: PreparedRows[] = [];
+    for (const [view, plan] of plans.entries()) {
+      const name = plans.length === 1 ? plan.name : `${plan.name}, view ${view + 1} of ${plans.length}`;
+      const known = kept.get(plan.key);
+      const watcher = watcherFor(name, verbose);
+      const features = known ?? (await keepFeatures(plan, { ...cache, mode, watcher }));
+      kept.set(plan.key, features);
+      views.push(labelled(features));
+    }
+    prepared.push({ kind, rows: (epoch) => views[epoch % views.length]! });
   }
-  return { kind, rows: labelled(features) };
+  if (planned.every(({ plans }) => plans.length > 0)) await executor.endExtraction();
+  return prepared;
 }
 
-/** Computes features when they are read. */
-function passing(executor: Executor, dataset: Dataset, kind: ProgramKind): Prepared {
-  const read = (indices: ArrayLike<number>) => compute(executor, dataset, kind, indices);
-  return { kind, rows: { name: dataset.name, shape: dataset.shape, read } };
+/** Computes features when they are read; what random layers do differs from epoch to epoch. */
+function passing(executor: Executor, { dataset, training }: Use, kind: ProgramKind): Prepared {
+  return {
+    kind,
+    rows: (epoch) => ({
+      name: dataset.name,
+      shape: dataset.shape,
+      read: (indices) => compute(executor, dataset, kind, indices, training ? epoch : null),
+    }),
+  };
 }
 
-async function compute(executor: Executor, dataset: Dataset, kind: ProgramKind, indices: ArrayLike<number>) {
+async function compute(
+  executor: Executor,
+  dataset: Dataset,
+  kind: ProgramKind,
+  indices: ArrayLike<number>,
+  view: number | null,
+) {
   const { x, y } = await dataset.read(indices);
-  return { features: await executor.features(kind, x), y };
+  const features = await executor.features(kind, x, view === null ? null : { view, rows: indices });
+  return { features, y };
 }
 
 /** What is kept of a picture: its features, and its label, so that the pictures are not needed again. */
@@ -143,7 +219,7 @@ function columnsOf({ features }: Program, y: Tensor, eightBit: boolean): ColumnS
 }
 
 /** Kept features and labels, told apart. */
-function labelled(kept: Features): Prepared['rows'] {
+function labelled(kept: Features): PreparedRows {
   const read = async (indices: ArrayLike<number>) => {
     const { y, ...features } = (await kept.read(indices)).features;
     return { features, y: y as Tensor<'int32' | 'float32'> };

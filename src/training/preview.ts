@@ -1,12 +1,12 @@
 /** Shows what layers make of pictures in a training step: to look at an augmentation before training with it. */
 import { previewGraph } from '../compile/preview.ts';
-import { drawNoise } from '../compile/trace.ts';
 import { fail } from '../core/errors.ts';
 import { type Tensor, tensor } from '../core/tensor.ts';
 import { input } from '../layers/input.ts';
 import type { Layer } from '../layers/layer.ts';
 import { Engine } from '../runtime/engine.node.ts';
 import { sequential } from './build.ts';
+import { stepNoise } from './feeds.ts';
 
 export interface PreviewOptions {
   /** Decides what is drawn, as it does in `compile`. Defaults to 0. */
@@ -34,8 +34,7 @@ export async function preview(
   const engine = Engine.start({});
   try {
     const session = await engine.load(graph);
-    const drawn = noises.map((noise) => [noise.name, drawNoise(noise, { seed, step, batch })] as const);
-    const { pictures } = await session.run({ image: images, ...Object.fromEntries(drawn) });
+    const { pictures } = await session.run({ image: images, ...stepNoise(noises, seed, step, batch) });
     return tensor('uint8', pictures!.shape, bytes(pictures!.data as Float32Array));
   } finally {
     await engine.close();

@@ -158,16 +158,56 @@ describe('the program of a model', () => {
     const program = programOf(smallModel());
     expect(program.features).toEqual([{ name: 'image', shape: [8, 8, 3], dtype: 'uint8' }]);
     expect(program.frozen).toBeNull();
-    expect(program.frozenDigest).toBe('');
   });
 
-  it('is cut before noise: dropout in front of a frozen convolution leaves nothing to keep', () => {
+  it('has a frozen part with noise and one without where a random layer stands in front of it', () => {
     const input = layers.input({ shape: [8, 8, 3] });
-    const noisy = layers.dropout({ rate: 0.5, trainable: false }).apply(input);
-    const before = programOf(model({ inputs: input, outputs: head(conv(noisy, 'frozen', false)) }));
-    expect(before.frozen).toBeNull();
-    expect(before.noises).toEqual([{ name: 'noise0', shape: [-1, 8, 8, 3] }]);
+    const noisy = layers.dropout({ rate: 0.5 }).apply(input);
+    const frozen = layers.dropout({ rate: 0.2 }).apply(conv(noisy, 'frozen', false));
+    const { features, augmented, noises, step, ...program } = programOf(
+      model({ inputs: input, outputs: head(frozen) }),
+    );
+    // The convolution's output, in front of the head's dropout.
+    expect(features).toEqual([{ name: 'feature0', shape: [8, 8, 4], dtype: 'float16' }]);
+    expect(program.frozen!.feeds).toEqual(['image']);
+    expect([...augmented!.feeds].sort()).toEqual(['image', 'noise0']);
+    expect(augmented!.noises).toEqual([{ name: 'noise0', shape: [-1, 8, 8, 3], distribution: 'uniform' }]);
+    expect(augmented!.digest).not.toBe(program.frozen!.digest);
+    expect(noises).toEqual([{ name: 'noise1', shape: [-1, 8, 8, 4], distribution: 'uniform' }]);
+    expect([...step.feeds].sort()).toEqual(['feature0', 'learningRate', 'noise1', 'sampleWeight', 'y']);
+    expect([...program.evaluate.feeds].sort()).toEqual(['feature0', 'sampleWeight', 'y']);
+    expect(program.predict.feeds).toEqual(['feature0']);
+  });
 
+  it('finds the same values in inference inside a layer too: the pixels that a strided one looks at', () => {
+    const input = layers.input({ shape: [8, 8, 3] });
+    const noisy = layers.dropout({ rate: 0.5 }).apply(input);
+    const shortcut = conv(noisy, 'shortcut', false);
+    const strided = layers.conv2d({ filters: 4, kernelSize: 1, strides: 2, name: 'strided' });
+    const network = model({ inputs: input, outputs: head(strided.apply(conv(shortcut, 'frozen', false))) });
+    const program = programOf(network);
+    expect(shapesOf(program.features)).toEqual([[4, 4, 4]]);
+    expect([program.frozen!.feeds, program.predict.feeds]).toEqual([['image'], ['feature0']]);
+  });
+
+  it('hands over what a random layer made where the trainable part looks at it too', () => {
+    const input = layers.input({ shape: [8, 8, 3] });
+    const noisy = layers.dropout({ rate: 0.5 }).apply(input);
+    const frozen = conv(conv(noisy, 'first', false), 'second', false);
+    const both = layers.concatenate().apply([frozen, conv(noisy, 'learns', true)]);
+    const program = programOf(model({ inputs: input, outputs: head(both) }));
+    // It is a feature, so that both parts see the same.
+    expect(shapesOf(program.features)).toEqual([
+      [8, 8, 3],
+      [8, 8, 4],
+    ]);
+    expect([...program.augmented!.feeds].sort()).toEqual(['image', 'noise0']);
+    expect([...program.step.feeds].sort()).toEqual([
+      ...['feature0', 'feature1', 'learningRate', 'sampleWeight', 'y'],
+    ]);
+  });
+
+  it('is cut before noise that comes later: what is frozen in front of it is kept', () => {
     const frozen = conv(layers.input({ shape: [8, 8, 3] }), 'first', false);
     const dropped = layers.dropout({ rate: 0.5, trainable: false }).apply(frozen);
     const outputs = head(conv(dropped, 'second', false));
@@ -192,7 +232,7 @@ describe('the program of a model', () => {
     const digest = (change?: (network: Model) => void, options?: Partial<ProgramOptions>) => {
       const network = smallModel(frozenLayers);
       change?.(network);
-      return programOf(network, options).frozenDigest;
+      return programOf(network, options).frozen!.digest;
     };
     const first = digest();
     expect(first).toMatch(/^[0-9a-f]{64}$/);

@@ -1,0 +1,33 @@
+/** Graphs ready to load: what is fed, and which state the engine binds to them. */
+import { type Node, topologicalOrder } from '../graph/node.ts';
+import { emitModel } from '../onnx/emit.ts';
+import type { Outputs } from './outputs.ts';
+
+/** A graph ready to load: what is fed, and the state that it reads and replaces. */
+export interface Executable {
+  readonly model: () => Uint8Array;
+  readonly feeds: readonly string[];
+  readonly reads: Readonly<Record<string, string>>;
+  readonly writes: Readonly<Record<string, string>>;
+}
+
+/** Outputs named `x+` replace the state `x`; the model is emitted when it is asked for. */
+export function link(outputs: Outputs, isState: (name: string) => boolean): Executable {
+  const inputs = [...inputsOf(Object.values(outputs)).keys()];
+  const written = Object.keys(outputs).filter((name) => name.endsWith('+'));
+  return {
+    model: () => emitModel(outputs),
+    feeds: inputs.filter((name) => !isState(name)),
+    reads: Object.fromEntries(inputs.filter(isState).map((name) => [name, name])),
+    writes: Object.fromEntries(written.map((name) => [name, name.slice(0, -1)])),
+  };
+}
+
+/** The inputs that nodes depend on, by name. */
+export function inputsOf(nodes: readonly Node[]): Map<string, Node> {
+  return new Map(
+    topologicalOrder(nodes).flatMap((node) =>
+      node.op === 'input' ? [[node.attributes.name, node] as const] : [],
+    ),
+  );
+}
