@@ -113,6 +113,7 @@ async function featureNote(config: TrainConfig, data: LoadedData, model: Model):
   const how = config.precision === 'int8' ? ' in int8' : '';
   if (!keep) {
     if (config.cache === 'off') return `computed again${how} in every epoch (--cache off)`;
+    if (parseAugment(config.augment).mixes) return 'computed again in every step, as pictures are mixed';
     return random
       ? `computed again${how} in every epoch, beside the step: random layers come before it`
       : 'too little work to be worth keeping its results';

@@ -117,7 +117,7 @@ describe('graft train', () => {
     );
     expect(stderr).not.toContain('error');
     expect(stdout).toMatch(/\nAugment +flip, translation 0\.2, mixup 0\.2; in training steps only\n/);
-    expect(stdout).toMatch(/computed anew in every step, as pictures change/);
+    expect(stdout).toMatch(/computed again in every step, as pictures are mixed/);
     expect(code).toBe(0);
     expect((await workplace.record('runs/augmented')).config.augment).toBe('flip,translation:0.2,mixup');
   });

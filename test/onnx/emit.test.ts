@@ -96,7 +96,8 @@ describe('every operation and its gradients', () => {
   it('use each value after it is defined, define it once, and leave nothing unused', () => {
     for (const { op, operationCase } of allCases) {
       const { inputs, value } = buildCase(op, operationCase);
-      const targets = inputs.filter(({ dtype }) => dtype === 'float32');
+      const refused = operationCase.refused !== undefined;
+      const targets = refused ? [] : inputs.filter(({ dtype }) => dtype === 'float32');
       const gradients = differentiate(weightedSum(value), targets);
       const { graph } = emitted(Object.fromEntries([value, ...gradients].map((node, i) => [`y${i}`, node])));
       const defined = new Set([...graph.input, ...graph.initializer].map(({ name }) => name!));
