@@ -8,7 +8,8 @@ import { type CallContext, ConfiguredLayer, type LayerOptions, type VariableSpec
 import type { Regularizer } from './regularizers.ts';
 import { checkPadding, type Padding, type PairOption, paddingOf, pair } from './windows.ts';
 
-interface WindowOptions extends LayerOptions {
+/** Options that all convolutions share. */
+export interface WindowOptions extends LayerOptions {
   readonly kernelSize: PairOption;
   readonly strides?: PairOption;
   readonly padding?: Padding;
@@ -163,23 +164,35 @@ export class DepthwiseConv2D extends ConfiguredLayer<DepthwiseConv2DConfig> {
   }
 
   override call([x]: readonly Node[], context: CallContext): Node {
-    const { kernelSize, strides, padding, dilationRate, depthMultiplier, activation: name } = this.options;
     const [kernel, bias] = this.variables;
-    const channels = x!.shape[3]!;
-    const size = [x!.shape[1]!, x!.shape[2]!] as const;
-    // Keras orders output channels as channel · multiplier + m, which is the grouped kernel's order.
-    const grouped = o.reshape(context.weight(kernel!), [...kernelSize, 1, channels * depthMultiplier]);
-    const y = o.conv2d(x!, grouped, {
-      strides,
-      dilations: dilationRate,
-      groups: channels,
-      pads: paddingOf(padding, size, kernelSize, strides, dilationRate),
-    });
-    return activation(name)(bias ? o.add(y, context.weight(bias)) : y);
+    const y = depthwise(x!, context.weight(kernel!), this.options);
+    return activation(this.options.activation)(bias ? o.add(y, context.weight(bias)) : y);
   }
 }
 
-function biasSpec(
+/** Each channel of x by itself; the kernel is (height, width, channels, depthMultiplier). */
+export function depthwise(
+  x: Node,
+  kernel: Node,
+  options: Pick<
+    DepthwiseConv2DConfig,
+    'kernelSize' | 'strides' | 'padding' | 'depthMultiplier' | 'dilationRate'
+  >,
+): Node {
+  const { kernelSize, strides, padding, depthMultiplier, dilationRate } = options;
+  const channels = x.shape[3]!;
+  const size = [x.shape[1]!, x.shape[2]!] as const;
+  // Keras orders output channels as channel · multiplier + m, which is the grouped kernel's order.
+  const grouped = o.reshape(kernel, [...kernelSize, 1, channels * depthMultiplier]);
+  return o.conv2d(x, grouped, {
+    strides,
+    dilations: dilationRate,
+    groups: channels,
+    pads: paddingOf(padding, size, kernelSize, strides, dilationRate),
+  });
+}
+
+export function biasSpec(
   size: number,
   options: { biasInitializer: Initializer; biasRegularizer: Regularizer | null },
 ): VariableSpec {
@@ -191,7 +204,8 @@ function biasSpec(
   };
 }
 
-function channelsOf(layer: string, shape: readonly number[]): number {
+/** Throws `shape` for inputs that are no feature maps. */
+export function channelsOf(layer: string, shape: readonly number[]): number {
   if (shape.length !== 3) {
     fail(
       'shape',

@@ -4,16 +4,19 @@
 import { fail } from '../core/errors.ts';
 import * as activationLayers from './activation_layers.ts';
 import { augmentationTypes } from './augmentation/index.ts';
+import * as convnext from './convnext.ts';
 import * as convolution from './convolution.ts';
 import { Dense, type DenseOptions } from './dense.ts';
 import { type InitializerOption, initializerFromKeras } from './initializers.ts';
 import { InputLayer, input } from './input.ts';
 import type { Layer, LayerOptions } from './layer.ts';
-import { BatchNormalization, type BatchNormalizationOptions } from './normalization.ts';
+import * as merging from './merging.ts';
+import * as normalizations from './normalization.ts';
 import * as pooling from './pooling.ts';
 import * as preprocessing from './preprocessing.ts';
 import { regularizerFromKeras } from './regularizers.ts';
 import * as reshaping from './reshaping.ts';
+import { SeparableConv2D, type SeparableConv2DOptions } from './separable_convolution.ts';
 import { optionsFromConfig } from './serialization.ts';
 
 export * from './augmentation/index.ts';
@@ -22,9 +25,12 @@ export { input };
 export const conv2d = (options: convolution.Conv2DOptions): Layer => new convolution.Conv2D(options);
 export const depthwiseConv2d = (options: convolution.DepthwiseConv2DOptions): Layer =>
   new convolution.DepthwiseConv2D(options);
+export const separableConv2d = (options: SeparableConv2DOptions): Layer => new SeparableConv2D(options);
 export const dense = (options: DenseOptions): Layer => new Dense(options);
-export const batchNormalization = (options: BatchNormalizationOptions = {}): Layer =>
-  new BatchNormalization(options);
+export const batchNormalization = (options: normalizations.BatchNormalizationOptions = {}): Layer =>
+  new normalizations.BatchNormalization(options);
+export const layerNormalization = (options: normalizations.LayerNormalizationOptions = {}): Layer =>
+  new normalizations.LayerNormalization(options);
 export const activation = (options: activationLayers.ActivationOptions): Layer =>
   new activationLayers.Activation(options);
 export const relu = (options: activationLayers.ReLUOptions = {}): Layer => new activationLayers.ReLU(options);
@@ -36,9 +42,10 @@ export const zeroPadding2d = (options: reshaping.ZeroPadding2DOptions = {}): Lay
   new reshaping.ZeroPadding2D(options);
 export const upSampling2d = (options: reshaping.UpSampling2DOptions = {}): Layer =>
   new reshaping.UpSampling2D(options);
-export const add = (options: LayerOptions = {}): Layer => new reshaping.Add(options);
-export const concatenate = (options: reshaping.ConcatenateOptions = {}): Layer =>
-  new reshaping.Concatenate(options);
+export const add = (options: LayerOptions = {}): Layer => new merging.Add(options);
+export const multiply = (options: LayerOptions = {}): Layer => new merging.Multiply(options);
+export const concatenate = (options: merging.ConcatenateOptions = {}): Layer =>
+  new merging.Concatenate(options);
 export const maxPooling2d = (options: pooling.PoolingOptions = {}): Layer =>
   new pooling.MaxPooling2D(options);
 export const averagePooling2d = (options: pooling.PoolingOptions = {}): Layer =>
@@ -51,8 +58,11 @@ export const resizing = (options: preprocessing.ResizingOptions): Layer =>
   new preprocessing.Resizing(options);
 export const rescaling = (options: preprocessing.RescalingOptions): Layer =>
   new preprocessing.Rescaling(options);
-export const normalization = (options: preprocessing.NormalizationOptions): Layer =>
+export const normalization = (options: preprocessing.NormalizationOptions = {}): Layer =>
   new preprocessing.Normalization(options);
+export const layerScale = (options: convnext.LayerScaleOptions): Layer => new convnext.LayerScale(options);
+export const stochasticDepth = (options: convnext.StochasticDepthOptions): Layer =>
+  new convnext.StochasticDepth(options);
 
 /** How to make a layer from Keras's config: its options' names and its constructor. */
 interface LayerType {
@@ -73,6 +83,13 @@ export const layerTypes: Readonly<Record<string, LayerType>> = {
     options: ['depthMultiplier', ...window, 'depthwiseInitializer', 'depthwiseRegularizer', ...bias],
     make: depthwiseConv2d,
   },
+  SeparableConv2D: {
+    options: [
+      ...['filters', 'depthMultiplier', ...window, 'depthwiseInitializer', 'depthwiseRegularizer'],
+      ...['pointwiseInitializer', 'pointwiseRegularizer', ...bias],
+    ],
+    make: separableConv2d,
+  },
   Dense: { options: ['units', 'activation', 'useBias', ...kernel, ...bias], make: dense },
   BatchNormalization: {
     options: [
@@ -82,14 +99,22 @@ export const layerTypes: Readonly<Record<string, LayerType>> = {
     ],
     make: batchNormalization,
   },
+  LayerNormalization: {
+    options: [
+      ...['axis', 'epsilon', 'center', 'scale', 'betaInitializer', 'gammaInitializer'],
+      ...['betaRegularizer', 'gammaRegularizer'],
+    ],
+    make: layerNormalization,
+  },
   Activation: { options: ['activation'], make: activation },
   ReLU: { options: ['maxValue', 'negativeSlope', 'threshold'], make: relu },
-  Dropout: { options: ['rate'], make: dropout },
+  Dropout: { options: ['rate', 'noiseShape'], make: dropout },
   Flatten: { options: [], make: flatten },
   Reshape: { options: ['targetShape'], make: reshape },
   ZeroPadding2D: { options: ['padding'], make: zeroPadding2d },
   UpSampling2D: { options: ['size', 'interpolation'], make: upSampling2d },
   Add: { options: [], make: add },
+  Multiply: { options: [], make: multiply },
   Concatenate: { options: ['axis'], make: concatenate },
   MaxPooling2D: { options: poolingOptions, make: maxPooling2d },
   AveragePooling2D: { options: poolingOptions, make: averagePooling2d },
@@ -98,6 +123,8 @@ export const layerTypes: Readonly<Record<string, LayerType>> = {
   Resizing: { options: ['height', 'width', 'interpolation'], make: resizing },
   Rescaling: { options: ['scale', 'offset'], make: rescaling },
   Normalization: { options: ['axis', 'mean', 'variance'], make: normalization },
+  LayerScale: { options: ['initValues', 'projectionDim'], make: layerScale },
+  StochasticDepth: { options: ['dropPathRate'], make: stochasticDepth },
   ...augmentationTypes,
 };
 
@@ -106,6 +133,7 @@ const readers: Readonly<Record<string, (value: unknown) => unknown>> = {
   kernelInitializer: initializerFromKeras,
   biasInitializer: initializerFromKeras,
   depthwiseInitializer: initializerFromKeras,
+  pointwiseInitializer: initializerFromKeras,
   betaInitializer: initializerFromKeras,
   gammaInitializer: initializerFromKeras,
   movingMeanInitializer: initializerFromKeras,
@@ -113,6 +141,7 @@ const readers: Readonly<Record<string, (value: unknown) => unknown>> = {
   kernelRegularizer: regularizerFromKeras,
   biasRegularizer: regularizerFromKeras,
   depthwiseRegularizer: regularizerFromKeras,
+  pointwiseRegularizer: regularizerFromKeras,
   betaRegularizer: regularizerFromKeras,
   gammaRegularizer: regularizerFromKeras,
 };

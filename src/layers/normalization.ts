@@ -1,4 +1,4 @@
-/** BatchNormalization, as keras.layers. */
+/** BatchNormalization and LayerNormalization, as keras.layers. */
 import { fail } from '../core/errors.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
@@ -121,4 +121,81 @@ export class BatchNormalization extends ConfiguredLayer<BatchNormalizationConfig
 /** γ / √(variance + ε) */
 function inverseDeviation(variance: Node, epsilon: number, gamma: Node | undefined): Node {
   return o.div(gamma ?? 1, o.sqrt(o.add(variance, epsilon)));
+}
+
+export interface LayerNormalizationOptions extends LayerOptions {
+  /** Only the last axis is supported. */
+  readonly axis?: number | readonly number[];
+  readonly epsilon?: number;
+  readonly center?: boolean;
+  readonly scale?: boolean;
+  readonly betaInitializer?: InitializerOption;
+  readonly gammaInitializer?: InitializerOption;
+  readonly betaRegularizer?: Regularizer | null;
+  readonly gammaRegularizer?: Regularizer | null;
+}
+
+interface LayerNormalizationConfig {
+  readonly axis: number | readonly number[];
+  readonly epsilon: number;
+  readonly center: boolean;
+  readonly scale: boolean;
+  readonly betaInitializer: Initializer;
+  readonly gammaInitializer: Initializer;
+  readonly betaRegularizer: Regularizer | null;
+  readonly gammaRegularizer: Regularizer | null;
+}
+
+/**
+ * Normalizes each picture's values along the last axis (keras.layers.LayerNormalization; Ba et al. 2016):
+ * `γ (x − mean) / √(variance + ε) + β`, in training as in inference. Weights: `gamma`, `beta`, each (channels,).
+ */
+export class LayerNormalization extends ConfiguredLayer<LayerNormalizationConfig> {
+  constructor(options: LayerNormalizationOptions = {}) {
+    super(
+      'LayerNormalization',
+      {
+        axis: options.axis ?? -1,
+        epsilon: options.epsilon ?? 1e-3,
+        center: options.center ?? true,
+        scale: options.scale ?? true,
+        betaInitializer: initializer(options.betaInitializer ?? 'zeros'),
+        gammaInitializer: initializer(options.gammaInitializer ?? 'ones'),
+        betaRegularizer: options.betaRegularizer ?? null,
+        gammaRegularizer: options.gammaRegularizer ?? null,
+      },
+      options,
+    );
+  }
+
+  protected override specs([shape]: readonly (readonly number[])[]): readonly VariableSpec[] {
+    const { center, scale, gammaInitializer, gammaRegularizer, betaInitializer, betaRegularizer } =
+      this.options;
+    const axes = [this.options.axis].flat();
+    if (axes.length !== 1 || (axes[0] !== -1 && axes[0] !== shape!.length)) {
+      fail(
+        'unsupported',
+        `${this.name}: Graft normalizes the last axis (-1 or ${shape!.length}), got axis [${axes.join(', ')}].`,
+      );
+    }
+    const size = [shape!.at(-1)!];
+    const gamma = {
+      name: 'gamma',
+      shape: size,
+      initializer: gammaInitializer,
+      regularizer: gammaRegularizer,
+    };
+    const beta = { name: 'beta', shape: size, initializer: betaInitializer, regularizer: betaRegularizer };
+    return [...(scale ? [gamma] : []), ...(center ? [beta] : [])];
+  }
+
+  override call([x]: readonly Node[], context: CallContext): Node {
+    const named = (name: string) => this.variables.find((variable) => variable.name === name);
+    const [gamma, beta] = [named('gamma'), named('beta')];
+    const centered = o.sub(x!, o.mean(x!, [-1], true));
+    const variance = o.mean(o.square(centered), [-1], true);
+    const normalized = o.mul(centered, inverseDeviation(variance, this.options.epsilon, undefined));
+    const scaled = gamma ? o.mul(normalized, context.weight(gamma)) : normalized;
+    return beta ? o.add(scaled, context.weight(beta)) : scaled;
+  }
 }

@@ -3,7 +3,8 @@ import { fail } from '../core/errors.ts';
 import { float32 } from '../core/tensor.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import { ConfiguredLayer, type LayerOptions } from './layer.ts';
+import { initializer } from './initializers.ts';
+import { type CallContext, ConfiguredLayer, type LayerOptions, type VariableSpec } from './layer.ts';
 import { checkInterpolation } from './reshaping.ts';
 
 export interface ResizingOptions extends LayerOptions {
@@ -59,36 +60,39 @@ export class Rescaling extends ConfiguredLayer<RescalingConfig> {
 export interface NormalizationOptions extends LayerOptions {
   /** Only the last axis is supported. */
   readonly axis?: number | readonly number[];
-  /** One number, or one for each channel. */
-  readonly mean: number | readonly number[];
-  readonly variance: number | readonly number[];
+  /** One number, or one for each channel. Without it and the variance, both are weights that a file brings. */
+  readonly mean?: number | readonly number[] | null;
+  readonly variance?: number | readonly number[] | null;
 }
 
 interface NormalizationConfig {
   readonly axis: readonly number[];
-  readonly mean: readonly number[];
-  readonly variance: readonly number[];
+  readonly mean: readonly number[] | null;
+  readonly variance: readonly number[] | null;
 }
 
 /**
- * `(x − mean) / max(√variance, 1e-7)` with fixed statistics (keras.layers.Normalization). Graft fits them on the
- * training features and stores them in the config, so the layer has no weights.
+ * `(x − mean) / max(√variance, 1e-7)` with fixed statistics (keras.layers.Normalization).
+ *
+ * Statistics that are given lie in the config. Otherwise the layer has the weights `mean` (0), `variance` (1), each
+ * (channels,), and `count` (), which Keras's `adapt` fills; Graft reads and writes them and no step moves them.
  */
 export class Normalization extends ConfiguredLayer<NormalizationConfig> {
   /** Made once, so that what training and inference compute of it is the same and lies before the cut. */
   #constants: { readonly mean: Node | number; readonly inverse: Node | number } | null = null;
 
-  constructor(options: NormalizationOptions) {
-    const { axis = -1, mean, variance } = options;
-    if (mean === null || variance === null || mean === undefined || variance === undefined) {
-      fail(
-        'unsupported',
-        'Normalization needs mean and variance; statistics that were adapted as weights are not read.',
-      );
+  constructor(options: NormalizationOptions = {}) {
+    const { axis = -1, mean = null, variance = null } = options;
+    if ((mean === null) !== (variance === null)) {
+      fail('argument', 'Normalization takes mean and variance together, got only one of them.');
     }
     super(
       'Normalization',
-      { axis: [axis].flat() as number[], mean: flatten(mean), variance: flatten(variance) },
+      {
+        axis: [axis].flat() as number[],
+        mean: mean === null ? null : flatten(mean),
+        variance: variance === null ? null : flatten(variance),
+      },
       options,
     );
   }
@@ -97,7 +101,17 @@ export class Normalization extends ConfiguredLayer<NormalizationConfig> {
     return { ...super.config(), invert: false };
   }
 
-  override call([x]: readonly Node[]): Node {
+  protected override specs([shape]: readonly (readonly number[])[]): readonly VariableSpec[] {
+    if (this.options.mean !== null) return [];
+    const channels = [shape!.at(-1)!];
+    return [
+      { name: 'mean', shape: channels, initializer: initializer('zeros'), learned: false },
+      { name: 'variance', shape: channels, initializer: initializer('ones'), learned: false },
+      { name: 'count', shape: [], initializer: initializer('zeros'), learned: false },
+    ];
+  }
+
+  override call([x]: readonly Node[], context: CallContext): Node {
     const { axis, mean, variance } = this.options;
     const last = x!.shape.length - 1;
     if (axis.length !== 1 || (axis[0] !== -1 && axis[0] !== last)) {
@@ -106,13 +120,21 @@ export class Normalization extends ConfiguredLayer<NormalizationConfig> {
         `${this.name}: Graft normalizes the last axis (-1), got axis [${axis.join(', ')}].`,
       );
     }
+    if (mean === null || variance === null) {
+      const [adaptedMean, adaptedVariance] = this.variables;
+      const deviation = o.max(o.sqrt(context.weight(adaptedVariance!)), smallestDeviation);
+      return o.div(o.sub(x!, context.weight(adaptedMean!)), deviation);
+    }
     this.#constants ??= {
       mean: perChannel(mean),
-      inverse: perChannel(variance.map((value) => 1 / Math.max(Math.sqrt(value), 1e-7))),
+      inverse: perChannel(variance.map((value) => 1 / Math.max(Math.sqrt(value), smallestDeviation))),
     };
     return o.mul(o.sub(x!, this.#constants.mean), this.#constants.inverse);
   }
 }
+
+/** Keras's epsilon. */
+const smallestDeviation = 1e-7;
 
 /** Keras writes statistics as nested lists: [[[0.485, 0.456, 0.406]]]. */
 function flatten(values: number | readonly number[]): number[] {

@@ -1,4 +1,4 @@
-/** Flatten, Reshape, ZeroPadding2D, UpSampling2D, Add and Concatenate, as keras.layers: they move data only. */
+/** Flatten, Reshape, ZeroPadding2D and UpSampling2D, as keras.layers: they move data only. */
 import { fail } from '../core/errors.ts';
 import { sizeOf } from '../core/tensor.ts';
 import type { Node, Pair } from '../graph/node.ts';
@@ -113,37 +113,5 @@ export function checkInterpolation(layer: string, interpolation: string): void {
       'unsupported',
       `${layer}: Graft interpolates "nearest" and "bilinear", got ${JSON.stringify(interpolation)}.`,
     );
-  }
-}
-
-/** Sums its inputs (keras.layers.Add). */
-export class Add extends Layer {
-  constructor(options: LayerOptions = {}) {
-    super('Add', options);
-  }
-
-  override config() {
-    return {};
-  }
-
-  override call(inputs: readonly Node[]): Node {
-    if (inputs.length < 2) fail('argument', `${this.name} needs two or more inputs, got ${inputs.length}.`);
-    return inputs.reduce((total, input) => o.add(total, input));
-  }
-}
-
-export interface ConcatenateOptions extends LayerOptions {
-  /** Counts the batch as axis 0; defaults to the last. */
-  readonly axis?: number;
-}
-
-/** keras.layers.Concatenate */
-export class Concatenate extends ConfiguredLayer<{ readonly axis: number }> {
-  constructor(options: ConcatenateOptions = {}) {
-    super('Concatenate', { axis: options.axis ?? -1 }, options);
-  }
-
-  override call(inputs: readonly Node[]): Node {
-    return o.concat(inputs, this.options.axis);
   }
 }

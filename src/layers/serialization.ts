@@ -41,7 +41,7 @@ const harmless: Readonly<Record<string, readonly unknown[]>> = {
   sparse: [false],
   ragged: [false],
   optional: [false],
-  noise_shape: [null],
+  rms_scaling: [false],
   invert: [false],
   crop_to_aspect_ratio: [false],
   pad_to_aspect_ratio: [false],

@@ -65,7 +65,7 @@ function inboundNode(network: Network, layer: Layer, inputs: readonly SymbolicTe
     class_name: '__keras_tensor__',
     config: { shape: [null, ...tensor.shape], dtype: 'float32', keras_history: history(network, tensor) },
   }));
-  const merges = layer.className === 'Add' || layer.className === 'Concatenate';
+  const merges = ['Add', 'Multiply', 'Concatenate'].includes(layer.className);
   return { args: merges ? [tensors] : tensors, kwargs: {} };
 }
 

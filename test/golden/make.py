@@ -27,10 +27,22 @@ tf.config.threading.set_inter_op_parallelism_threads(1)
 tf.config.experimental.enable_op_determinism()
 tf.random.set_seed(0)
 
-from parts import augmentation, callbacks, common, defaults, layers, losses, optimizers, resnet50, training
+from parts import (
+    application_layers,
+    augmentation,
+    callbacks,
+    common,
+    defaults,
+    layers,
+    losses,
+    optimizers,
+    resnet50,
+    training,
+)
 
 PARTS = {
     "layers": layers.write,
+    "application_layers": application_layers.write,
     "augmentation": augmentation.write,
     "losses": losses.write,
     "optimizers": optimizers.write,

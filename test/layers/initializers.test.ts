@@ -129,9 +129,7 @@ describe('dropout', () => {
     const layer = layers.dropout({ rate: 0.25 });
     const x = o.input('x', [-1, 3]);
     const context = {
-      training: true,
-      weight: () => expect.unreachable(),
-      update: () => expect.unreachable(),
+      ...unasked,
       uniform: (_: unknown, shape: readonly number[]) => o.input('noise', shape),
       draw: (_: unknown, shape: readonly number[]) => o.input('noise', shape),
       mixLabels: () => undefined,
@@ -143,6 +141,40 @@ describe('dropout', () => {
     expect([...result!.data]).toEqual([0, Math.fround(4 / 3), Math.fround(4 / 3)]);
     expect(() => layers.dropout({ rate: 1 })).toThrow('at least 0 and below 1, got 1');
     expect(layers.dropout({ rate: 0 }).call([x], context)).toBe(x);
+  });
+
+  /** A training step of a layer that has nothing to ask for. */
+  const unasked = {
+    training: true,
+    weight: () => expect.unreachable(),
+    update: () => expect.unreachable(),
+    uniform: () => expect.unreachable(),
+    draw: () => expect.unreachable(),
+    mixLabels: () => expect.unreachable(),
+  };
+
+  it.each([
+    ['a noise shape of [null, 1, 1, 1]', layers.dropout({ rate: 0.5, noiseShape: [null, 1, 1, 1] })],
+    ['stochastic depth', layers.stochasticDepth({ dropPathRate: 0.5 })],
+  ])('with %s drops whole pictures', (_, layer) => {
+    const x = o.input('x', [-1, 1, 2, 1]);
+    const context = {
+      ...unasked,
+      uniform: (_: unknown, shape: readonly number[]) => o.input('noise', shape),
+    };
+    const [result] = evaluate([layer.call([x], context)], {
+      x: { shape: [3, 1, 2, 1], data: Float64Array.of(1, 2, 3, 4, 5, 6) },
+      noise: { shape: [3, 1, 1, 1], data: Float64Array.of(0.4, 0.6, 0.1) },
+    });
+    expect([...result!.data]).toEqual([0, 0, 6, 8, 0, 0]);
+    expect(layer.call([x], { ...context, training: false })).toBe(x);
+  });
+
+  it('a noise shape that does not fit says what was expected', () => {
+    const layer = layers.dropout({ rate: 0.5, noiseShape: [null, 2, 1], name: 'drop' });
+    expect(() => layer.call([o.input('x', [-1, 3, 2])], unasked)).toThrow(
+      'drop: noiseShape [null, 2, 1] does not fit inputs of',
+    );
   });
 
   const noisy = (seed: number) => {

@@ -1,4 +1,4 @@
-/** Every layer case of `golden/layers.json`: read from Keras's config, then outputs and gradients beside Keras's. */
+/** Every layer case of `golden/layers.json` and `golden/application_layers.json`: read from Keras's config, then outputs and gradients beside Keras's. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Tensor } from '../../src/core/tensor.ts';
 import { differentiate } from '../../src/graph/autodiff.ts';
@@ -28,9 +28,17 @@ interface Case {
   readonly updated: readonly string[];
 }
 
-const golden = await readGolden<{ cases: readonly Case[] }>('layers');
+const goldens = await Promise.all(
+  ['layers', 'application_layers'].map((stem) => readGolden<{ cases: readonly Case[] }>(stem)),
+);
+const allCases = goldens.flatMap(({ json }) => json.cases);
 const refused = new Set(['normalization_inverted']);
-const cases = golden.json.cases.filter(({ name }) => !refused.has(name));
+const cases = allCases.filter(({ name }) => !refused.has(name));
+
+/** An array of whichever golden file has it. */
+function goldenTensor(name: string): Tensor {
+  return (goldens.find((golden) => golden.has(name)) ?? goldens[0]!).tensor(name);
+}
 
 /** The graph of a case: what it gives, by the name of the golden array that it must equal. */
 function buildCase({ name, layer: className, config, training, inputs, gradients }: Case) {
@@ -80,12 +88,12 @@ function feedsOf(nodes: readonly Node[]): Record<string, Tensor> {
   const names = topologicalOrder(nodes).flatMap((node) =>
     node.op === 'input' ? [node.attributes.name] : [],
   );
-  return Object.fromEntries(names.map((name) => [name, golden.tensor(name)]));
+  return Object.fromEntries(names.map((name) => [name, goldenTensor(name)]));
 }
 
 /** Keras rounds to bytes where bytes came in; Graft goes on with the fractions. */
 function compare(group: string, name: string, got: Tensor | ReturnType<typeof toValue>, tolerance: number) {
-  const expected = golden.tensor(name);
+  const expected = goldenTensor(name);
   if (expected.dtype !== 'uint8') return expectNear(group, name, got, expected, tolerance);
   const bytes = Array.from(got.data as ArrayLike<number>, (value) => Math.round(value));
   expectNear(group, name, { shape: got.shape, data: bytes }, expected, 0);
@@ -95,12 +103,12 @@ describe('a layer read from its Keras config', () => {
   it.each(cases.map((each) => [each.name, each] as const))('%s: equals Keras in float64', (_, each) => {
     const { layer, shape, results } = buildCase(each);
     expect(layer.name).toBe(each.name);
-    expect([each.inputs[0]!.shape[0], ...shape]).toEqual(golden.tensor(`${each.name}/outputs/0`).shape);
+    expect([each.inputs[0]!.shape[0], ...shape]).toEqual(goldenTensor(`${each.name}/outputs/0`).shape);
     expect(layer.variables.map(({ name, shape, trainable }) => ({ name, shape, trainable }))).toEqual(
       each.weights,
     );
-    const expected = golden
-      .under(`${each.name}/`)
+    const expected = goldens
+      .flatMap((golden) => golden.under(`${each.name}/`))
       .filter((name) => /^(outputs|gradients|updated)\//.test(name) && !isUnmoved(each, name));
     expect(Object.keys(results).sort()).toEqual(expected.map((name) => `${each.name}/${name}`).sort());
 
@@ -114,7 +122,7 @@ describe('a layer read from its Keras config', () => {
   });
 
   it('normalization with invert is refused by its name', () => {
-    const inverted = golden.json.cases.find(({ name }) => name === 'normalization_inverted')!;
+    const inverted = allCases.find(({ name }) => name === 'normalization_inverted')!;
     expect(() => layerFromKeras(inverted.layer, inverted.config)).toThrow(
       'Layer normalization_inverted (Normalization): Graft does not have invert = true.',
     );

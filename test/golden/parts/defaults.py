@@ -4,6 +4,7 @@ import inspect
 
 import keras
 from keras import layers as L
+from keras.src.applications.convnext import LayerScale, StochasticDepth
 
 from .common import write_json
 from .training import small_model
@@ -11,8 +12,10 @@ from .training import small_model
 LAYERS = [
     (L.Conv2D, dict(filters=8, kernel_size=3)),
     (L.DepthwiseConv2D, dict(kernel_size=3)),
+    (L.SeparableConv2D, dict(filters=8, kernel_size=3)),
     (L.Dense, dict(units=8)),
     (L.BatchNormalization, {}),
+    (L.LayerNormalization, {}),
     (L.Activation, dict(activation="relu")),
     (L.ReLU, {}),
     (L.Dropout, dict(rate=0.5)),
@@ -27,9 +30,12 @@ LAYERS = [
     (L.Rescaling, dict(scale=1 / 255)),
     (L.Normalization, {}),
     (L.Add, {}),
+    (L.Multiply, {}),
     (L.Concatenate, {}),
     (L.Reshape, dict(target_shape=(2, 3))),
     (L.InputLayer, dict(shape=(32, 32, 3))),
+    (LayerScale, dict(init_values=1e-6, projection_dim=8)),
+    (StochasticDepth, dict(drop_path_rate=0.1)),
     (L.RandomFlip, {}),
     (L.RandomTranslation, dict(height_factor=0.1, width_factor=0.1)),
     (L.RandomRotation, dict(factor=0.1)),

@@ -176,8 +176,10 @@ def shaping():
 
 
 def weight_values(rng, name, shape):
-    if name == "moving_variance":
+    if name in ("moving_variance", "variance"):
         return (0.5 + rng.random(shape)).astype("float32")
+    if name == "count":
+        return np.int64(7)
     if name == "gamma":
         return (0.5 + rng.random(shape)).astype("float32")
     return normal(rng, shape, 0.5)
@@ -203,7 +205,10 @@ def add_case(golden, name, cls, arguments, inputs, training):
     layer.build(shapes if len(shapes) > 1 else shapes[0])
     for weight in layer.weights:
         weight.assign(weight_values(rng, weight.name, weight.shape))
-        golden.put(f"{name}/weights/{weight.name}", weight.numpy())
+        values = weight.numpy()
+        golden.put(f"{name}/weights/{weight.name}", values.astype("int32") if values.dtype == "int64" else values)
+    if isinstance(layer, L.Normalization):
+        layer.finalize_state()  # takes over the weights, as loading a file does
 
     def call():
         return layer(tensors if len(tensors) > 1 else tensors[0], training=training)
