@@ -5,6 +5,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { basename, isAbsolute, join, resolve } from 'node:path';
 import { fail, messageOf } from '../core/errors.ts';
+import { isRecord } from '../core/records.ts';
 import { fetchText } from './download.node.ts';
 import type { Expectation } from './verify.node.ts';
 
@@ -100,10 +101,6 @@ function parseEntry(asset: unknown, where: string): Entry {
 /** A manifest may come from elsewhere: it must not point at other files or other servers. */
 function staysInside(file: string): boolean {
   return file !== '' && !isAbsolute(file) && !/^[\\/]|[:\\]/.test(file) && !file.split('/').includes('..');
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 async function isFile(path: string): Promise<boolean> {

@@ -1,5 +1,6 @@
 /** Activation functions by Keras's names (keras.activations). */
 import { fail } from '../core/errors.ts';
+import { kerasObject, lookUp } from '../core/records.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
 
@@ -46,9 +47,15 @@ export type ActivationName = keyof typeof activations;
 
 /** The function of an activation. Throws `unsupported` with the known names. */
 export function activation(name: string): (x: Node) => Node {
-  if (name in activations) return activations[name as ActivationName];
+  const known = lookUp(activations as Readonly<Record<string, (x: Node) => Node>>, name);
+  if (known !== undefined) return known;
   return fail(
     'unsupported',
     `Graft does not have the activation "${name}"; it has ${Object.keys(activations).join(', ')}.`,
   );
+}
+
+/** Reads what Keras writes for an activation: a name, a function, or `null` for none. */
+export function activationFromKeras(value: unknown): string {
+  return value === null ? 'linear' : kerasObject(value, 'an activation').class_name;
 }

@@ -1,8 +1,10 @@
 /**
  * The layers, as functions with Keras's names in camelCase, and the table from Keras class names to them.
  */
-import { fail } from '../core/errors.ts';
+import { fail, GraftError } from '../core/errors.ts';
+import { lookUp } from '../core/records.ts';
 import * as activationLayers from './activation_layers.ts';
+import { activationFromKeras } from './activations.ts';
 import { augmentationTypes } from './augmentation/index.ts';
 import * as convnext from './convnext.ts';
 import * as convolution from './convolution.ts';
@@ -130,6 +132,7 @@ export const layerTypes: Readonly<Record<string, LayerType>> = {
 
 /** Options whose values are objects in Keras's files. */
 const readers: Readonly<Record<string, (value: unknown) => unknown>> = {
+  activation: activationFromKeras,
   kernelInitializer: initializerFromKeras,
   biasInitializer: initializerFromKeras,
   depthwiseInitializer: initializerFromKeras,
@@ -152,7 +155,7 @@ const readers: Readonly<Record<string, (value: unknown) => unknown>> = {
  */
 export function layerFromKeras(className: string, config: Readonly<Record<string, unknown>>): Layer {
   const name = String(config['name'] ?? className);
-  const type = layerTypes[className];
+  const type = lookUp(layerTypes, className);
   if (type === undefined) {
     const hint =
       className === 'Lambda' ? ' A Lambda layer carries code; use Resizing or Rescaling instead.' : '';
@@ -163,10 +166,16 @@ export function layerFromKeras(className: string, config: Readonly<Record<string
     );
   }
   const options = optionsFromConfig(`Layer ${name} (${className})`, config, type.options);
-  for (const [key, read] of Object.entries(readers)) {
-    if (key in options) options[key] = read(options[key]);
+  try {
+    for (const [key, read] of Object.entries(readers)) {
+      if (key in options) options[key] = read(options[key]);
+    }
+    return type.make({ ...options, name, trainable: config['trainable'] !== false } as never);
+  } catch (error) {
+    // An initializer does not know whose it is.
+    if (!(error instanceof GraftError) || error.message.includes(name)) throw error;
+    return fail(error.code, `Layer ${name} (${className}): ${error.message}`, error);
   }
-  return type.make({ ...options, name, trainable: config['trainable'] ?? true } as never);
 }
 
 export type { InitializerOption, Layer };

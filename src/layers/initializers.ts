@@ -1,8 +1,8 @@
 /** Initial values of weights: Keras's initializers, drawn from Graft's replayable generator. */
 import { fail } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
+import { type KerasObject, kerasObject, lookUp } from '../core/records.ts';
 import { sizeOf } from '../core/tensor.ts';
-import type { KerasObject } from './serialization.ts';
 
 /** Makes the values of a weight. `keras` is what Keras writes for it. */
 export interface Initializer {
@@ -125,19 +125,26 @@ const named = {
 
 export function initializer(option: InitializerOption): Initializer {
   if (typeof option !== 'string') return option;
+  const known: Readonly<Record<string, Initializer>> = named;
   return (
-    named[option] ??
+    lookUp(known, option) ??
     fail('argument', `Unknown initializer "${option}"; expected ${Object.keys(named).join(', ')}.`)
   );
 }
 
+const initializerClasses = [
+  ...Object.values(named).map(({ keras }) => keras.class_name),
+  ...['VarianceScaling', 'Constant', 'RandomNormal', 'TruncatedNormal', 'RandomUniform'],
+];
+
 /** Reads what Keras writes for an initializer: a name or `{ class_name, config }`. */
 export function initializerFromKeras(value: unknown): Initializer {
-  if (typeof value === 'string') return initializer(value as InitializerName);
-  const { class_name, config } = value as KerasObject;
-  const known = Object.values(named).find(({ keras }) => keras.class_name === class_name);
-  if (known !== undefined) return known;
-  const numbers = (config ?? {}) as Record<string, never>;
+  const { class_name, config } = kerasObject(value, 'an initializer');
+  const known = Object.entries(named).find(
+    ([name, { keras }]) => keras.class_name === class_name || name === class_name,
+  );
+  if (known !== undefined) return known[1];
+  const numbers = config as Record<string, never>;
   switch (class_name) {
     case 'VarianceScaling':
       return varianceScaling(numbers);
@@ -150,6 +157,9 @@ export function initializerFromKeras(value: unknown): Initializer {
     case 'RandomUniform':
       return randomUniform(numbers);
     default:
-      return fail('unsupported', `Graft does not have the initializer ${class_name}.`);
+      return fail(
+        'unsupported',
+        `Graft does not have the initializer ${class_name}; it has ${initializerClasses.join(', ')}.`,
+      );
   }
 }

@@ -187,9 +187,21 @@ export abstract class Layer {
   apply(inputs: SymbolicTensor | readonly SymbolicTensor[]): SymbolicTensor {
     const list = Array.isArray(inputs) ? (inputs as readonly SymbolicTensor[]) : [inputs as SymbolicTensor];
     this.build(list.map(({ shape }) => shape));
-    const output = { layer: this, call: this.calls.length, shape: this.outputShape(list) };
+    for (const { path, shape } of this.variables) this.#checkShape(path, shape);
+    const shape = this.outputShape(list);
+    this.#checkShape('its output', shape);
+    const output = { layer: this, call: this.calls.length, shape };
     this.calls.push({ inputs: list, output });
     return output;
+  }
+
+  #checkShape(what: string, shape: readonly number[]): void {
+    if (shape.every((dim) => Number.isSafeInteger(dim) && dim > 0)) return;
+    fail(
+      'shape',
+      `Layer ${this.name} (${this.className}): ${what} would have shape ${formatShape(shape)}; ` +
+        'every dimension must be a whole number of at least 1. Check its options and the size of its input.',
+    );
   }
 
   /** The output of the layer's only call. Throws `state` if it was not applied exactly once. */

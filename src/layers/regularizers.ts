@@ -1,8 +1,8 @@
 /** Penalties on weights, added to the loss: Keras's L1, L2 and L1L2. */
 import { fail } from '../core/errors.ts';
+import { type KerasObject, kerasObject } from '../core/records.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import type { KerasObject } from './serialization.ts';
 
 export interface Regularizer {
   readonly keras: KerasObject;
@@ -40,15 +40,16 @@ function regularizer(keras: KerasObject, l1: number, l2: number): Regularizer {
 /** Reads what Keras writes for a regularizer; `null` stays `null`. */
 export function regularizerFromKeras(value: unknown): Regularizer | null {
   if (value === null || value === undefined) return null;
-  if (typeof value === 'string') return regularizerFromKeras({ class_name: value, config: {} });
-  const { class_name, config } = value as { class_name: string; config: Record<string, number> };
+  const { class_name, config } = kerasObject(value, 'a regularizer');
+  const numbers = config as Record<string, never>;
   switch (class_name.toLowerCase()) {
     case 'l1':
-      return l1(config['l1']);
+      return l1(numbers['l1']);
     case 'l2':
-      return l2(config['l2']);
+      return l2(numbers['l2']);
+    case 'l1_l2':
     case 'l1l2':
-      return l1l2(config);
+      return l1l2(numbers);
     default:
       return fail(
         'unsupported',

@@ -3,12 +3,7 @@
  * a key that Graft does not have must hold the value that changes nothing, or the layer is refused by name.
  */
 import { fail } from '../core/errors.ts';
-
-/** How Keras writes an object inside a config. */
-export interface KerasObject {
-  readonly class_name: string;
-  readonly config: Readonly<Record<string, unknown>>;
-}
+import { lookUp } from '../core/records.ts';
 
 export function toSnake(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
@@ -69,7 +64,7 @@ export function optionsFromConfig(
   for (const [key, value] of Object.entries(config)) {
     const camel = toCamel(key);
     if (known.includes(camel)) options[camel] = value;
-    else if (!ignored.has(key) && value !== null && !harmless[key]?.includes(value)) {
+    else if (!ignored.has(key) && value !== null && !lookUp(harmless, key)?.includes(value)) {
       fail('unsupported', `${where}: Graft does not have ${key} = ${JSON.stringify(value)}.`);
     }
   }

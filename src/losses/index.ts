@@ -1,5 +1,6 @@
 /** Loss functions: Keras's crossentropies, written per sample; the step weighs and averages them. */
 import { fail } from '../core/errors.ts';
+import { kerasObject } from '../core/records.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
 
@@ -147,7 +148,7 @@ const supported: Readonly<Record<string, readonly unknown[]>> = {
 /** Reads what Keras writes for a loss: a name or `{ class_name, config }`. */
 export function lossFromKeras(value: unknown): Loss {
   if (typeof value === 'string') return loss(value);
-  const { class_name, config } = value as Loss['keras'];
+  const { class_name, config } = kerasObject(value, 'a loss');
   for (const [key, values] of Object.entries(supported)) {
     if (values.includes(config[key] ?? null)) continue;
     fail('unsupported', `${class_name}: Graft does not have ${key} = ${JSON.stringify(config[key])}.`);
@@ -157,8 +158,6 @@ export function lossFromKeras(value: unknown): Loss {
   if (class_name === 'CategoricalCrossentropy') {
     return categoricalCrossentropy({ fromLogits, labelSmoothing: Number(config['label_smoothing'] ?? 0) });
   }
-  return fail(
-    'unsupported',
-    `Graft does not have the loss ${class_name}; it has the categorical crossentropies.`,
-  );
+  // A function goes by its name, and whatever else there is gets the error of a name.
+  return loss(class_name);
 }

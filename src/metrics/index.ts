@@ -1,5 +1,6 @@
 /** Metrics: how right a prediction is, written per sample; the loop averages over an epoch as Keras does. */
 import { fail } from '../core/errors.ts';
+import { kerasObject } from '../core/records.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
 import { targets } from '../losses/index.ts';
@@ -74,18 +75,19 @@ export function metric(option: Metric | string): Metric {
 /** Reads what Keras writes for a metric: a name, or a class with its config. */
 export function metricFromKeras(value: unknown): Metric {
   if (typeof value === 'string') return metric(value);
-  const { class_name, config } = value as { class_name?: string; config?: Readonly<Record<string, unknown>> };
+  const { class_name, config } = kerasObject(value, 'a metric');
   switch (class_name) {
+    case 'MeanMetricWrapper':
+      // Keras 2 wraps functions; `accuracy` has become the one that fits the labels.
+      return metric(String(config['fn']));
     case 'CategoricalAccuracy':
     case 'SparseCategoricalAccuracy':
       return accuracy();
     case 'TopKCategoricalAccuracy':
     case 'SparseTopKCategoricalAccuracy':
-      return topKCategoricalAccuracy({ k: Number(config?.['k'] ?? 5) });
+      return topKCategoricalAccuracy({ k: Number(config['k'] ?? 5) });
     default:
-      return fail(
-        'unsupported',
-        `Graft does not have the metric ${class_name}; it has accuracy and top-k accuracy.`,
-      );
+      // A function goes by its name, and whatever else there is gets the error of a name.
+      return metric(class_name);
   }
 }

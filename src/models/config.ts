@@ -1,11 +1,15 @@
 /** Between models and the JSON in which Keras describes them (legacy `.h5` and Keras 3). */
 import { fail } from '../core/errors.ts';
+import { isRecord } from '../core/records.ts';
 import { layerFromKeras } from '../layers/index.ts';
 import { InputLayer } from '../layers/input.ts';
 import type { Layer, SymbolicTensor } from '../layers/layer.ts';
 import { Network } from './network.ts';
 
 export interface KerasLayerConfig {
+  /** Where Keras 3 looks for the class; Keras 2 does without. */
+  readonly module?: string;
+  readonly registered_name?: string | null;
   readonly class_name: string;
   readonly config: Readonly<Record<string, unknown>>;
   readonly name?: string;
@@ -24,7 +28,9 @@ export function networkConfig(network: Network): KerasLayerConfig {
   if (network.className === 'Sequential') {
     const layers = [network.input.layer, ...network.layers].map(plainConfig);
     return {
+      module: 'keras',
       class_name: 'Sequential',
+      registered_name: null,
       config: { ...base, layers, build_input_shape: [null, ...network.input.shape] },
     };
   }
@@ -36,7 +42,9 @@ export function networkConfig(network: Network): KerasLayerConfig {
       .map(({ inputs }) => inboundNode(network, layer, inputs)),
   }));
   return {
+    module: 'keras.src.models.functional',
     class_name: 'Functional',
+    registered_name: 'Functional',
     config: {
       ...base,
       layers,
@@ -50,7 +58,12 @@ function plainConfig(layer: Layer): KerasLayerConfig {
   if (layer instanceof Network) return networkConfig(layer);
   const { name, trainable } = layer;
   const base = layer instanceof InputLayer ? { name } : { name, trainable };
-  return { class_name: layer.className, config: { ...base, dtype: 'float32', ...layer.config() } };
+  return {
+    module: 'keras.layers',
+    class_name: layer.className,
+    config: { ...base, dtype: 'float32', ...layer.config() },
+    registered_name: null,
+  };
 }
 
 /** [layer, which of its applications in this model, which output] */
@@ -69,11 +82,21 @@ function inboundNode(network: Network, layer: Layer, inputs: readonly SymbolicTe
   return { args: merges ? [tensors] : tensors, kwargs: {} };
 }
 
-/** Rebuilds a model from Keras's description, without weights. Unknown layers throw `unsupported`. */
-export function networkFromConfig({ class_name, config }: KerasLayerConfig, make: MakeNetwork): Network {
+/**
+ * Rebuilds a model from Keras's description, without weights. Throws `unsupported` for layers that Graft does not
+ * have, by name, and `file` for what describes no model.
+ */
+export function networkFromConfig(description: unknown, make: MakeNetwork): Network {
+  const { class_name, config } = layerConfig(description);
   const name = String(config['name'] ?? class_name);
-  const layers = config['layers'];
-  if (!Array.isArray(layers)) fail('file', `The config of model ${name} lists no layers.`);
+  if (!Array.isArray(config['layers'])) fail('file', `The config of model ${name} lists no layers.`);
+  if (config['layers'].length > LAYER_LIMIT) {
+    fail(
+      'unsupported',
+      `Model ${name} has ${config['layers'].length} layers; Graft reads up to ${LAYER_LIMIT}.`,
+    );
+  }
+  const layers = config['layers'].map(layerConfig);
   if (class_name === 'Sequential') return sequentialFromConfig(name, config, layers, make);
   if (class_name === 'Functional' || class_name === 'Model')
     return functionalFromConfig(name, config, layers, make);
@@ -81,6 +104,18 @@ export function networkFromConfig({ class_name, config }: KerasLayerConfig, make
     'unsupported',
     `Model ${name} is of class ${class_name}; Graft reads Sequential and Functional models.`,
   );
+}
+
+/** Layers of one model; the largest of keras.applications has 816. */
+const LAYER_LIMIT = 10_000;
+
+function layerConfig(value: unknown): KerasLayerConfig {
+  if (isRecord(value) && typeof value['class_name'] === 'string' && isRecord(value['config'])) {
+    const { class_name, config, inbound_nodes: nodes } = value;
+    return { class_name, config, ...(Array.isArray(nodes) ? { inbound_nodes: nodes } : {}) };
+  }
+  const text = JSON.stringify(value)?.slice(0, 80);
+  return fail('file', `Expected a layer as Keras describes it, with class_name and config; got ${text}.`);
 }
 
 function readLayer(entry: KerasLayerConfig, make: MakeNetwork): Layer {

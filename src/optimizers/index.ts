@@ -1,9 +1,10 @@
 /** SGD, RMSprop, Adam and AdamW, with Keras 3's update rules and defaults. */
 import { fail } from '../core/errors.ts';
+import { kerasObject, lookUp } from '../core/records.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
 import { Optimizer, type OptimizerOptions, type UpdateRule } from './optimizer.ts';
-import { type Schedule, scheduleFromKeras } from './schedules.ts';
+import { scheduleFromKeras } from './schedules.ts';
 
 export { Optimizer, type OptimizerOptions, type Updated } from './optimizer.ts';
 export type { Schedule } from './schedules.ts';
@@ -159,21 +160,17 @@ export const optimizerNames = Object.keys(byName) as OptimizerName[];
 /** An optimizer by name with Keras's defaults, or the optimizer itself. */
 export function optimizer(option: Optimizer | OptimizerName): Optimizer {
   if (option instanceof Optimizer) return option;
-  const make = byName[option.toLowerCase() as OptimizerName];
+  const make = lookUp<() => Optimizer>(byName, option.toLowerCase());
   return (
     make?.() ?? fail('unsupported', `Unknown optimizer "${option}"; expected ${optimizerNames.join(', ')}.`)
   );
 }
 
-/** Reads what Keras writes for an optimizer. */
-export function optimizerFromKeras({
-  class_name,
-  config,
-}: {
-  class_name: string;
-  config: KerasConfig;
-}): Optimizer {
-  const make = byName[class_name.toLowerCase() as OptimizerName];
+/** Reads what Keras writes for an optimizer. Some versions of Keras 2 call its own ones `Custom>Adam`. */
+export function optimizerFromKeras(value: unknown): Optimizer {
+  const { class_name, config } = kerasObject(value, 'an optimizer');
+  const name = class_name.replace(/^Custom>/, '').toLowerCase();
+  const make = lookUp<(options: AdamOptions) => Optimizer>(byName, name);
   if (make === undefined) {
     fail(
       'unsupported',
@@ -181,7 +178,10 @@ export function optimizerFromKeras({
     );
   }
   if (config['use_ema'] === true) fail('unsupported', `${class_name}: Graft does not have use_ema.`);
-  const rate = config['learning_rate'] as number | Schedule['keras'];
+  if (config['decay']) {
+    fail('unsupported', `${class_name}: Graft does not have decay = ${JSON.stringify(config['decay'])}.`);
+  }
+  const rate = config['learning_rate'] ?? config['lr'];
   return make({
     learningRate: typeof rate === 'number' ? shortest(rate) : scheduleFromKeras(rate),
     weightDecay: (config['weight_decay'] as number | null) ?? null,
@@ -201,7 +201,7 @@ function own(config: KerasConfig, keys: readonly string[]): Record<string, unkno
 }
 
 /** The shortest decimal with the same float32: Keras writes 0.001 as 0.0010000000474974513. */
-function shortest(value: number): number {
+export function shortest(value: number): number {
   for (let digits = 1; digits < 9; digits++) {
     const rounded = Number(value.toPrecision(digits));
     if (Math.fround(rounded) === Math.fround(value)) return rounded;

@@ -1,5 +1,6 @@
 /** Learning rates that change with the step: Keras's schedules, computed by the loop and fed to the step. */
 import { fail } from '../core/errors.ts';
+import { kerasObject } from '../core/records.ts';
 
 /** The learning rate as a function of the steps done so far; the first step sees 0. */
 export interface Schedule {
@@ -104,7 +105,8 @@ export function piecewiseConstantDecay({ boundaries, values }: PiecewiseConstant
 }
 
 /** Reads what Keras writes for a schedule. */
-export function scheduleFromKeras({ class_name, config }: Schedule['keras']): Schedule {
+export function scheduleFromKeras(value: unknown): Schedule {
+  const { class_name, config } = kerasObject(value, 'a learning rate or its schedule');
   const numbers = config as Record<string, never>;
   switch (class_name) {
     case 'CosineDecay':
@@ -125,6 +127,10 @@ export function scheduleFromKeras({ class_name, config }: Schedule['keras']): Sc
     case 'PiecewiseConstantDecay':
       return piecewiseConstantDecay({ boundaries: numbers['boundaries']!, values: numbers['values']! });
     default:
-      return fail('unsupported', `Graft does not have the learning-rate schedule ${class_name}.`);
+      return fail(
+        'unsupported',
+        `Graft does not have the learning-rate schedule ${class_name}; ` +
+          'it has CosineDecay, ExponentialDecay and PiecewiseConstantDecay.',
+      );
   }
 }

@@ -28,6 +28,11 @@ const EXPANSION_LIMIT = 32;
 /** HDF5 keeps an attribute in its object's header, which ends at 64 KB; Keras cuts lists at this size. */
 export const ATTRIBUTE_LIMIT = 64512;
 
+/** The path of something in a group. */
+export function join(group: string, name: string): string {
+  return group === '/' ? `/${name}` : `${group}/${name}`;
+}
+
 /** An HDF5 file open for reading. Use it inside `withHdf5` only. */
 export class Hdf5Reader {
   readonly #hdf5: Hdf5Library;
@@ -79,6 +84,11 @@ export class Hdf5Reader {
       checked(() => this.#hdf5.reclaim_vlen_memory(this.#file, path, name, BigInt(pointer)));
       return texts;
     });
+  }
+
+  /** The only or first text of an attribute, or null when there is no such attribute. */
+  attributeText(path: string, name: string): string | null {
+    return this.texts(path, name)?.[0] ?? null;
   }
 
   #attributeType(path: string, name: string): Hdf5Metadata | null {

@@ -1,19 +1,26 @@
-/** Models to files and back. The file's ending says the format. */
-import { extname } from 'node:path';
-import { fail } from '../core/errors.ts';
+/** Whole models to files and back. The file's ending says the format; files of weights alone are `weights.ts`. */
+import { fail, GraftError } from '../core/errors.ts';
 import type { Loss } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
-import {
-  type KerasLayerConfig,
-  type MakeNetwork,
-  networkConfig,
-  networkFromConfig,
-} from '../models/config.ts';
+import { type MakeNetwork, networkConfig, networkFromConfig } from '../models/config.ts';
 import type { Network } from '../models/network.ts';
 import type { Optimizer } from '../optimizers/index.ts';
+import { fillHdf5, readHdf5 } from './hdf5_files.node.ts';
+import { interpret } from './json.ts';
+import { readArchive, writeArchive } from './keras_archive.node.ts';
 import { readKerasH5, writeKerasH5 } from './keras_h5.node.ts';
-import { assignLayers, layersOf } from './keras_weights.ts';
-import { extraState, optimizerTensors, readTraining, trainingConfig } from './training_config.ts';
+import { assignGroups, assignLayers, layersOf } from './keras_weights.ts';
+import type { NamedTensor } from './tensors.ts';
+import {
+  compileConfig,
+  type DescribedTraining,
+  describedTraining,
+  extraState,
+  optimizerTensors,
+  readTraining,
+  trainingConfig,
+} from './training_config.ts';
+import { kerasGroups, readGroups, writeGroups } from './weights_h5.node.ts';
 
 /** How a model was being trained, as far as files keep it. */
 export interface SavedTraining {
@@ -33,17 +40,41 @@ export interface SavedModel {
   readonly training: SavedTraining | null;
 }
 
+/** The endings of files that hold a whole model. */
+export const modelEndings = ['.keras', '.h5', '.hdf5'] as const;
+
+/** The version of Keras whose formats are written. */
+export const kerasVersion = '3.0.0';
+
 /** Writes a model, whole or not at all. Throws `argument` for an ending that Graft does not write. */
-export async function saveModel(path: string, { network, training }: SavedModel): Promise<void> {
-  checkEnding(path);
+export async function saveModel(path: string, saved: SavedModel): Promise<void> {
+  if (endingOf(path) === '.keras') await saveArchive(path, saved);
+  else await saveH5(path, saved);
+}
+
+async function saveH5(path: string, { network, training }: SavedModel): Promise<void> {
   await writeKerasH5(path, {
     modelConfig: networkConfig(network),
     trainingConfig: training && trainingConfig(training),
-    kerasVersion: '3.0.0',
+    kerasVersion,
     backend: 'tensorflow',
     layers: layersOf(network),
     optimizer: training?.slots ? optimizerTensors(network, training) : null,
-    extra: training && extraState(training),
+    extra: training && { json: extraState(training), tensors: [] },
+  });
+}
+
+async function saveArchive(path: string, { network, training }: SavedModel): Promise<void> {
+  const config = networkConfig(network);
+  const groups = kerasGroups(network, training);
+  await writeArchive(path, {
+    metadata: {
+      keras_version: kerasVersion,
+      date_saved: new Date().toISOString().slice(0, 19).replace('T', '@'),
+      ...(training ? { graft: extraState(training) } : {}),
+    },
+    config: training ? { ...config, compile_config: compileConfig(training) } : config,
+    writeWeights: (temp) => fillHdf5(temp, (file) => writeGroups(file, groups), path),
   });
 }
 
@@ -56,20 +87,70 @@ export async function loadModel(
   make: MakeNetwork,
   options: { readonly training: boolean },
 ): Promise<SavedModel> {
-  checkEnding(path);
-  const file = await readKerasH5(path, { optimizer: options.training });
-  if (file.modelConfig === null || file.modelConfig === undefined) {
-    fail('file', `${path} holds weights without a model; build the model and use loadWeights.`);
-  }
-  const network = networkFromConfig(file.modelConfig as KerasLayerConfig, make);
-  assignLayers(path, network, file.layers, 'order');
-  const training = options.training && file.trainingConfig ? readTraining(path, network, file) : null;
-  return { network, training };
+  return endingOf(path) === '.keras' ? loadArchive(path, make, options) : loadH5(path, make, options);
 }
 
-function checkEnding(path: string): void {
-  const ending = extname(path).toLowerCase();
-  if (ending !== '.h5' && ending !== '.hdf5') {
-    fail('argument', `Graft saves and loads models as .h5; got "${path}".`);
+async function loadH5(
+  path: string,
+  make: MakeNetwork,
+  options: { readonly training: boolean },
+): Promise<SavedModel> {
+  const file = await readKerasH5(path, { optimizer: options.training });
+  const { modelConfig, extra } = file;
+  if (modelConfig === null) {
+    fail('file', `${path} holds weights without a model; build the model and use loadWeights.`);
   }
+  const network = interpret(path, () => networkFromConfig(modelConfig, make));
+  assignLayers(path, network, file.layers, 'order');
+  const described = options.training ? describedTraining(file.trainingConfig, extra?.json) : null;
+  return { network, training: training(path, network, described, file.optimizer) };
+}
+
+async function loadArchive(
+  path: string,
+  make: MakeNetwork,
+  options: { readonly training: boolean },
+): Promise<SavedModel> {
+  return readArchive(path, async ({ config, metadata, weightsPath }) => {
+    const network = interpret(`config.json in ${path}`, () => networkFromConfig(config, make));
+    const stored = await readHdf5(
+      weightsPath,
+      (file) => readGroups(file, network, { optimizer: options.training }),
+      path,
+    );
+    assignGroups(path, network, stored.layers, { namesMatch: true });
+    const { compile_config: compiled } = config as { readonly compile_config?: unknown };
+    const extra = (metadata as { readonly graft?: unknown } | null)?.graft;
+    const described = options.training ? describedTraining(compiled, extra) : null;
+    return { network, training: training(path, network, described, stored.optimizer) };
+  });
+}
+
+function training(
+  path: string,
+  network: Network,
+  described: DescribedTraining | null,
+  variables: readonly NamedTensor[] | null,
+): SavedTraining | null {
+  if (described === null) return null;
+  try {
+    return interpret(path, () => readTraining(path, network, described, variables));
+  } catch (error) {
+    if (!(error instanceof GraftError) || error.code !== 'unsupported') throw error;
+    const way = 'load(path, { compile: false }) reads the model without how it was trained.';
+    return fail('unsupported', `${path}: ${error.message} ${way}`, error);
+  }
+}
+
+function endingOf(path: string): (typeof modelEndings)[number] {
+  const ending = modelEndings.find((known) => path.toLowerCase().endsWith(known));
+  if (path.toLowerCase().endsWith('.weights.h5')) {
+    fail(
+      'argument',
+      `"${path}" names a file of weights alone; use saveWeights and loadWeights, or another name.`,
+    );
+  }
+  return (
+    ending ?? fail('argument', `Graft saves and loads models as ${modelEndings.join(', ')}; got "${path}".`)
+  );
 }

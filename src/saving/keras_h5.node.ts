@@ -2,13 +2,14 @@
  * Reading and writing Keras's legacy `.h5` files. It owns where things lie in the file; what they mean and in
  * which order they come is told in `keras_h5.ts`.
  */
-import { open, stat } from 'node:fs/promises';
 import { fail, messageOf } from '../core/errors.ts';
-import { writeAtomically } from '../core/files.node.ts';
-import { ATTRIBUTE_LIMIT, Hdf5Reader, Hdf5Writer } from './hdf5.node.ts';
-import { Hdf5Error, withHdf5 } from './hdf5_library.node.ts';
-import type { KerasH5 } from './keras_h5.ts';
+import { ATTRIBUTE_LIMIT, type Hdf5Reader, type Hdf5Writer, join } from './hdf5.node.ts';
+import { readHdf5, writeHdf5 } from './hdf5_files.node.ts';
+import { Hdf5Error } from './hdf5_library.node.ts';
+import { parseStrictly } from './json.ts';
+import type { KerasH5, LayerWeights } from './keras_h5.ts';
 import type { NamedTensor } from './tensors.ts';
+import { hasKerasGroups } from './weights_h5.node.ts';
 
 export type { ExtraState, KerasH5, LayerWeights } from './keras_h5.ts';
 
@@ -25,7 +26,6 @@ const TOP_LEVEL = 'top_level_model_weights';
 const EXTRA = '/graft';
 /** Longest name that is written, in UTF-16 units: a piece of a list must hold at least one of 3 bytes a unit. */
 const NAME_LIMIT = 16_000;
-const SIGNATURE = Buffer.from('\x89HDF\r\n\x1a\n', 'latin1');
 
 /**
  * Reads a legacy Keras file: a whole model or weights alone. Values are float32 as stored; float64 is narrowed.
@@ -34,27 +34,42 @@ const SIGNATURE = Buffer.from('\x89HDF\r\n\x1a\n', 'latin1');
  * declares more than it can hold.
  */
 export async function readKerasH5(path: string, options: ReadKerasH5Options = {}): Promise<KerasH5> {
-  const bytes = await checkSignature(path);
-  return await withHdf5(path, 'read', (hdf5, file) => readAll(new Hdf5Reader(hdf5, file, bytes), options));
+  return await readHdf5(path, (file) => readAll(file, options));
 }
 
-function readAll(file: Hdf5Reader, options: ReadKerasH5Options): KerasH5 {
-  const isModel = file.kindOf(WEIGHTS) === 'group';
-  const root = isModel ? WEIGHTS : '/';
+/** True if a file has the legacy layout. */
+export function isLegacy(file: Hdf5Reader): boolean {
+  return readNames(file, rootOf(file), 'layer_names') !== null;
+}
+
+function rootOf(file: Hdf5Reader): string {
+  return file.kindOf(WEIGHTS) === 'group' ? WEIGHTS : '/';
+}
+
+/** The layers of a file with their weights. */
+export function readLayers(
+  file: Hdf5Reader,
+  wanted: (layer: string) => boolean = () => true,
+): LayerWeights[] {
+  const root = rootOf(file);
   const names = readNames(file, root, 'layer_names');
   if (names === null) throw new Hdf5Error(noLayers(file, root));
-  const wanted = options.layers ?? (() => true);
-  const layers = names.map((layer) => ({
+  return names.map((layer) => ({
     layer,
     weights: wanted(layer) ? readTensors(file, join(root, layer), 'weight_names') : [],
   }));
+}
+
+function readAll(file: Hdf5Reader, options: ReadKerasH5Options): KerasH5 {
+  const root = rootOf(file);
+  const layers = readLayers(file, options.layers);
   const topLevel = file.kindOf(join(root, TOP_LEVEL)) ? readTensors(file, join(root, TOP_LEVEL)) : [];
   const hasOptimizer = options.optimizer !== false && file.kindOf(OPTIMIZER) === 'group';
   return {
     modelConfig: readJsonText(file, '/', 'model_config'),
     trainingConfig: readJsonText(file, '/', 'training_config'),
-    kerasVersion: readText(file, root, 'keras_version') ?? readText(file, '/', 'keras_version'),
-    backend: readText(file, root, 'backend') ?? readText(file, '/', 'backend'),
+    kerasVersion: file.attributeText(root, 'keras_version') ?? file.attributeText('/', 'keras_version'),
+    backend: file.attributeText(root, 'backend') ?? file.attributeText('/', 'backend'),
     layers,
     topLevel,
     optimizer: hasOptimizer ? readTensors(file, OPTIMIZER) : null,
@@ -65,8 +80,7 @@ function readAll(file: Hdf5Reader, options: ReadKerasH5Options): KerasH5 {
 }
 
 function noLayers(file: Hdf5Reader, root: string): string {
-  const isWeightsV3 = file.kindOf('/layers') || file.kindOf('/_layer_checkpoint_dependencies');
-  if (isWeightsV3) {
+  if (hasKerasGroups(file)) {
     return 'it has the layout of Keras 3 ".weights.h5", expected a legacy .h5 (model.save("name.h5"))';
   }
   return `it has no attribute "layer_names" on "${root}", which every Keras .h5 has`;
@@ -91,45 +105,14 @@ function readNames(file: Hdf5Reader, group: string, list: string): string[] | nu
   }
 }
 
-function readText(file: Hdf5Reader, path: string, name: string): string | null {
-  return file.texts(path, name)?.[0] ?? null;
-}
-
 function readJsonText(file: Hdf5Reader, path: string, name: string): unknown {
-  const text = readText(file, path, name);
+  const text = file.attributeText(path, name);
   if (text === null) return null;
   try {
-    return JSON.parse(text);
+    return parseStrictly(text);
   } catch (error) {
     throw new Hdf5Error(`the attribute "${name}" is not valid JSON: ${messageOf(error)}`);
   }
-}
-
-function join(group: string, name: string): string {
-  return group === '/' ? `/${name}` : `${group}/${name}`;
-}
-
-/** Checks that a file is HDF5, so that the usual mistakes get a plain answer. Returns its size in bytes. */
-async function checkSignature(path: string): Promise<number> {
-  const start = Buffer.alloc(8);
-  let bytes: number;
-  try {
-    bytes = (await stat(path)).size;
-    const handle = await open(path, 'r');
-    try {
-      await handle.read(start, 0, 8, 0);
-    } finally {
-      await handle.close();
-    }
-  } catch (error) {
-    fail('file', `Cannot read ${path}: ${messageOf(error)}`, error);
-  }
-  if (!start.equals(SIGNATURE)) {
-    const isZip = start.toString('latin1', 0, 2) === 'PK';
-    const found = isZip ? ' but a zip archive, perhaps a .keras file' : '';
-    fail('file', `${path} is not an HDF5 file${found}; expected a .h5 file written by Keras or Graft.`);
-  }
-  return bytes;
 }
 
 /**
@@ -141,9 +124,7 @@ async function checkSignature(path: string): Promise<number> {
  */
 export async function writeKerasH5(path: string, contents: KerasH5): Promise<void> {
   checkContents(contents);
-  await writeAtomically(path, (temp) =>
-    withHdf5(temp, 'write', (hdf5, file) => writeAll(new Hdf5Writer(hdf5, file), contents), path),
-  );
+  await writeHdf5(path, (file) => writeAll(file, contents));
 }
 
 function writeAll(file: Hdf5Writer, contents: KerasH5): void {

@@ -1,8 +1,9 @@
 /** Between a model's weights and the groups of Keras's files, where order is the contract. */
 import { fail } from '../core/errors.ts';
-import { formatShape, sameShape, tensor } from '../core/tensor.ts';
+import { formatShape, sameShape, type Tensor, tensor } from '../core/tensor.ts';
 import type { Layer, Variable } from '../layers/layer.ts';
 import { Network } from '../models/network.ts';
+import { layerGroups, type TensorGroup } from './keras_groups.ts';
 import type { LayerWeights } from './keras_h5.ts';
 import { asFloat32 } from './tensors.ts';
 
@@ -94,6 +95,46 @@ function shortName(name: string): string {
   return name.replace(/:\d+$/, '').split('/').slice(-2).join('/');
 }
 
+/**
+ * Sets the weights of a model from the groups of a Keras 3 file. All are compared before the first is set. Throws
+ * `weights` if counts or shapes differ, and, with `namesMatch`, if a group says that it belongs to another layer.
+ */
+export function assignGroups(
+  path: string,
+  network: Network,
+  groups: readonly TensorGroup[],
+  { namesMatch }: { readonly namesMatch: boolean },
+): void {
+  const holders = layerGroups(network).filter(
+    ({ layer }) => !(layer instanceof Network) && layer.variables.length > 0,
+  );
+  const pairs: [Variable, string, Tensor<'float32'>][] = [];
+  for (const [i, { layer }] of holders.entries()) {
+    const { path: at, name, tensors } = groups[i]!;
+    const { variables } = layer;
+    if (tensors.length !== variables.length) {
+      const found = tensors.length > variables.length ? 'more' : tensors.length;
+      fail(
+        'weights',
+        `${path}: layer ${layer.name} has ${variables.length} weights, the file's ${at} has ${found}.`,
+      );
+    }
+    if (namesMatch && name !== null && name !== layer.name) {
+      fail(
+        'weights',
+        `${path}: the file's ${at} belongs to layer ${name}, the model has ${layer.name} there.`,
+      );
+    }
+    variables.forEach((variable, j) => {
+      const source = `${at}/vars/${j}`;
+      const values = asFloat32(tensors[j]!);
+      checkShape(path, variable, source, values.shape);
+      pairs.push([variable, source, values]);
+    });
+  }
+  for (const [variable, source, values] of pairs) assign(path, variable, source, values);
+}
+
 /** Sets one weight after comparing shapes. */
 export function assign(
   path: string,
@@ -101,11 +142,14 @@ export function assign(
   name: string,
   { shape, data }: { readonly shape: readonly number[]; readonly data: Float32Array },
 ): void {
-  if (!sameShape(shape, variable.shape)) {
-    fail(
-      'weights',
-      `${path}: ${name} has shape ${formatShape(shape)}, ${variable.path} needs ${formatShape(variable.shape)}.`,
-    );
-  }
+  checkShape(path, variable, name, shape);
   variable.assign(data);
+}
+
+function checkShape(path: string, variable: Variable, name: string, shape: readonly number[]): void {
+  if (sameShape(shape, variable.shape)) return;
+  fail(
+    'weights',
+    `${path}: ${name} has shape ${formatShape(shape)}, ${variable.path} needs ${formatShape(variable.shape)}.`,
+  );
 }

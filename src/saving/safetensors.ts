@@ -3,6 +3,7 @@
  * rules of the format and works on bytes alone; `safetensors.node.ts` adds files.
  */
 import { fail, messageOf } from '../core/errors.ts';
+import { isRecord } from '../core/records.ts';
 import {
   bytesOf,
   bytesPerElement,
@@ -12,7 +13,7 @@ import {
   type Tensor,
   tensor,
 } from '../core/tensor.ts';
-import { checkUniqueKeys } from './json_keys.ts';
+import { parseStrictly } from './json.ts';
 import type { NamedTensor } from './tensors.ts';
 
 /** Element types that Graft reads; the format knows more. BF16 and F64 become float32. */
@@ -135,9 +136,7 @@ function parseJson(json: Uint8Array, source: string): unknown {
   if (json[0] !== 0x7b) return broken(source, 'its header does not start with "{"');
   try {
     const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(json);
-    const parsed: unknown = JSON.parse(text);
-    checkUniqueKeys(text);
-    return parsed;
+    return parseStrictly(text);
   } catch (error) {
     return broken(source, `its header is not valid: ${messageOf(error)}`, error);
   }
@@ -265,10 +264,6 @@ export function encodeHeader(
   new DataView(start.buffer).setBigUint64(0, BigInt(padded), true);
   start.set(json, 8);
   return { start, order };
-}
-
-function isRecord(value: unknown): value is { readonly [key: string]: unknown } {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function isCounts(value: unknown): value is readonly number[] {

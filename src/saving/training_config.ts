@@ -1,16 +1,26 @@
 /** Between how a model is trained and what Keras writes about it: `training_config` and optimizer state. */
 import { fail } from '../core/errors.ts';
-import { float32, tensor } from '../core/tensor.ts';
+import { isRecord } from '../core/records.ts';
+import { float32, formatShape, sameShape, tensor } from '../core/tensor.ts';
 import { lossFromKeras } from '../losses/index.ts';
 import { metricFromKeras } from '../metrics/index.ts';
 import type { Network } from '../models/network.ts';
-import { type Optimizer, optimizerFromKeras } from '../optimizers/index.ts';
+import { type Optimizer, optimizerFromKeras, shortest } from '../optimizers/index.ts';
 import type { SavedTraining } from './index.ts';
-import type { ExtraState, KerasH5 } from './keras_h5.ts';
 import { asFloat32, type NamedTensor } from './tensors.ts';
 
-/** What Keras writes as `training_config`. */
-export function trainingConfig({ optimizer, loss, metrics }: SavedTraining): unknown {
+/** What Keras writes as `training_config` into `.h5` files. */
+export function trainingConfig(training: SavedTraining): unknown {
+  return { ...compileArguments(training), optimizer_config: training.optimizer.keras };
+}
+
+/** What Keras writes as `compile_config` into `.keras` files. */
+export function compileConfig(training: SavedTraining): unknown {
+  const optimizer = { module: 'keras.optimizers', ...training.optimizer.keras, registered_name: null };
+  return { optimizer, ...compileArguments(training) };
+}
+
+function compileArguments({ loss, metrics }: SavedTraining) {
   return {
     loss: { module: 'keras.losses', ...loss.keras, registered_name: null },
     loss_weights: null,
@@ -19,7 +29,6 @@ export function trainingConfig({ optimizer, loss, metrics }: SavedTraining): unk
     run_eagerly: false,
     steps_per_execution: 1,
     jit_compile: false,
-    optimizer_config: optimizer.keras,
   };
 }
 
@@ -32,7 +41,7 @@ function slotList(network: Network, optimizer: Optimizer) {
   });
 }
 
-/** Keras's `optimizer.variables`. */
+/** Keras's `optimizer.variables`; zeros before the first step. */
 export function optimizerTensors(network: Network, { optimizer, step, slots }: SavedTraining): NamedTensor[] {
   const { name } = optimizer.rule;
   const { learningRate } = optimizer.options;
@@ -42,50 +51,107 @@ export function optimizerTensors(network: Network, { optimizer, step, slots }: S
     ...(scheduled ? [] : [{ name: `${name}/learning_rate`, tensor: float32([], [learningRate]) }]),
     ...slotList(network, optimizer).map(({ variable, slot, key }) => ({
       name: `${name}/${variable.path.replaceAll('/', '_')}_${slot}`,
-      tensor: tensor('float32', variable.shape, slots![key]!),
+      tensor: tensor('float32', variable.shape, slots?.[key]),
     })),
   ];
 }
 
-interface KerasTraining {
+/** A training as a file describes it. */
+export interface DescribedTraining {
   readonly loss: unknown;
-  readonly metrics?: readonly unknown[] | null;
-  readonly optimizer_config: { readonly class_name: string; readonly config: Record<string, unknown> };
+  readonly metrics: unknown;
+  readonly optimizer: unknown;
+  /** What Graft keeps beside Keras's records; null in files that Keras wrote. */
+  readonly extra: unknown;
 }
 
-/** Rebuilds a training from Keras's description and state. */
+/**
+ * The description in `training_config` or `compile_config`; null if the model was not compiled, or if there is no
+ * optimizer in it (Keras 3.15 loses it in a `.keras` file that it writes after an `.h5`).
+ */
+export function describedTraining(config: unknown, extra: unknown): DescribedTraining | null {
+  if (!isRecord(config)) return null;
+  const optimizer = config['optimizer_config'] ?? config['optimizer'];
+  if (optimizer === undefined) return null;
+  return { loss: config['loss'], metrics: config['metrics'], optimizer, extra };
+}
+
+/** Rebuilds a training from Keras's description and `optimizer.variables`, which may be missing. */
 export function readTraining(
   path: string,
   network: Network,
-  { trainingConfig, optimizer: state, extra }: KerasH5,
+  { loss, metrics, optimizer: described, extra }: DescribedTraining,
+  variables: readonly NamedTensor[] | null,
 ): SavedTraining {
-  const { loss, metrics, optimizer_config } = trainingConfig as KerasTraining;
-  const optimizer = optimizerFromKeras(optimizer_config);
+  const optimizer = optimizerFromKeras(described);
   // Keras 2 nests the metrics of each output in a list.
-  const read = (metrics ?? [])
-    .flat()
-    .filter((entry) => entry !== null)
+  const read = ([metrics].flat(2) as unknown[])
+    .filter((entry) => entry !== null && entry !== undefined)
     .map(metricFromKeras);
-  const base = { optimizer, loss: lossFromKeras(loss), metrics: read, seed: seedIn(extra) };
-  if (state === null || state.length === 0) return { ...base, step: 0, slots: null };
-  const scheduled = typeof optimizer.options.learningRate !== 'number';
-  const values = state.slice(scheduled ? 1 : 2);
-  const expected = slotList(network, optimizer);
-  if (values.length !== expected.length) {
+  const seed = isRecord(extra) && Number.isInteger(extra['seed']) ? (extra['seed'] as number) : 0;
+  const { step, slots } = readOptimizer(path, network, optimizer, variables ?? []);
+  return { optimizer, loss: lossFromKeras(loss), metrics: read, seed, step, slots };
+}
+
+/** An optimizer's state in the middle of a training. */
+export interface OptimizerState extends Pick<SavedTraining, 'step' | 'slots'> {
+  /** Null with a schedule, and in files of Keras 2. */
+  readonly learningRate: number | null;
+}
+
+/**
+ * The state in Keras's `optimizer.variables`. Keras 3 begins with the iteration and, without a schedule, the learning
+ * rate; Keras 2 leaves the rate out. Throws `weights` if counts or shapes differ.
+ */
+export function readOptimizer(
+  path: string,
+  network: Network,
+  optimizer: Optimizer,
+  variables: readonly NamedTensor[],
+): OptimizerState {
+  const [iteration, ...others] = variables;
+  if (iteration === undefined) return { step: 0, slots: null, learningRate: null };
+  const ordered = legacyOrder(others) ? slotBySlot(network, optimizer) : slotList(network, optimizer);
+  const hasRate = others.length === ordered.length + 1 && others[0]!.tensor.shape.length === 0;
+  const values = hasRate ? others.slice(1) : others;
+  const { className } = optimizer.rule;
+  if (values.length !== ordered.length) {
     fail(
       'weights',
-      `${path} holds ${values.length} optimizer slots; ${optimizer.rule.className} needs ${expected.length}.`,
+      `${path} holds ${values.length} values of optimizer state; ${className} over ${network.trainableVariables.length} ` +
+        `trainable weights needs ${ordered.length}.`,
     );
   }
-  const slots = Object.fromEntries(expected.map(({ key }, i) => [key, asFloat32(values[i]!.tensor).data]));
-  return { ...base, step: Number(state[0]!.tensor.data[0]), slots };
+  const slots = ordered.map(({ key, variable, slot }, i) => {
+    const { shape, data } = asFloat32(values[i]!.tensor);
+    if (!sameShape(shape, variable.shape)) {
+      fail(
+        'weights',
+        `${path}: the ${slot} of ${variable.path} has shape ${formatShape(shape)}; ${className} needs ` +
+          `${formatShape(variable.shape)}.`,
+      );
+    }
+    return [key, data] as const;
+  });
+  const step = Number(iteration.tensor.data[0]);
+  if (!(Number.isSafeInteger(step) && step >= 0)) fail('file', `${path}: ${step} is no count of steps.`);
+  const learningRate = hasRate ? shortest(Number(others[0]!.tensor.data[0])) : null;
+  return { step, slots: Object.fromEntries(slots), learningRate };
+}
+
+/** True for the optimizers that Keras called `legacy` from 2.11 on; their state is `dense/kernel/m:0`. */
+function legacyOrder(variables: readonly NamedTensor[]): boolean {
+  return variables.some(({ name }) => /\/(m|v|vhat|rms|momentum|mg)(_\d+)?:0$/.test(name));
+}
+
+/** Those optimizers keep the first slot of every weight, then the second. */
+function slotBySlot(network: Network, optimizer: Optimizer) {
+  const { slots } = optimizer.rule;
+  const list = slotList(network, optimizer);
+  return slots.flatMap((wanted) => list.filter(({ slot }) => slot === wanted));
 }
 
 /** What Keras has no place for. */
-export function extraState({ seed }: SavedTraining): ExtraState {
-  return { json: { seed }, tensors: [] };
-}
-
-function seedIn(extra: ExtraState | null | undefined): number {
-  return Number((extra?.json as { seed?: number } | undefined)?.seed ?? 0);
+export function extraState({ seed }: SavedTraining): { readonly seed: number } {
+  return { seed };
 }

@@ -2,7 +2,7 @@
  * Models that train: Keras's compile, fit, evaluate, predict, save on top of a network of layers. The loop itself
  * is in `fit.ts`, the running in `executor.ts`.
  */
-import { fail } from '../core/errors.ts';
+import { fail, GraftError } from '../core/errors.ts';
 import { float32, formatShape, sameShape, sizeOf, type Tensor, tensor } from '../core/tensor.ts';
 import { batches, type Dataset, fromTensors, lengthOf } from '../data/dataset.ts';
 import { type CacheMode, type CacheOptions, cacheOptions, type ResolvedCache } from '../features/index.ts';
@@ -13,7 +13,9 @@ import { Network, someOf } from '../models/network.ts';
 import { type SummaryOptions, summary } from '../models/summary.ts';
 import { Optimizer, type OptimizerName, optimizer as optimizerOf } from '../optimizers/index.ts';
 import { type Device, parseDevice } from '../runtime/engine.node.ts';
-import { type SavedTraining, saveModel } from '../saving/index.ts';
+import { type SavedModel, type SavedTraining, saveModel } from '../saving/index.ts';
+import { readOptimizer } from '../saving/training_config.ts';
+import { loadWeights, saveWeights } from '../saving/weights.ts';
 import type { Logs } from './callbacks.ts';
 import { Executor, type ProgramKind } from './executor.ts';
 import { type FitOptions, type History, train } from './fit.ts';
@@ -256,11 +258,44 @@ export class Model extends Network {
     return this.getWeights();
   }
 
-  /** Writes the model; the file's ending says the format (`.h5`). The file appears whole or not at all. */
+  /**
+   * Writes the model; the file's ending says the format: `.keras` (Keras 3) or `.h5` (every Keras). The file appears
+   * whole or not at all.
+   */
   async save(path: string): Promise<void> {
+    await saveModel(path, await this.#saved());
+  }
+
+  /**
+   * Writes the weights alone: `.weights.h5` (Keras 3, with the optimizer's state if the model is compiled), `.h5`
+   * (every Keras) or `.safetensors` (tensors called `layer/weight`).
+   */
+  async saveWeights(path: string): Promise<void> {
+    await saveWeights(path, await this.#saved());
+  }
+
+  /**
+   * Sets all weights from such a file, or from the file of a whole model; layers pair by their order, in safetensors
+   * by name. A compiled model takes the optimizer's state of `.weights.h5` and `.keras` too if it fits, and says so on
+   * stderr if it does not. Throws `weights`, and changes nothing, if the weights do not fit.
+   */
+  async loadWeights(path: string): Promise<void> {
+    const variables = await loadWeights(path, this);
+    if (variables === null || !this.isCompiled) return;
+    const { executor, optimizer } = this.#compiled!;
+    try {
+      const { step, slots, learningRate } = readOptimizer(path, this, optimizer, variables);
+      executor.setSlots(slots, step);
+      if (learningRate !== null) executor.learningRate = learningRate;
+    } catch (error) {
+      if (!(error instanceof GraftError) || error.code !== 'weights') throw error;
+      process.stderr.write(`The optimizer keeps its own state. ${error.message}\n`);
+    }
+  }
+
+  async #saved(): Promise<SavedModel> {
     await this.#compiled?.executor.pull();
-    const training = this.#compiled?.trains ? savedTraining(this.#compiled) : null;
-    await saveModel(path, { network: this, training });
+    return { network: this, training: this.#compiled?.trains ? savedTraining(this.#compiled) : null };
   }
 
   /** Prints Keras's table. */

@@ -1,4 +1,4 @@
-"""Opens Graft's .h5 files in real Keras, and makes Keras files for Graft to open.
+"""Opens Graft's files in real Keras, and makes Keras files for Graft to open.
 
 Needs Python with keras >= 3, tensorflow, h5py and safetensors. The tests in this folder run it when the environment
 variable GRAFT_KERAS_PYTHON names such a Python, and are skipped otherwise:
@@ -14,8 +14,11 @@ By hand:
         Loads the file with its optimizer state, trains on the first batches of "x" and "y" in order, prints the
         losses and writes the weights by path.
     python keras_interop.py make FOLDER --optimizer rmsprop --steps 3 --more 2
-        Builds a small model with a partly frozen backbone, trains it, and writes model.h5 (after --steps),
-        after.h5 (after --more further steps) and data.safetensors ("x", "y", "predictions" of model.h5).
+        Builds a small model with a partly frozen backbone, trains it, and writes model.h5, model.keras and
+        model.weights.h5 (after --steps), after.h5 (after --more further steps) and data.safetensors ("x", "y",
+        "predictions" of model.h5).
+    python keras_interop.py weights FILE --into model.keras --input x.safetensors --output y.safetensors
+        Loads a model, sets all its weights to zero, loads the weights of FILE and predicts.
 
 Everything printed on stdout is one JSON object.
 """
@@ -56,6 +59,8 @@ def load(path):
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         return model, 0
+    if not path.endswith(".h5"):
+        return model, len(optimizer.variables)
     with h5py.File(path, "r") as file:
         if "optimizer_weights" not in file:
             return model, 0
@@ -99,6 +104,17 @@ def inspect(args):
         predictions = model.predict(load_file(args.input)["x"], verbose=0)
         save_file({"predictions": np.ascontiguousarray(predictions)}, args.output)
     return summary(model, restored)
+
+
+def weights(args):
+    model = keras.models.load_model(args.into)
+    model.set_weights([np.zeros(value.shape, value.dtype) for value in model.get_weights()])
+    for variable in model.optimizer.variables:
+        variable.assign(np.zeros(variable.shape, variable.dtype))
+    model.load_weights(args.file)
+    predictions = model.predict(load_file(args.input)["x"], verbose=0)
+    save_file({"predictions": np.ascontiguousarray(predictions)}, args.output)
+    return summary(model, len(model.optimizer.variables))
 
 
 def steps(model, x, y, first, count, batch_size):
@@ -169,7 +185,10 @@ def make(args):
     x = random.uniform(0, 255, (12, 8, 8, 3)).astype("float32")
     y = (np.arange(12) % 3).astype("int32")
     losses = steps(model, x, y, 0, args.steps, args.batch_size)
-    model.save(os.path.join(args.folder, "model.h5"))
+    # In this order: saving .h5 takes the optimizer out of what Keras 3.15 writes into .keras from then on.
+    for name in ("model.keras", "model.h5"):
+        model.save(os.path.join(args.folder, name))
+    model.save_weights(os.path.join(args.folder, "model.weights.h5"))
     predictions = np.ascontiguousarray(model.predict(x, verbose=0))
     save_file({"x": x, "y": y, "predictions": predictions}, os.path.join(args.folder, "data.safetensors"))
     report = summary(model, len(model.optimizer.variables))
@@ -194,6 +213,12 @@ def main():
     command.add_argument("--batch-size", type=int, default=4)
     command.add_argument("--output")
     command.set_defaults(run=train)
+    command = commands.add_parser("weights")
+    command.add_argument("file")
+    command.add_argument("--into", required=True)
+    command.add_argument("--input", required=True)
+    command.add_argument("--output", required=True)
+    command.set_defaults(run=weights)
     command = commands.add_parser("make")
     command.add_argument("folder")
     command.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="rmsprop")

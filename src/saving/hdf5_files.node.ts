@@ -1,0 +1,54 @@
+/** Opening HDF5 files to read them, and writing them whole or not at all. What is in them is others' business. */
+import { open, stat } from 'node:fs/promises';
+import { fail, messageOf } from '../core/errors.ts';
+import { writeAtomically } from '../core/files.node.ts';
+import { Hdf5Reader, Hdf5Writer } from './hdf5.node.ts';
+import { withHdf5 } from './hdf5_library.node.ts';
+
+const SIGNATURE = Buffer.from('\x89HDF\r\n\x1a\n', 'latin1');
+
+/**
+ * Hands an HDF5 file to a synchronous function. Throws `file`, calling the file `shownAs`, when it is missing,
+ * damaged, or of another format.
+ */
+export async function readHdf5<T>(path: string, use: (file: Hdf5Reader) => T, shownAs = path): Promise<T> {
+  const bytes = await checkSignature(path, shownAs);
+  return await withHdf5(path, 'read', (hdf5, file) => use(new Hdf5Reader(hdf5, file, bytes)), shownAs);
+}
+
+/** Writes an HDF5 file, atomically. Throws `file` when writing fails. */
+export async function writeHdf5(path: string, fill: (file: Hdf5Writer) => void): Promise<void> {
+  await writeAtomically(path, (temp) => fillHdf5(temp, fill, path));
+}
+
+/** Writes an HDF5 file that is part of another one, `shownAs`. */
+export async function fillHdf5(
+  path: string,
+  fill: (file: Hdf5Writer) => void,
+  shownAs: string,
+): Promise<void> {
+  await withHdf5(path, 'write', (hdf5, file) => fill(new Hdf5Writer(hdf5, file)), shownAs);
+}
+
+/** Checks that a file is HDF5, so that the usual mistakes get a plain answer. Returns its size in bytes. */
+async function checkSignature(path: string, shownAs: string): Promise<number> {
+  const start = Buffer.alloc(8);
+  let bytes: number;
+  try {
+    bytes = (await stat(path)).size;
+    const handle = await open(path, 'r');
+    try {
+      await handle.read(start, 0, 8, 0);
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    fail('file', `Cannot read ${shownAs}: ${messageOf(error)}`, error);
+  }
+  if (!start.equals(SIGNATURE)) {
+    const isZip = start.toString('latin1', 0, 2) === 'PK';
+    const found = isZip ? ' but a zip archive, perhaps a .keras file' : '';
+    fail('file', `${shownAs} is not an HDF5 file${found}; expected a .h5 file written by Keras or Graft.`);
+  }
+  return bytes;
+}
