@@ -6,9 +6,8 @@ import * as layers from '../layers/index.ts';
 import type { Layer, Variable } from '../layers/layer.ts';
 import type { Network } from '../models/network.ts';
 import { readKerasH5 } from '../saving/keras_h5.node.ts';
-import { assign, assignLayers } from '../saving/keras_weights.ts';
+import { assignAll, assignLayers, type Found } from '../saving/keras_weights.ts';
 import { openSafetensors } from '../saving/safetensors.node.ts';
-import { asFloat32 } from '../saving/tensors.ts';
 
 /** A pretrained model: addresses, checksums, licence and preprocessing. */
 export interface PretrainedRecord {
@@ -61,13 +60,13 @@ export async function loadWeights(network: Network, path: string): Promise<void>
 
 async function assignSafetensors(network: Network, path: string): Promise<ReadonlySet<Variable>> {
   await using file = await openSafetensors(path);
-  const assigned = new Set<Variable>();
+  const found: Found[] = [];
   for (const variable of network.variables) {
-    if (!file.entries.has(variable.path)) continue;
-    assign(path, variable, variable.path, asFloat32(await file.read(variable.path)));
-    assigned.add(variable);
+    const name = variable.path;
+    if (file.entries.has(name)) found.push({ variable, source: { name, tensor: await file.read(name) } });
   }
-  return assigned;
+  assignAll(path, found);
+  return new Set(found.map(({ variable }) => variable));
 }
 
 /** Keras's three conventions (keras.applications.imagenet_utils). */

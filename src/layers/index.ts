@@ -19,7 +19,7 @@ import * as preprocessing from './preprocessing.ts';
 import { regularizerFromKeras } from './regularizers.ts';
 import * as reshaping from './reshaping.ts';
 import { SeparableConv2D, type SeparableConv2DOptions } from './separable_convolution.ts';
-import { optionsFromConfig } from './serialization.ts';
+import { checkDType, optionsFromConfig } from './serialization.ts';
 
 export * from './augmentation/index.ts';
 export { input };
@@ -165,6 +165,8 @@ export function layerFromKeras(className: string, config: Readonly<Record<string
         `It has ${Object.keys(layerTypes).join(', ')}.`,
     );
   }
+  // The dtype of an input is that of the pictures, which Graft takes as they come.
+  if (className !== 'InputLayer') checkDType(`Layer ${name} (${className})`, config['dtype']);
   const options = optionsFromConfig(`Layer ${name} (${className})`, config, type.options);
   try {
     for (const [key, read] of Object.entries(readers)) {

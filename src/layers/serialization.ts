@@ -3,7 +3,7 @@
  * a key that Graft does not have must hold the value that changes nothing, or the layer is refused by name.
  */
 import { fail } from '../core/errors.ts';
-import { lookUp } from '../core/records.ts';
+import { isRecord, lookUp } from '../core/records.ts';
 
 export function toSnake(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
@@ -20,6 +20,21 @@ export function classToSnake(className: string): string {
     .replace(/(.)([A-Z][a-z]+)/g, '$1_$2')
     .replace(/([a-z])([A-Z])/g, '$1_$2')
     .toLowerCase();
+}
+
+/** Policies under which Keras keeps weights in float32, as Graft does; it computes in float32 under each of them. */
+const dtypes = ['float32', 'mixed_float16', 'mixed_bfloat16'];
+
+/** Throws `unsupported` for a dtype, or policy in Keras's notation, that keeps weights as something else. */
+export function checkDType(where: string, dtype: unknown): void {
+  if (dtype === undefined || dtype === null) return;
+  const inner = isRecord(dtype) && isRecord(dtype['config']) ? dtype['config']['name'] : dtype;
+  if (typeof inner === 'string' && dtypes.includes(inner)) return;
+  const came = typeof inner === 'string' ? inner : JSON.stringify(dtype);
+  fail(
+    'unsupported',
+    `${where} has dtype ${came}; Graft reads ${dtypes.join(', ')} and computes in float32.`,
+  );
 }
 
 /** Keys that every Keras layer may carry and that say nothing about its mathematics, and details of `renorm`. */

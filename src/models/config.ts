@@ -156,20 +156,46 @@ function functionalFromConfig(
   entries: readonly KerasLayerConfig[],
   make: MakeNetwork,
 ): Network {
+  const parts = entries.map((entry): Part => {
+    const layer = readLayer(entry, make);
+    return { layer, nodes: (entry.inbound_nodes ?? []).map((node) => references(node, layer.name)) };
+  });
+  const [from, to] = [endOf(name, config, 'input_layers'), endOf(name, config, 'output_layers')];
+  const find = connect(name, parts, [from, to]);
+  const nothing = (key: string) => fail('file', `The ${key} of model ${name} name no layer of it.`);
+  const network = make('Functional', {
+    inputs: find(from) ?? nothing('input_layers'),
+    outputs: find(to) ?? nothing('output_layers'),
+    name,
+  });
+  network.markTrainable(config['trainable'] !== false);
+  return network;
+}
+
+/** A layer, and what each of its applications takes. */
+interface Part {
+  readonly layer: Layer;
+  readonly nodes: readonly (readonly Reference[])[];
+}
+
+/** Applies all layers; returns what finds their outputs. */
+function connect(
+  name: string,
+  parts: readonly Part[],
+  ends: readonly Reference[],
+): (reference: Reference) => SymbolicTensor | undefined {
   const outputs = new Map<string, SymbolicTensor[]>();
-  const find = (reference: Reference) => outputs.get(reference.layer)?.[reference.call];
+  const first = firstCalls(parts, ends);
+  const find = ({ layer, call }: Reference) => outputs.get(layer)?.[call - first(layer)];
+  for (const { layer } of parts) outputs.set(layer.name, layer instanceof InputLayer ? [layer.output] : []);
   // A layer can be applied once everything that it takes has been; files list layers in an order that works,
   // but Keras does not promise it.
-  let waiting = entries.map((entry) => ({
-    layer: readLayer(entry, make),
-    nodes: [...(entry.inbound_nodes ?? [])],
-  }));
-  for (const { layer } of waiting) outputs.set(layer.name, layer instanceof InputLayer ? [layer.output] : []);
+  let waiting = parts.map(({ layer, nodes }) => ({ layer, nodes: [...nodes] }));
   while (waiting.length > 0) {
     let progressed = false;
     for (const { layer, nodes } of waiting) {
       while (nodes.length > 0) {
-        const inputs = references(nodes[0], layer.name).map(find);
+        const inputs = nodes[0]!.map(find);
         if (inputs.some((input) => input === undefined)) break;
         outputs.get(layer.name)!.push(layer.apply(inputs as SymbolicTensor[]));
         nodes.shift();
@@ -185,17 +211,30 @@ function functionalFromConfig(
       );
     }
   }
-  const end = (key: string) => {
-    const given = (config[key] ?? []) as readonly unknown[];
-    const list = Array.isArray(given[0]) ? (given as readonly unknown[][]) : [given as unknown[]];
-    if (list.length !== 1)
-      fail('unsupported', `Model ${name} has ${list.length} ${key}; Graft reads models with one.`);
-    const tensor = find({ layer: String(list[0]![0]), call: Number(list[0]![1] ?? 0) });
-    return tensor ?? fail('file', `The ${key} of model ${name} name no layer of it.`);
-  };
-  const network = make('Functional', { inputs: end('input_layers'), outputs: end('output_layers'), name });
-  network.markTrainable(config['trainable'] !== false);
-  return network;
+  return find;
+}
+
+/** Keras 2 counts the making of a nested model as its application 0, so that it is used from 1 on. */
+function firstCalls(parts: readonly Part[], ends: readonly Reference[]): (layer: string) => number {
+  const last = new Map<string, number>();
+  for (const { layer, call } of [...parts.flatMap(({ nodes }) => nodes.flat()), ...ends]) {
+    last.set(layer, Math.max(call, last.get(layer) ?? 0));
+  }
+  const shifted = new Set(
+    parts
+      .filter(({ layer, nodes }) => layer instanceof Network && last.get(layer.name) === nodes.length)
+      .map(({ layer }) => layer.name),
+  );
+  return (layer) => (shifted.has(layer) ? 1 : 0);
+}
+
+/** The one input or output of a model. */
+function endOf(name: string, config: KerasLayerConfig['config'], key: string): Reference {
+  const given = (config[key] ?? []) as readonly unknown[];
+  const list = Array.isArray(given[0]) ? (given as readonly unknown[][]) : [given as unknown[]];
+  if (list.length !== 1)
+    fail('unsupported', `Model ${name} has ${list.length} ${key}; Graft reads models with one.`);
+  return { layer: String(list[0]![0]), call: Number(list[0]![1] ?? 0) };
 }
 
 interface Reference {

@@ -1,11 +1,11 @@
 /** Between a model's weights and the groups of Keras's files, where order is the contract. */
 import { fail } from '../core/errors.ts';
-import { formatShape, sameShape, type Tensor, tensor } from '../core/tensor.ts';
+import { formatShape, sameShape, tensor } from '../core/tensor.ts';
 import type { Layer, Variable } from '../layers/layer.ts';
 import { Network } from '../models/network.ts';
 import { layerGroups, type TensorGroup } from './keras_groups.ts';
 import type { LayerWeights } from './keras_h5.ts';
-import { asFloat32 } from './tensors.ts';
+import { asFloat32, type NamedTensor } from './tensors.ts';
 
 /** The weights of one group in Keras's order: those that train, then the others, over the whole group. */
 function groupOrder(layer: Layer): readonly Variable[] {
@@ -58,7 +58,7 @@ export function assignLayers(
       if (group !== undefined) pairs.push([layer, group]);
     }
   }
-  const assigned = new Set<Variable>();
+  const found: Found[] = [];
   for (const [layer, group] of pairs) {
     const variables = groupOrder(layer);
     if (variables.length !== group.weights.length) {
@@ -69,12 +69,11 @@ export function assignLayers(
     }
     const sources = byName(variables, group.weights) ?? group.weights;
     variables.forEach((variable, i) => {
-      const source = sources[i]!;
-      assign(path, variable, source.name, asFloat32(source.tensor));
-      assigned.add(variable);
+      found.push({ variable, source: sources[i]! });
     });
   }
-  return assigned;
+  assignAll(path, found);
+  return new Set(found.map(({ variable }) => variable));
 }
 
 /**
@@ -108,15 +107,15 @@ export function assignGroups(
   const holders = layerGroups(network).filter(
     ({ layer }) => !(layer instanceof Network) && layer.variables.length > 0,
   );
-  const pairs: [Variable, string, Tensor<'float32'>][] = [];
+  const found: Found[] = [];
   for (const [i, { layer }] of holders.entries()) {
     const { path: at, name, tensors } = groups[i]!;
     const { variables } = layer;
     if (tensors.length !== variables.length) {
-      const found = tensors.length > variables.length ? 'more' : tensors.length;
+      const stored = tensors.length > variables.length ? 'more' : tensors.length;
       fail(
         'weights',
-        `${path}: layer ${layer.name} has ${variables.length} weights, the file's ${at} has ${found}.`,
+        `${path}: layer ${layer.name} has ${variables.length} weights, the file's ${at} has ${stored}.`,
       );
     }
     if (namesMatch && name !== null && name !== layer.name) {
@@ -126,30 +125,27 @@ export function assignGroups(
       );
     }
     variables.forEach((variable, j) => {
-      const source = `${at}/vars/${j}`;
-      const values = asFloat32(tensors[j]!);
-      checkShape(path, variable, source, values.shape);
-      pairs.push([variable, source, values]);
+      found.push({ variable, source: { name: `${at}/vars/${j}`, tensor: tensors[j]! } });
     });
   }
-  for (const [variable, source, values] of pairs) assign(path, variable, source, values);
+  assignAll(path, found);
 }
 
-/** Sets one weight after comparing shapes. */
-export function assign(
-  path: string,
-  variable: Variable,
-  name: string,
-  { shape, data }: { readonly shape: readonly number[]; readonly data: Float32Array },
-): void {
-  checkShape(path, variable, name, shape);
-  variable.assign(data);
+/** A weight, and what a file holds for it. */
+export interface Found {
+  readonly variable: Variable;
+  readonly source: NamedTensor;
 }
 
-function checkShape(path: string, variable: Variable, name: string, shape: readonly number[]): void {
-  if (sameShape(shape, variable.shape)) return;
-  fail(
-    'weights',
-    `${path}: ${name} has shape ${formatShape(shape)}, ${variable.path} needs ${formatShape(variable.shape)}.`,
-  );
+/** Sets weights after all shapes have been compared. Throws `weights` if one differs. */
+export function assignAll(path: string, found: readonly Found[]): void {
+  for (const { variable, source } of found) {
+    const { shape } = source.tensor;
+    if (sameShape(shape, variable.shape)) continue;
+    fail(
+      'weights',
+      `${path}: ${source.name} has shape ${formatShape(shape)}, ${variable.path} needs ${formatShape(variable.shape)}.`,
+    );
+  }
+  for (const { variable, source } of found) variable.assign(asFloat32(source.tensor).data);
 }

@@ -13,9 +13,9 @@ import { readHdf5, writeHdf5 } from './hdf5_files.node.ts';
 import { kerasVersion, type SavedModel } from './index.ts';
 import { readArchive } from './keras_archive.node.ts';
 import { isLegacy, readLayers, writeKerasH5 } from './keras_h5.node.ts';
-import { assign, assignGroups, assignLayers, layersOf } from './keras_weights.ts';
+import { assignAll, assignGroups, assignLayers, type Found, layersOf } from './keras_weights.ts';
 import { openSafetensors, writeSafetensors } from './safetensors.node.ts';
-import { asFloat32, type NamedTensor } from './tensors.ts';
+import type { NamedTensor } from './tensors.ts';
 import { hasKerasGroups, kerasGroups, readGroups, writeGroups } from './weights_h5.node.ts';
 
 /** The endings of files of weights; the first is looked for before the second. */
@@ -106,11 +106,12 @@ async function loadSafetensors(path: string, network: Network): Promise<void> {
     ];
     fail('weights', `${path} does not fit model ${network.name}: it ${parts.join(' and ')}.`);
   }
-  const read: NamedTensor[] = [];
-  for (const { path: name } of variables) read.push({ name, tensor: await file.read(name) });
-  variables.forEach((variable, i) => {
-    assign(path, variable, variable.path, asFloat32(read[i]!.tensor));
-  });
+  const found: Found[] = [];
+  for (const variable of variables) {
+    const name = variable.path;
+    found.push({ variable, source: { name, tensor: await file.read(name) } });
+  }
+  assignAll(path, found);
 }
 
 function endingOf<E extends string>(path: string, endings: readonly E[]): E {

@@ -17,6 +17,8 @@ By hand:
         Builds a small model with a partly frozen backbone, trains it, and writes model.h5, model.keras and
         model.weights.h5 (after --steps), after.h5 (after --more further steps) and data.safetensors ("x", "y",
         "predictions" of model.h5).
+    python keras_interop.py long FOLDER
+        Writes long.h5, a model whose list of layer names does not fit into one attribute, and data.safetensors.
     python keras_interop.py weights FILE --into model.keras --input x.safetensors --output y.safetensors
         Loads a model, sets all its weights to zero, loads the weights of FILE and predicts.
 
@@ -197,6 +199,18 @@ def make(args):
     return {"losses": losses, **report}
 
 
+def long(args):
+    os.makedirs(args.folder, exist_ok=True)
+    keras.utils.set_random_seed(7)
+    parts = [layers.Activation("linear", name=f"layer_{i}_{'x' * 700}") for i in range(100)]
+    model = keras.Sequential([keras.Input((4,)), *parts, layers.Dense(3, name="classes")], name="long")
+    x = np.random.default_rng(7).normal(size=(2, 4)).astype("float32")
+    model.save(os.path.join(args.folder, "long.h5"))
+    predictions = np.ascontiguousarray(model.predict(x, verbose=0))
+    save_file({"x": x, "predictions": predictions}, os.path.join(args.folder, "data.safetensors"))
+    return summary(model, 0)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     commands = parser.add_subparsers(required=True)
@@ -219,6 +233,9 @@ def main():
     command.add_argument("--input", required=True)
     command.add_argument("--output", required=True)
     command.set_defaults(run=weights)
+    command = commands.add_parser("long")
+    command.add_argument("folder")
+    command.set_defaults(run=long)
     command = commands.add_parser("make")
     command.add_argument("folder")
     command.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="rmsprop")

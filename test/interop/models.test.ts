@@ -127,7 +127,7 @@ describe.skipIf(!python)(
           expectNear('Keras opens Graft, weights', path, { shape, data: values }, ended.get(found)!, 1e-5);
         }
       },
-      120_000,
+      300_000,
     );
 
     it('Keras opens a model that augments pictures, and predicts alike', async () => {
@@ -162,6 +162,51 @@ describe.skipIf(!python)(
       const predictions = (await readSafetensors(output)).get('predictions')!;
       expectNear('Keras opens Graft, predictions', 'augmented', await made.predict(x), predictions, 1e-5);
     }, 120_000);
+
+    it.each(['.weights.h5', '.h5'])(
+      'weights that Graft wrote as %s are those that Keras loads',
+      async (ending) => {
+        const [home] = await madeWith('adam');
+        const made = await load(join(home, 'model.keras'));
+        open.push(made);
+        const data = join(home, 'data.safetensors');
+        const pictures = (await readSafetensors(data)).get('x') as Tensor<'float32'>;
+        const changed = made.getWeights().map((values) => values.map((value) => value * 1.1 + 0.01));
+        made.setWeights(changed);
+        const path = join(folder, `changed${ending}`);
+        await made.saveWeights(path);
+        const output = join(folder, 'changed.safetensors');
+        const into = join(home, 'model.keras');
+        const seen = await keras('weights', path, '--into', into, '--input', data, '--output', output);
+        const predictions = (await readSafetensors(output)).get('predictions')!;
+        expectNear('Keras loads weights of Graft', ending, await made.predict(pictures), predictions, 1e-5);
+        expect(seen.optimizer.iterations).toBe(ending === '.weights.h5' ? 3 : 0);
+      },
+      300_000,
+    );
+
+    it('lists of names that do not fit into one attribute are cut alike, both ways', async () => {
+      const home = join(folder, 'long');
+      await keras('long', home);
+      const data = join(home, 'data.safetensors');
+      const loaded = await load(join(home, 'long.h5'));
+      open.push(loaded);
+      const arrays = await readSafetensors(data);
+      const predicted = await loaded.predict(arrays.get('x') as Tensor<'float32'>);
+      expectNear('long lists', 'Graft', predicted, arrays.get('predictions')!, 1e-6);
+      await loaded.save(join(home, 'again.h5'));
+      await keras(
+        'inspect',
+        join(home, 'again.h5'),
+        '--input',
+        data,
+        '--output',
+        join(home, 'seen.safetensors'),
+      );
+      const seen = (await readSafetensors(join(home, 'seen.safetensors'))).get('predictions')!;
+      expectNear('long lists', 'Keras', seen, arrays.get('predictions')!, 1e-6);
+      expect((await readKerasH5(join(home, 'again.h5'))).layers).toHaveLength(101);
+    }, 300_000);
 
     it.each(cases)(
       'as .%s with %s, Graft predicts as the model that Keras trained and saved, and trains on alike',
@@ -207,7 +252,7 @@ describe.skipIf(!python)(
           expectNumbers('Graft opens Keras, weights', path, [...values], found, 1e-5);
         }
       },
-      120_000,
+      300_000,
     );
   },
 );
