@@ -27,7 +27,7 @@ export function defineEvaluate(program: Command): void {
   const command = program
     .command('evaluate')
     .description('Measure a saved model on the test pictures of a data set.')
-    .requiredOption('--model <path>', 'a model (.h5) or the folder of a run')
+    .requiredOption('--model <path>', 'a model (.keras, .h5) or the folder of a run')
     .addOption(
       new Option('--data <name>', 'the pictures (default: those of the run)').choices([...dataNames]),
     )

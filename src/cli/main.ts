@@ -5,6 +5,7 @@ import { GraftError, messageOf } from '../core/errors.ts';
 import { graftVersion } from '../core/version.node.ts';
 import { defineCache } from './cache.ts';
 import { defineEvaluate } from './evaluate.ts';
+import { defineExport } from './export.ts';
 import { invocation } from './output.ts';
 import { definePredict } from './predict.ts';
 import { defineStart } from './start.ts';
@@ -33,8 +34,8 @@ async function makeProgram(): Promise<Command> {
     .exitOverride()
     // Commander writes errors itself; with --json they are an object too, so they all go one way.
     .configureOutput({ outputError: () => undefined });
-  for (const define of [defineStart, defineTrain, defineEvaluate, definePredict, defineSummary, defineCache])
-    define(program);
+  const commands = [defineStart, defineTrain, defineEvaluate, definePredict, defineExport];
+  for (const define of [...commands, defineSummary, defineCache]) define(program);
   return program;
 }
 

@@ -33,7 +33,7 @@ export function definePredict(program: Command): void {
     .argument('<image...>', 'pictures: JPEG, PNG, WebP, GIF, AVIF, TIFF or SVG')
     .requiredOption(
       '--model <path>',
-      'a model (.h5) or the folder of a run, which knows the names of classes',
+      'a model (.keras, .h5) or the folder of a run, which knows the names of classes',
     )
     .option('--top <k>', 'how many classes to name', wholeNumber(1), 3);
   addCommonOptions(addDeviceOptions(command));

@@ -154,7 +154,7 @@ export async function findModel(given: string): Promise<FoundModel> {
   if (stats === undefined) {
     fail(
       'argument',
-      `--model ${given}: there is no such file. Expected a model (.h5) or the folder of a run.`,
+      `--model ${given}: there is no such file. Expected a model (.keras, .h5) or the folder of a run.`,
     );
   }
   if (!stats.isDirectory()) {

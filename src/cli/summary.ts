@@ -24,7 +24,7 @@ export function defineSummary(program: Command): void {
   const command = program
     .command('summary')
     .description('Show the layers of a model: a saved one, or what train would build.')
-    .option('--model <path>', 'a model (.h5) or the folder of a run')
+    .option('--model <path>', 'a model (.keras, .h5) or the folder of a run')
     .addOption(new Option('--backbone <name>', 'build a model instead').choices([...backboneNames]))
     .addOption(
       new Option('--data <name>', 'how many classes it has').choices([...dataNames]).default('cifar10'),

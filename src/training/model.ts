@@ -2,7 +2,9 @@
  * Models that train: Keras's compile, fit, evaluate, predict, save on top of a network of layers. The loop itself
  * is in `fit.ts`, the running in `executor.ts`.
  */
+import { type ExportOptions, exportModel } from '../compile/export.ts';
 import { fail, GraftError } from '../core/errors.ts';
+import { writeAtomically } from '../core/files.node.ts';
 import { float32, formatShape, sameShape, sizeOf, type Tensor, tensor } from '../core/tensor.ts';
 import { batches, type Dataset, fromTensors, lengthOf } from '../data/dataset.ts';
 import { type CacheMode, type CacheOptions, cacheOptions, type ResolvedCache } from '../features/index.ts';
@@ -259,11 +261,22 @@ export class Model extends Network {
   }
 
   /**
-   * Writes the model; the file's ending says the format: `.keras` (Keras 3) or `.h5` (every Keras). The file appears
-   * whole or not at all.
+   * Writes the model; the file's ending says the format: `.keras` (Keras 3), `.h5` (every Keras), or `.onnx` (see
+   * `export`). The file appears whole or not at all.
    */
   async save(path: string): Promise<void> {
+    if (path.toLowerCase().endsWith('.onnx')) return this.export(path);
     await saveModel(path, await this.#saved());
+  }
+
+  /**
+   * Writes the model as ONNX, for inference in any program that has ONNX Runtime: preprocessing and resizing inside,
+   * pictures (batch, height, width, channels) in, predictions out. `compile/export.ts` tells what is in the file.
+   */
+  async export(path: string, options: ExportOptions = {}): Promise<void> {
+    if (!path.toLowerCase().endsWith('.onnx')) fail('argument', `Graft exports to .onnx; got "${path}".`);
+    await this.#compiled?.executor.pull();
+    await writeAtomically(path, exportModel(this, options));
   }
 
   /**
