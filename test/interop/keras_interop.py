@@ -19,6 +19,9 @@ By hand:
         "predictions" of model.h5).
     python keras_interop.py long FOLDER
         Writes long.h5, a model whose list of layer names does not fit into one attribute, and data.safetensors.
+    python keras_interop.py onnx model.onnx --input x.safetensors --output y.safetensors
+        Checks the file against the ONNX standard and runs it on "x" with ONNX's reference implementation (package
+        onnx) and, where it is installed, with the Python onnxruntime ("runtime").
     python keras_interop.py weights FILE --into model.keras --input x.safetensors --output y.safetensors
         Loads a model, sets all its weights to zero, loads the weights of FILE and predicts.
 
@@ -211,6 +214,24 @@ def long(args):
     return summary(model, 0)
 
 
+def run_onnx(args):
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    model = onnx.load(args.model)
+    onnx.checker.check_model(model, full_check=True)
+    feeds = {"image": load_file(args.input)["x"]}
+    results = {"predictions": np.ascontiguousarray(ReferenceEvaluator(model).run(None, feeds)[0])}
+    try:
+        import onnxruntime
+
+        results["runtime"] = onnxruntime.InferenceSession(args.model).run(None, feeds)[0]
+    except ImportError:
+        pass
+    save_file(results, args.output)
+    return {"ran": sorted(results)}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     commands = parser.add_subparsers(required=True)
@@ -236,6 +257,11 @@ def main():
     command = commands.add_parser("long")
     command.add_argument("folder")
     command.set_defaults(run=long)
+    command = commands.add_parser("onnx")
+    command.add_argument("model")
+    command.add_argument("--input", required=True)
+    command.add_argument("--output", required=True)
+    command.set_defaults(run=run_onnx)
     command = commands.add_parser("make")
     command.add_argument("folder")
     command.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="rmsprop")

@@ -13,7 +13,7 @@ import { readKerasH5 } from '../../src/saving/keras_h5.node.ts';
 import { readSafetensors, writeSafetensors } from '../../src/saving/safetensors.node.ts';
 import { load, sequential } from '../../src/training/build.ts';
 import type { Model } from '../../src/training/model.ts';
-import { expectNear, expectNumbers } from '../support/golden.ts';
+import { expectNear, expectNumbers, goldenPath } from '../support/golden.ts';
 import { batchOf, labels, smallModel, x } from '../support/small_model.ts';
 
 const python = process.env['GRAFT_KERAS_PYTHON'];
@@ -206,6 +206,19 @@ describe.skipIf(!python)(
       const seen = (await readSafetensors(join(home, 'seen.safetensors'))).get('predictions')!;
       expectNear('long lists', 'Keras', seen, arrays.get('predictions')!, 1e-6);
       expect((await readKerasH5(join(home, 'again.h5'))).layers).toHaveLength(101);
+    }, 300_000);
+
+    it('an exported model is valid ONNX, and other implementations of it predict as Keras does', async () => {
+      const path = join(folder, 'exported.onnx');
+      const arrays = await readSafetensors(goldenPath('formats/keras3.safetensors'));
+      const exported = await load(goldenPath('formats/keras3.keras'));
+      open.push(exported);
+      await exported.export(path, { input: 'float32' });
+      const output = join(folder, 'exported.safetensors');
+      await keras('onnx', path, '--input', goldenPath('formats/keras3.safetensors'), '--output', output);
+      for (const [name, found] of await readSafetensors(output)) {
+        expectNear('exported', name, found, arrays.get('predictions')!, 1e-5);
+      }
     }, 300_000);
 
     it.each(cases)(
