@@ -10,7 +10,7 @@ const allowed = {
   runtime: ['core', 'onnx'],
   data: ['core'],
   features: ['core', 'data'],
-  layers: ['core', 'graph'],
+  layers: ['core', 'graph', 'onnx'],
   losses: ['core', 'graph'],
   metrics: ['core', 'graph', 'losses'],
   optimizers: ['core', 'graph'],
@@ -21,7 +21,7 @@ const allowed = {
     ...['core', 'runtime', 'data', 'features', 'layers', 'losses', 'metrics', 'optimizers'],
     ...['models', 'compile', 'saving', 'quantize'],
   ],
-  applications: ['core', 'data', 'layers', 'models', 'saving', 'training'],
+  applications: [...['core', 'graph', 'onnx', 'runtime', 'data', 'layers', 'models', 'saving', 'training']],
   cli: [
     ...['core', 'data', 'layers', 'losses', 'metrics', 'optimizers', 'models', 'runtime'],
     ...['saving', 'training', 'applications', 'features'],

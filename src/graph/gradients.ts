@@ -252,6 +252,12 @@ export const gradients: { readonly [K in OpName]: Rule<K> } = {
       'There is no gradient through gridSample, which rotates, shifts and zooms pictures: a trainable layer must ' +
         'come after it, not before.',
     ),
+  // Only asked for if something before it is to be trained, which null would leave as it is without a word.
+  foreign: () =>
+    fail(
+      'unsupported',
+      'Nothing before a foreign ONNX model can be trained, since Graft has no gradient of it: freeze those layers.',
+    ),
 };
 
 /** 1 / (number of unpadded elements) for each output position of an average pooling. */

@@ -43,6 +43,14 @@ export interface SampleAttributes {
   readonly padding: 'zeros' | 'border' | 'reflection';
 }
 
+/** A computation that a graph cannot look into. */
+export interface Foreign {
+  /** Tells it from others: two with the same digest compute the same. */
+  readonly digest: string;
+  /** The digest. */
+  toJSON(): string;
+}
+
 /** Every primitive operation and its attributes. Adding a line here breaks each table until it is complete. */
 export interface Attributes {
   // Leaves.
@@ -121,6 +129,9 @@ export interface Attributes {
   resize: { readonly size: Pair; readonly interpolation: 'bilinear' | 'nearest' };
   /** inputs: x, positions [batch, height, width, 2] in it. See `SampleAttributes`. */
   gridSample: SampleAttributes;
+
+  /** Somebody else's computation, such as part of an ONNX model, with a result of this shape. It has no gradient. */
+  foreign: { readonly code: Foreign; readonly shape: Shape };
 }
 
 export type OpName = keyof Attributes;

@@ -7,6 +7,7 @@ import { float32, sameShape, type Tensor, tensor } from '../core/tensor.ts';
 import type {
   Attributes,
   ConvAttributes,
+  Foreign,
   GraphDType,
   Node,
   OpName,
@@ -253,6 +254,11 @@ export function resize(x: Node, size: Pair, interpolation: 'bilinear' | 'nearest
 /** Values of maps [batch, height, width, channels] at positions (x, y) [batch, height', width', 2], in pixels. */
 export function gridSample(x: Node, positions: Node, attributes: SampleAttributes): Node {
   return makeNode('gridSample', [x, positions], attributes);
+}
+
+/** Somebody else's computation of x, whose result has this shape. */
+export function foreign(x: Node, code: Foreign, shape: Shape): Node {
+  return makeNode('foreign', [x], { code, shape });
 }
 
 /** log(softmax(x)) along the last axis; the maximum is subtracted first, so that nothing overflows. */

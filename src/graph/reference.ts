@@ -416,4 +416,5 @@ const rules: { readonly [K in OpName]: Rule<K> } = {
     });
     return out;
   },
+  foreign: () => fail('unsupported', 'The reference cannot compute a foreign ONNX model.'),
 };

@@ -308,4 +308,8 @@ export const shapeRules: { readonly [K in OpName]: Rule<K> } = {
     }
     return { shape: [batch, height, width, x!.shape[3]!], dtype: 'float32' };
   },
+  foreign: ([x], { shape }) => {
+    requireFloat('foreign', [x!]);
+    return { shape, dtype: 'float32' };
+  },
 };

@@ -14,6 +14,7 @@ import { InputLayer, input } from './input.ts';
 import type { Layer, LayerOptions } from './layer.ts';
 import * as merging from './merging.ts';
 import * as normalizations from './normalization.ts';
+import { OnnxBackbone } from './onnx_backbone.ts';
 import * as pooling from './pooling.ts';
 import * as preprocessing from './preprocessing.ts';
 import { regularizerFromKeras } from './regularizers.ts';
@@ -127,6 +128,10 @@ export const layerTypes: Readonly<Record<string, LayerType>> = {
   Normalization: { options: ['axis', 'mean', 'variance'], make: normalization },
   LayerScale: { options: ['initValues', 'projectionDim'], make: layerScale },
   StochasticDepth: { options: ['dropPathRate'], make: stochasticDepth },
+  OnnxBackbone: {
+    options: ['file', 'sha256', 'inputShape', 'outputShape'],
+    make: OnnxBackbone.fromConfig,
+  },
   ...augmentationTypes,
 };
 

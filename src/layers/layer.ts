@@ -180,6 +180,14 @@ export abstract class Layer {
     return [];
   }
 
+  /** Files that the layer needs beside its weights, by name; they are saved next to the model. Most have none. */
+  get assets(): ReadonlyMap<string, Uint8Array> {
+    return new Map();
+  }
+
+  /** Takes its files back when a model is loaded. */
+  async loadAssets(_read: (name: string) => Promise<Uint8Array>): Promise<void> {}
+
   /** Writes the layer into a graph. Node shapes begin with the batch, −1. */
   abstract call(inputs: readonly Node[], context: CallContext): Node;
 

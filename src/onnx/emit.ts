@@ -9,11 +9,11 @@ import {
   topologicalOrder,
 } from '../graph/node.ts';
 import { Emitter } from './emitter.ts';
-import { elementTypes, encodeModel, type NodeProto, type ValueInfoProto } from './proto.ts';
+import { graftOpset } from './opsets.ts';
+import { elementTypes, encodeModel, type ModelProto, type NodeProto, type ValueInfoProto } from './proto.ts';
 import { emissions } from './rules.ts';
+import { namesTaken } from './walk.ts';
 
-/** The newest operator set that Graft writes: the first with everything used here. */
-const opsetVersion = 20;
 const irVersion = 9;
 
 export interface EmitOptions {
@@ -42,13 +42,9 @@ export function emitModel(outputs: Readonly<Record<string, Node>>, options: Emit
   const wanted = Object.entries(outputs).map(([name, node]) => [name, e.value(node)] as const);
   const used = usedNodes(nameOutputs(e.nodes, wanted), Object.keys(outputs));
   return encodeModel({
-    irVersion,
+    irVersion: Math.max(irVersion, ...e.splices.map((splice) => splice.irVersion)),
     producerName: 'graft',
-    opsetImport: [
-      { domain: '', version: opsetVersion },
-      // The runtime's own operations, whose set has one version.
-      ...domainsOf(used.nodes).map((domain) => ({ domain, version: 1 })),
-    ],
+    opsetImport: opsetsOf(e, used.nodes),
     metadataProps: Object.entries(options.metadata ?? {}).map(([key, value]) => ({ key, value })),
     graph: {
       name: 'graft',
@@ -113,14 +109,26 @@ function usedNodes(nodes: readonly NodeProto[], outputs: readonly string[]) {
   const kept: NodeProto[] = [];
   for (const node of [...nodes].reverse()) {
     if (!node.output.some((name) => names.has(name))) continue;
-    for (const name of node.input) names.add(name);
+    for (const name of namesTaken(node)) names.add(name);
     kept.push(node);
   }
   return { nodes: kept.reverse(), names };
 }
 
-function domainsOf(nodes: readonly NodeProto[]): string[] {
-  return [...new Set(nodes.flatMap(({ domain }) => domain ?? []))];
+/**
+ * The operator sets of a model: Graft's, or that of a foreign graph if it is newer (Graft's own operations mean the
+ * same there), and those of other domains. The runtime's own operations have a set of one version.
+ */
+function opsetsOf({ splices }: Emitter, nodes: readonly NodeProto[]): ModelProto['opsetImport'] {
+  const newest = (wanted: string, least: number) => {
+    const all = splices.flatMap(({ opsets }) => opsets).filter(({ domain }) => domain === wanted);
+    return Math.max(least, ...all.map(({ version }) => version));
+  };
+  const domains = new Set(nodes.flatMap(({ domain }) => (domain ? [domain] : [])));
+  return [
+    { domain: '', version: newest('', graftOpset) },
+    ...[...domains].map((domain) => ({ domain, version: newest(domain, 1) })),
+  ];
 }
 
 /** The batch size as an int64 vector of one, computed from an input that grows with it. */

@@ -6,6 +6,7 @@
  */
 import { bytesOf, float32, type Tensor, tensor } from '../core/tensor.ts';
 import type { Node } from '../graph/node.ts';
+import type { Splice } from './foreign.ts';
 import {
   type AttributeProto,
   attributeTypes,
@@ -13,6 +14,7 @@ import {
   type NodeProto,
   type TensorProto,
 } from './proto.ts';
+import { rewriteGraph } from './walk.ts';
 
 type AttributeValue = number | string | readonly number[];
 
@@ -22,6 +24,8 @@ const toLast = [0, 2, 3, 1];
 export class Emitter {
   readonly nodes: NodeProto[] = [];
   readonly initializers: TensorProto[] = [];
+  /** What the foreign graphs among the nodes ask of a model. */
+  readonly splices: Omit<Splice, 'graph'>[] = [];
   readonly #last = new Map<Node, string>();
   readonly #first = new Map<Node, string>();
   readonly #memo = new Map<string, string>();
@@ -87,6 +91,22 @@ export class Emitter {
 
   scalar(value: number): string {
     return this.initializer(float32([], [value]));
+  }
+
+  /**
+   * Puts a foreign graph of one input and one output behind `x`; returns the name of its output. Names inside it
+   * get a prefix that none of Graft's own have.
+   */
+  splice({ graph, irVersion, opsets }: Splice, x: string): string {
+    const prefix = `%f${this.splices.length}/`;
+    const [input, output] = [graph.input[0]!.name, graph.output[0]!.name];
+    this.splices.push({ irVersion, opsets });
+    const { node, initializer } = rewriteGraph(graph, {
+      name: (name) => (name === input ? x : prefix + name),
+    });
+    this.nodes.push(...node);
+    this.initializers.push(...initializer);
+    return prefix + output;
   }
 
   reshape(x: string, shape: readonly number[]): string {

@@ -11,14 +11,28 @@ export interface TensorProto {
   rawData: Uint8Array;
 }
 
+/** A tensor as files have it: its values in any of several fields, or in another file. */
+export interface StoredTensorProto extends Omit<TensorProto, 'rawData'> {
+  rawData?: Uint8Array;
+  floatData?: number[];
+  int32Data?: number[];
+  int64Data?: number[];
+  doubleData?: number[];
+  externalData?: { key: string; value: string }[];
+  dataLocation?: number;
+}
+
 export interface AttributeProto {
   name: string;
   type: number;
   f?: number;
   i?: number;
   s?: Uint8Array;
+  t?: TensorProto;
+  g?: GraphProto;
   floats?: number[];
   ints?: number[];
+  strings?: Uint8Array[];
 }
 
 export interface NodeProto {
@@ -35,18 +49,23 @@ export interface ValueInfoProto {
   type: { tensorType: { elemType: number; shape?: { dim: { dimValue?: number; dimParam?: string }[] } } };
 }
 
+export interface GraphProto {
+  name: string;
+  node: NodeProto[];
+  initializer: TensorProto[];
+  input: ValueInfoProto[];
+  output: ValueInfoProto[];
+}
+
 export interface ModelProto {
   irVersion: number;
   producerName: string;
+  producerVersion?: string;
   opsetImport: { domain: string; version: number }[];
   metadataProps: { key: string; value: string }[];
-  graph: {
-    name: string;
-    node: NodeProto[];
-    initializer: TensorProto[];
-    input: ValueInfoProto[];
-    output: ValueInfoProto[];
-  };
+  graph: GraphProto;
+  /** Functions of the model's own; Graft only sees that there are some. */
+  functions?: { name?: string }[];
 }
 
 type Field = [type: string, id: number, rule?: 'repeated'];
@@ -86,6 +105,9 @@ const root = protobuf.Root.fromJSON({
       int64Data: ['int64', 7, 'repeated'],
       name: ['string', 8],
       rawData: ['bytes', 9],
+      doubleData: ['double', 10, 'repeated'],
+      externalData: ['StringStringEntryProto', 13, 'repeated'],
+      dataLocation: ['int32', 14],
     }),
     NodeProto: message({
       input: ['string', 1, 'repeated'],
@@ -102,14 +124,17 @@ const root = protobuf.Root.fromJSON({
       input: ['ValueInfoProto', 11, 'repeated'],
       output: ['ValueInfoProto', 12, 'repeated'],
     }),
+    FunctionProto: message({ name: ['string', 1] }),
     OperatorSetIdProto: message({ domain: ['string', 1], version: ['int64', 2] }),
     StringStringEntryProto: message({ key: ['string', 1], value: ['string', 2] }),
     ModelProto: message({
       irVersion: ['int64', 1],
       producerName: ['string', 2],
+      producerVersion: ['string', 3],
       graph: ['GraphProto', 7],
       opsetImport: ['OperatorSetIdProto', 8, 'repeated'],
       metadataProps: ['StringStringEntryProto', 14, 'repeated'],
+      functions: ['FunctionProto', 25, 'repeated'],
     }),
   },
 });
@@ -139,4 +164,6 @@ export const elementTypes = {
 } as const;
 
 /** ONNX's numbers for attribute types (AttributeProto.AttributeType). */
-export const attributeTypes = { float: 1, int: 2, string: 3, floats: 6, ints: 7 } as const;
+export const attributeTypes = {
+  ...{ float: 1, int: 2, string: 3, tensor: 4, graph: 5, floats: 6, ints: 7, strings: 8 },
+} as const;

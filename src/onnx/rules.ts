@@ -5,6 +5,7 @@ import type { GraphDType, Node, NodeOf, OpName, PoolAttributes, Shape } from '..
 import { symbolicSize } from '../graph/shapes.ts';
 import { emitConv2d, emitConv2dInputGradient, emitConv2dKernelGradient } from './convolution.ts';
 import type { Emitter } from './emitter.ts';
+import { OnnxPart } from './foreign.ts';
 import { elementTypes } from './proto.ts';
 
 type Rule<K extends OpName> = (e: Emitter, node: NodeOf<K> & Node) => void;
@@ -302,4 +303,14 @@ export const emissions: { readonly [K in OpName]: Rule<K> } = {
     e.defineChannelsFirst(node, resized);
   },
   gridSample: emitGridSample,
+  foreign: (e, node) => {
+    const { code } = node.attributes;
+    const x = node.inputs[0]!;
+    if (!(code instanceof OnnxPart))
+      return fail('state', 'Only parts of ONNX models can be written as ONNX.');
+    const { input, output, splice } = code;
+    const y = e.splice(splice, input.layout === 'channelsFirst' ? e.channelsFirst(x) : e.value(x));
+    if (node.shape.length === 4 && output.layout === 'channelsFirst') e.defineChannelsFirst(node, y);
+    else e.define(node, y);
+  },
 };

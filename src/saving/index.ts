@@ -1,5 +1,8 @@
 /** Whole models to files and back. The file's ending says the format; files of weights alone are `weights.ts`. */
-import { fail, GraftError } from '../core/errors.ts';
+import { readFile, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fail, GraftError, messageOf } from '../core/errors.ts';
+import { writeAtomically } from '../core/files.node.ts';
 import type { Loss } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
 import { type MakeNetwork, networkConfig, networkFromConfig } from '../models/config.ts';
@@ -48,8 +51,9 @@ export const kerasVersion = '3.0.0';
 
 /** Writes a model, whole or not at all. Throws `argument` for an ending that Graft does not write. */
 export async function saveModel(path: string, saved: SavedModel): Promise<void> {
-  if (endingOf(path) === '.keras') await saveArchive(path, saved);
-  else await saveH5(path, saved);
+  const save = endingOf(path) === '.keras' ? saveArchive : saveH5;
+  await saveAssets(path, saved.network);
+  await save(path, saved);
 }
 
 async function saveH5(path: string, { network, training }: SavedModel): Promise<void> {
@@ -78,6 +82,37 @@ async function saveArchive(path: string, { network, training }: SavedModel): Pro
   });
 }
 
+/** Writes files that layers need, next to the model; one that is there already is the same, by its name. */
+async function saveAssets(path: string, network: Network): Promise<void> {
+  for (const layer of network.leaves()) {
+    for (const [name, bytes] of layer.assets) {
+      const file = join(dirname(path), name);
+      const size = await stat(file).then(
+        ({ size }) => size,
+        () => null,
+      );
+      if (size !== bytes.byteLength) await writeAtomically(file, bytes);
+    }
+  }
+}
+
+async function loadAssets(path: string, network: Network): Promise<void> {
+  for (const layer of network.leaves()) {
+    await layer.loadAssets(async (name) => {
+      const file = join(dirname(path), name);
+      try {
+        return await readFile(file);
+      } catch (error) {
+        return fail(
+          'file',
+          `${path} needs ${name} beside it, which cannot be read: ${messageOf(error)}`,
+          error,
+        );
+      }
+    });
+  }
+}
+
 /**
  * Reads a model with its weights and, if it was compiled and `training` is true, its training. `make` builds the
  * model of its parts.
@@ -101,6 +136,7 @@ async function loadH5(
     fail('file', `${path} holds weights without a model; build the model and use loadWeights.`);
   }
   const network = interpret(path, () => networkFromConfig(modelConfig, make));
+  await loadAssets(path, network);
   assignLayers(path, network, file.layers, 'order');
   const described = options.training ? describedTraining(file.trainingConfig, extra?.json) : null;
   return { network, training: training(path, network, described, file.optimizer) };
@@ -113,6 +149,7 @@ async function loadArchive(
 ): Promise<SavedModel> {
   return readArchive(path, async ({ config, metadata, weightsPath }) => {
     const network = interpret(`config.json in ${path}`, () => networkFromConfig(config, make));
+    await loadAssets(path, network);
     const stored = await readHdf5(
       weightsPath,
       (file) => readGroups(file, network, { optimizer: options.training }),

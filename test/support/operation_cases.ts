@@ -693,6 +693,8 @@ export const operationCases: { readonly [K in OpName]: readonly OperationCase[] 
       build: (x: Node) => o.resize(x, to, interpolation),
     })),
   ),
+  // The reference cannot compute it; test/applications/from_onnx.test.ts compares it with ONNX Runtime.
+  foreign: [],
 };
 
 /** Every case with its operation, for `describe.each`. */

@@ -1,0 +1,207 @@
+/**
+ * Foreign ONNX models as backbones. It owns the dry run that says what such a model does with pictures of a size,
+ * and whether it takes them one by one.
+ */
+import { fail, GraftError, messageOf } from '../core/errors.ts';
+import { Random } from '../core/random.ts';
+import { float32, formatShape, sizeOf, type Tensor } from '../core/tensor.ts';
+import * as o from '../graph/ops.ts';
+import * as layers from '../layers/index.ts';
+import { OnnxBackbone } from '../layers/onnx_backbone.ts';
+import { emitModel } from '../onnx/emit.ts';
+import type { OnnxPart } from '../onnx/foreign.ts';
+import {
+  foreignTensors,
+  type ImageInput,
+  imageInput,
+  partUpTo,
+  type ShapedTensor,
+  shapesModel,
+  usualCut,
+} from '../onnx/inspect.ts';
+import type { ModelProto } from '../onnx/proto.ts';
+import { readOnnx } from '../onnx/read.node.ts';
+import { Engine } from '../runtime/engine.node.ts';
+import { model as modelOf } from '../training/build.ts';
+import type { Model } from '../training/model.ts';
+import { type Normalization, normalizationLayer, normalizationWords } from './normalization.ts';
+import { type PictureNotes, pictureNotes } from './onnx_metadata.node.ts';
+
+export interface OnnxOptions {
+  /** Height, width and 3. Defaults to what the file fixes or what is written beside it, else (224, 224, 3). */
+  readonly inputShape?: readonly [number, number, number];
+  /** The tensor that ends the backbone. Defaults to the last feature map, or what goes into the classifier. */
+  readonly output?: string;
+  /** How RGB values 0 … 255 are normalised. Defaults to what the file's metadata or a file beside it says. */
+  readonly preprocessing?: Normalization;
+  /** Of the model. */
+  readonly name?: string;
+}
+
+/** What a foreign model is and where it can be cut. */
+export interface OnnxInspection {
+  readonly path: string;
+  readonly model: ModelProto;
+  readonly input: ImageInput;
+  readonly inputShape: readonly [number, number, number];
+  /** Between picture and output, with their shapes for one picture of `inputShape`. */
+  readonly tensors: readonly ShapedTensor[];
+  /** Where `fromOnnx` cuts if nothing else is asked for. */
+  readonly suggested: ShapedTensor;
+  readonly notes: PictureNotes;
+}
+
+/**
+ * A foreign ONNX model as a frozen backbone, with its preprocessing: a model of RGB pictures 0 … 255, of shape
+ * `inputShape`, that puts out `(height, width, channels)`, `(tokens, channels)` or `(channels)`.
+ *
+ * The file stays as it is: operator sets from 7 on, weights in float16 or in other files of its folder, batches
+ * that were fixed. A model that holds such a backbone is saved with the file beside it.
+ *
+ * @throws `file` if the file is damaged, `unsupported` if ONNX Runtime cannot run it or it takes no pictures one by
+ * one, `argument` if it has no such tensor or nobody says how its pictures are normalised
+ */
+export async function fromOnnx(path: string, options: OnnxOptions = {}): Promise<Model> {
+  const { model, inputShape, tensors, suggested, notes } = await inspectOnnx(path, options.inputShape);
+  const output = options.output ?? suggested.name;
+  const part = partUpTo(model, output);
+  const { shape, layout } = tensors.find(({ name }) => name === output)!;
+  const outputShape = channelsLast(shape, layout);
+  await checkRows(path, part, inputShape, outputShape);
+  const normalization = options.preprocessing ?? notes.normalization ?? fail('argument', unsaid(path));
+  const image = layers.input({ shape: inputShape, name: 'image' });
+  const normalized = normalizationLayer(normalization)?.apply(image) ?? image;
+  const name = options.name ?? 'onnx_backbone';
+  const features = OnnxBackbone.of({ part, inputShape, outputShape, name: `${name}_part` }).apply(normalized);
+  const backbone = modelOf({ inputs: image, outputs: features, name });
+  backbone.freeze();
+  return backbone;
+}
+
+function unsaid(path: string): string {
+  return (
+    `${path} does not say how its pictures are normalised, nor does a file beside it. Say it: ${normalizationWords}. ` +
+    'Most models of PyTorch, timm and Hugging Face want torch.'
+  );
+}
+
+/** Looks at a foreign model and runs it on noise. Throws as `fromOnnx`. */
+export async function inspectOnnx(
+  path: string,
+  wanted?: readonly [number, number, number],
+): Promise<OnnxInspection> {
+  const model = await readOnnx(path);
+  const notes = await pictureNotes(path, model);
+  return naming(path, async () => {
+    const input = imageInput(model);
+    const size = notes.size ?? [224, 224];
+    const inputShape = wanted ?? ([input.height ?? size[0], input.width ?? size[1], 3] as const);
+    const tensors = await shapesOf(model, input, inputShape);
+    return { path, model, input, inputShape, tensors, suggested: usualCut(tensors), notes };
+  });
+}
+
+/** Puts the file's name before an error. */
+async function naming<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof GraftError) fail(error.code, `${path}: ${error.message}`, error);
+    throw error;
+  }
+}
+
+/** Runs it on one picture and on two, and asks for nothing but shapes. */
+async function shapesOf(
+  model: ModelProto,
+  input: ImageInput,
+  [height, width]: readonly [number, number, number],
+): Promise<ShapedTensor[]> {
+  const tensors = foreignTensors(model, input);
+  const picture = input.layout === 'channelsFirst' ? [3, height, width] : [height, width, 3];
+  const [one, two] = await runs(shapesModel(model, input, tensors), input.name, picture, () =>
+    describeMisfit(input, height, width),
+  );
+  return tensors.flatMap((tensor, i): ShapedTensor[] => {
+    const [single, double] = [one, two].map((results) =>
+      Array.from((results[`shape${i}`] as Tensor<'int64'>).data, Number),
+    );
+    const [batch, ...shape] = single!;
+    const perPicture =
+      batch === 1 && double![0] === 2 && shape.every((dim, axis) => dim === double![axis + 1]);
+    return perPicture ? [{ ...tensor, shape }] : [];
+  });
+}
+
+function describeMisfit(
+  { height, width, batch }: ImageInput,
+  wantedHeight: number,
+  wantedWidth: number,
+): string {
+  const fixed = height !== null && width !== null && (height !== wantedHeight || width !== wantedWidth);
+  if (fixed) return `It was exported for pictures of ${height}x${width}; use that size. `;
+  if (batch === null) return '';
+  return (
+    `It was exported for batches of ${batch} and cannot take others; export it with a free batch ` +
+    "(dynamic_axes={'input': {0: 'batch'}} in torch.onnx.export). "
+  );
+}
+
+/** What a model gives for one noise picture, and for two of which that is the first. */
+async function runs(
+  bytes: Uint8Array,
+  name: string,
+  picture: readonly number[],
+  misfit: () => string,
+): Promise<[Record<string, Tensor>, Record<string, Tensor>]> {
+  const size = sizeOf(picture);
+  const noise = new Random(0, 'dry run').fillUniform(new Float32Array(2 * size));
+  const engine = Engine.start();
+  try {
+    const session = await engine.load(bytes).catch((error) => refuse('', error));
+    const run = (count: number) =>
+      session.run({ [name]: float32([count, ...picture], noise.subarray(0, count * size)) });
+    const one = await run(1).catch((error) => refuse(misfit(), error));
+    const two = await run(2).catch((error) => refuse(misfit(), error));
+    return [one, two];
+  } finally {
+    await engine.close();
+  }
+}
+
+function refuse(hint: string, error: unknown): never {
+  return fail('unsupported', `ONNX Runtime cannot run it. ${hint}It says: ${messageOf(error)}`, error);
+}
+
+/** In Graft's order of dimensions. */
+function channelsLast(shape: readonly number[], layout: ImageInput['layout']): readonly number[] {
+  if (shape.length !== 3 || layout === 'channelsLast') return shape;
+  return [shape[1]!, shape[2]!, shape[0]!];
+}
+
+/** Rounding of one picture alone and of the same beside another one, in units of the largest feature. */
+const tolerance = 1e-3;
+
+/** A model whose result for a picture depends on its neighbours would give other features in each batch. */
+async function checkRows(
+  path: string,
+  part: OnnxPart,
+  inputShape: readonly number[],
+  outputShape: readonly number[],
+): Promise<void> {
+  const x = o.input('x', [-1, ...inputShape]);
+  const bytes = emitModel({ y: o.foreign(x, part, [-1, ...outputShape]) });
+  await naming(path, async () => {
+    const [one, two] = await runs(bytes, 'x', inputShape, () => '');
+    const [alone, both] = [one, two].map(({ y }) => y!.data as Float32Array) as [Float32Array, Float32Array];
+    const largest = alone.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    const apart = alone.reduce((most, value, i) => Math.max(most, Math.abs(value - both[i]!)), 0);
+    if (!(apart <= tolerance * largest) || alone.length !== sizeOf(outputShape)) {
+      fail(
+        'unsupported',
+        `Its features ${formatShape(outputShape)} of a picture depend on the other pictures of a batch. ` +
+          'Export it for inference (model.eval() in PyTorch) and with a free batch.',
+      );
+    }
+  });
+}

@@ -1,0 +1,53 @@
+/** How pictures are normalised for a network that is not Graft's own: words for it, and the layer that does it. */
+import { fail } from '../core/errors.ts';
+import * as layers from '../layers/index.ts';
+import type { Layer } from '../layers/layer.ts';
+import { type PreprocessingMode, preprocessing } from './pretrained.node.ts';
+
+/** Mean and standard deviation of red, green and blue, of values from 0 to 1. */
+export interface MeanAndStd {
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+}
+
+/**
+ * What becomes of RGB values 0 … 255: one of Keras's conventions (`caffe`, `tf`: −1 … 1, `torch`: ImageNet's mean
+ * and deviation), `unit` for 0 … 1, `none` to leave them, or `(x / 255 − mean) / std`.
+ */
+export type Normalization = PreprocessingMode | 'unit' | 'none' | MeanAndStd;
+
+const words = ['caffe', 'tf', 'torch', 'unit', 'none'] as const;
+
+export const normalizationWords = `${words.join(', ')}, or MEAN/STD of values 0 to 1 (0.5,0.5,0.5/0.25,0.25,0.25)`;
+
+/** Reads a word or `MEAN/STD`. Throws `argument`. */
+export function parseNormalization(text: string): Normalization {
+  const word = words.find((each) => each === text);
+  if (word !== undefined) return word;
+  const [mean, std, ...rest] = text.split('/').map((list) => list.split(',').map(Number));
+  const good = mean && std && rest.length === 0 && isMeanAndStd({ mean, std });
+  return good ? { mean, std } : fail('argument', `Cannot read "${text}"; expected ${normalizationWords}.`);
+}
+
+export function normalizationText(normalization: Normalization): string {
+  if (typeof normalization === 'string') return normalization;
+  return `${normalization.mean.join(',')}/${normalization.std.join(',')}`;
+}
+
+export function isMeanAndStd({ mean, std }: MeanAndStd): boolean {
+  const three = (list: readonly number[]) => list.length === 3 && list.every(Number.isFinite);
+  return three(mean) && three(std) && std.every((value) => value > 0);
+}
+
+/** The layer that normalises pictures so, or `null` for `none`. */
+export function normalizationLayer(normalization: Normalization): Layer | null {
+  if (normalization === 'none') return null;
+  if (normalization === 'unit') return layers.rescaling({ scale: 1 / 255, name: 'unit_preprocessing' });
+  if (typeof normalization === 'string') return preprocessing(normalization);
+  const { mean, std } = normalization;
+  return layers.rescaling({
+    scale: std.map((value) => 1 / (255 * value)),
+    offset: mean.map((value, i) => -value / std[i]!),
+    name: 'preprocessing',
+  });
+}

@@ -1,0 +1,143 @@
+/**
+ * Part of a foreign ONNX model, from its picture to one tensor, as a node of Graft's graphs. It owns what has to be
+ * done to it: the nodes between the two, a batch that is free, float32 for float16, Graft's operator set.
+ */
+import { createHash } from 'node:crypto';
+import { fail } from '../core/errors.ts';
+import type { Foreign } from '../graph/node.ts';
+import { withoutHalves } from './halves.ts';
+import { upgraded } from './opsets.ts';
+import { attributeTypes, elementTypes, encodeModel, type GraphProto, type ModelProto } from './proto.ts';
+import { namesTaken, rewriteGraph } from './walk.ts';
+
+/** Where the channels of a map lie: [batch, channels, height, width] or [batch, height, width, channels]. */
+export type ImageLayout = 'channelsFirst' | 'channelsLast';
+
+/** One end of a part. */
+export interface End {
+  readonly name: string;
+  /** Of no meaning for values that are no maps. */
+  readonly layout: ImageLayout;
+}
+
+/** A graph that can stand among Graft's own nodes. */
+export interface Splice {
+  readonly graph: GraphProto;
+  readonly irVersion: number;
+  readonly opsets: ModelProto['opsetImport'];
+}
+
+export class OnnxPart implements Foreign {
+  readonly input: End;
+  readonly output: End;
+  /** SHA-256 of `bytes`. */
+  readonly digest: string;
+  /** The part alone as an ONNX file, in its own operator set and types. */
+  readonly bytes: Uint8Array;
+  readonly #model: ModelProto;
+  #splice: Splice | null = null;
+
+  /** `model` comes from `readOnnx`. Throws `argument` if `output` does not depend on `input` alone. */
+  constructor(model: ModelProto, input: End, output: End) {
+    this.input = input;
+    this.output = output;
+    this.#model = { ...model, graph: cut(model.graph, input.name, output.name) };
+    this.bytes = encodeModel(this.#model);
+    this.digest = createHash('sha256')
+      .update(`${input.layout} ${output.layout} `)
+      .update(this.bytes)
+      .digest('hex');
+  }
+
+  get metadata(): ModelProto['metadataProps'] {
+    return this.#model.metadataProps;
+  }
+
+  /** The part with a free batch, in float32 and Graft's operator set, or in its own if that is newer. */
+  get splice(): Splice {
+    const { graph, opsetImport, irVersion } = this.#model;
+    const opset = opsetImport.find(({ domain }) => domain === '')!.version;
+    this.#splice ??= {
+      graph: upgraded(withoutHalves(withFreeBatch(graph, this.input.name)), opset),
+      irVersion,
+      opsets: opsetImport,
+    };
+    return this.#splice;
+  }
+
+  /** What stands for the part where a graph is turned into text. */
+  toJSON(): string {
+    return this.digest;
+  }
+}
+
+/** The nodes and weights that `output` needs, with `input` as the only input. */
+function cut(graph: GraphProto, input: string, output: string): GraphProto {
+  const needed = new Set([output]);
+  const node = graph.node
+    .toReversed()
+    .filter((each) => {
+      if (!each.output.some((name) => needed.has(name) && name !== input)) return false;
+      for (const name of namesTaken(each)) needed.add(name);
+      return true;
+    })
+    .reverse();
+  const other = graph.input.find(({ name }) => name !== input && needed.has(name));
+  if (other) {
+    fail('argument', `The tensor "${output}" depends on a second input, "${other.name}", beside "${input}".`);
+  }
+  if (!needed.has(input) || node.length === 0) {
+    fail('argument', `The tensor "${output}" does not depend on the picture "${input}".`);
+  }
+  return {
+    name: graph.name ?? '',
+    node,
+    initializer: graph.initializer.filter(({ name }) => needed.has(name!)),
+    input: graph.input.filter(({ name }) => name === input),
+    output: [
+      graph.output.find(({ name }) => name === output) ?? ({ name: output } as GraphProto['output'][0]),
+    ],
+  };
+}
+
+/** The values of a graph that depend on `input` otherwise than by its shape. */
+export function dependents(graph: GraphProto, input: string): Set<string> {
+  const found = new Set([input]);
+  for (const node of graph.node) {
+    if (node.opType === 'Shape' || node.opType === 'Size') continue;
+    if (namesTaken(node).some((name) => found.has(name))) for (const name of node.output) found.add(name);
+  }
+  return found;
+}
+
+/**
+ * A model that was exported for a batch of one size often says so in its reshapes too: `[1, 768]`. There the batch
+ * becomes −1, what is left over, or 0, what it was before, if another dimension is −1 already.
+ */
+function withFreeBatch(graph: GraphProto, input: string): GraphProto {
+  const batch = graph.input[0]!.type.tensorType.shape?.dim[0]?.dimValue;
+  if (!batch) return graph;
+  const moving = dependents(graph, input);
+  const constants = new Map(graph.initializer.map((value) => [value.name!, value]));
+  for (const { opType, attribute, output } of graph.node) {
+    const value = opType === 'Constant' ? attribute.find(({ name }) => name === 'value')?.t : undefined;
+    if (value) constants.set(output[0]!, value);
+  }
+  return rewriteGraph(graph, {
+    node: (node) => {
+      const [x, shape] = node.input;
+      const target = node.opType === 'Reshape' && moving.has(x!) ? constants.get(shape!) : undefined;
+      if (target?.dataType !== elementTypes.int64) return [node];
+      const dims = new BigInt64Array(new Uint8Array(target.rawData).buffer);
+      if (dims.length === 0 || dims[0] !== BigInt(batch)) return [node];
+      dims[0] = dims.includes(-1n) ? 0n : -1n;
+      const name = `${node.output[0]}/shape`;
+      const t = { ...target, name, rawData: new Uint8Array(dims.buffer) };
+      const attribute = [{ name: 'value', type: attributeTypes.tensor, t }];
+      return [
+        { opType: 'Constant', name, input: [], output: [name], attribute },
+        { ...node, input: [x!, name] },
+      ];
+    },
+  });
+}
