@@ -24,7 +24,7 @@ const allowed = {
   applications: [...['core', 'graph', 'onnx', 'runtime', 'data', 'layers', 'models', 'saving', 'training']],
   cli: [
     ...['core', 'data', 'layers', 'losses', 'metrics', 'optimizers', 'models', 'runtime'],
-    ...['saving', 'training', 'applications', 'features'],
+    ...['saving', 'training', 'applications', 'features', 'quantize'],
   ],
 };
 

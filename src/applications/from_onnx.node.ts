@@ -61,8 +61,9 @@ export interface OnnxInspection {
  * @throws `file` if the file is damaged, `unsupported` if ONNX Runtime cannot run it or it takes no pictures one by
  * one, `argument` if it has no such tensor or nobody says how its pictures are normalised
  */
-export async function fromOnnx(path: string, options: OnnxOptions = {}): Promise<Model> {
-  const { model, inputShape, tensors, suggested, notes } = await inspectOnnx(path, options.inputShape);
+export async function fromOnnx(file: string | OnnxInspection, options: OnnxOptions = {}): Promise<Model> {
+  const inspection = typeof file === 'string' ? await inspectOnnx(file, options.inputShape) : file;
+  const { path, model, inputShape, tensors, suggested, notes } = inspection;
   const output = options.output ?? suggested.name;
   const part = partUpTo(model, output);
   const { shape, layout } = tensors.find(({ name }) => name === output)!;

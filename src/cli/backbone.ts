@@ -1,33 +1,55 @@
 /** The model that options describe: preprocessing, resizing, a backbone cut and frozen as asked, a head. */
+import { existsSync } from 'node:fs';
+import { basename, resolve } from 'node:path';
+import { InvalidArgumentError, Option } from 'commander';
 import * as applications from '../applications/index.ts';
 import { fail, GraftError } from '../core/errors.ts';
 import { sha256File } from '../core/files.node.ts';
 import { fetchAsset } from '../data/index.ts';
 import * as layers from '../layers/index.ts';
+import type { Layer } from '../layers/layer.ts';
 import { model, sequential } from '../training/build.ts';
 import type { Model } from '../training/model.ts';
 import { parseAugment } from './augment.ts';
-import { parseHead } from './heads.ts';
+import { buildOnnx, isOnnx, type OnnxPath } from './foreign.ts';
+import { type Head, parseHead } from './heads.ts';
 import { invocation, type Output } from './output.ts';
 import { showTransfers } from './transfers.ts';
 
 export const backboneNames = ['resnet50'] as const;
 export type BackboneName = (typeof backboneNames)[number];
+/** One of Graft's own, or a foreign model. */
+export type Backbone = BackboneName | OnnxPath;
 
 const backbones = {
   resnet50: { title: 'ResNet50', make: applications.resnet50, record: applications.resnet50Record },
 } as const;
 
-export function backboneTitle(name: BackboneName): string {
-  return backbones[name].title;
+export function backboneTitle(name: Backbone): string {
+  return isOnnx(name) ? basename(name) : backbones[name].title;
+}
+
+/** `--backbone NAME` or `--backbone FILE.onnx`. */
+export function backboneOption(description: string): Option {
+  return new Option('--backbone <name>', description).argParser((text): Backbone => {
+    const name = backboneNames.find((each) => each === text);
+    if (name !== undefined) return name;
+    const path = resolve(text);
+    if (isOnnx(path) && existsSync(path)) return path;
+    throw new InvalidArgumentError(
+      isOnnx(path) ? 'There is no such file.' : `Expected ${backboneNames.join(', ')} or an .onnx file.`,
+    );
+  });
 }
 
 export interface ModelConfig {
-  readonly backbone: BackboneName;
-  /** `imagenet`, `none`, or a file. */
+  readonly backbone: Backbone;
+  /** `imagenet`, `none`, or a file; for a foreign model that file itself. */
   readonly weights: string;
   readonly imageSize: number;
-  /** The layer that ends the backbone; `null` for its own end. */
+  /** How pictures are normalised for a foreign model; `null` for Graft's own, which know it. */
+  readonly preprocessing: string | null;
+  /** The layer or tensor that ends the backbone; `null` for its own end. */
   readonly backboneOutput: string | null;
   /** The first backbone layer that trains; `all` for the whole of it, `null` for none. */
   readonly unfreezeFrom: string | null;
@@ -49,7 +71,7 @@ export async function fetchWeights(
   out: Output,
 ): Promise<WeightsFile | null> {
   if (weights === 'none') return null;
-  if (weights !== 'imagenet') return { path: weights, sha256: await sha256File(weights) };
+  if (weights !== 'imagenet' || isOnnx(backbone)) return { path: weights, sha256: await sha256File(weights) };
   const transfers = showTransfers(out.verbose);
   try {
     const { record } = backbones[backbone];
@@ -75,14 +97,19 @@ export async function buildModel(
 ): Promise<{ readonly model: Model; readonly backbone: Model }> {
   const { imageSize } = config;
   const head = parseHead(config.head);
-  const backbone = await buildBackbone(config, weights?.path ?? null);
+  const resizing = layers.resizing({ height: imageSize, width: imageSize });
+  const backbone = isOnnx(config.backbone)
+    ? await buildOnnx(config, weights?.path ?? config.backbone)
+    : await buildBackbone(config, weights?.path ?? null);
   const trunk = [
     layers.input({ shape: [32, 32, 3] }),
     ...parseAugment(config.augment).layers(),
-    applications.preprocessing(backbones[config.backbone].record.preprocessing),
-    layers.resizing({ height: imageSize, width: imageSize }),
+    // A foreign model brings its preprocessing with it.
+    ...(isOnnx(config.backbone)
+      ? [resizing]
+      : [applications.preprocessing(backbones[config.backbone].record.preprocessing), resizing]),
     backbone,
-    head.reduce(),
+    ...reduced(backbone.result.shape, head),
   ];
   const standardization = head.standardized
     ? [layers.normalization(await measure(sequential(trunk, { name: 'features' })))]
@@ -92,14 +119,21 @@ export async function buildModel(
   return { model: sequential([...trunk, ...standardization, ...rest, classifier]), backbone };
 }
 
+/** To a vector. A foreign model may have made one already, or tokens, which are a map of one column. */
+function reduced(shape: readonly number[], { reduce }: Head): Layer[] {
+  if (shape.length === 1) return [];
+  if (shape.length === 3) return [reduce()];
+  return [layers.reshape({ targetShape: [shape[0]!, 1, shape[1]!] }), reduce()];
+}
+
 /** Throws `argument` if options name layers that the backbone does not have; reads no weights. */
 export async function checkLayers(config: ModelConfig): Promise<void> {
-  await buildBackbone(config, null);
+  if (!isOnnx(config.backbone)) await buildBackbone(config, null);
 }
 
 async function buildBackbone(config: ModelConfig, weights: string | null): Promise<Model> {
   const { imageSize, backboneOutput } = config;
-  const whole = await backbones[config.backbone].make({
+  const whole = await backbones[config.backbone as BackboneName].make({
     weights,
     includeTop: false,
     inputShape: [imageSize, imageSize, 3],

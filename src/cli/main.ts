@@ -6,6 +6,7 @@ import { graftVersion } from '../core/version.node.ts';
 import { defineCache } from './cache.ts';
 import { defineEvaluate } from './evaluate.ts';
 import { defineExport } from './export.ts';
+import { defineInspect } from './inspect.ts';
 import { invocation } from './output.ts';
 import { definePredict } from './predict.ts';
 import { defineStart } from './start.ts';
@@ -25,6 +26,11 @@ Environment:
 Exit codes:
   0  done    1  it went wrong    2  the command line or a picture cannot be used    130  stopped by Ctrl-C`;
 
+const commands = [
+  ...[defineStart, defineTrain, defineEvaluate, definePredict, defineExport],
+  ...[defineSummary, defineInspect, defineCache],
+];
+
 async function makeProgram(): Promise<Command> {
   const program = new Command('graft')
     .description('Transfer learning for image classification.')
@@ -34,8 +40,7 @@ async function makeProgram(): Promise<Command> {
     .exitOverride()
     // Commander writes errors itself; with --json they are an object too, so they all go one way.
     .configureOutput({ outputError: () => undefined });
-  const commands = [defineStart, defineTrain, defineEvaluate, definePredict, defineExport];
-  for (const define of [...commands, defineSummary, defineCache]) define(program);
+  for (const define of commands) define(program);
   return program;
 }
 

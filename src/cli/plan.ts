@@ -10,6 +10,7 @@ import { parseAugment } from './augment.ts';
 import { backboneTitle } from './backbone.ts';
 import { cacheOf, describeRecipe, type TrainConfig } from './config.ts';
 import type { LoadedData } from './data.ts';
+import { describeOnnx, isOnnx } from './foreign.ts';
 import { headPresets } from './heads.ts';
 import { count, megabytes, plural, table } from './output.ts';
 
@@ -58,7 +59,11 @@ function dataRows({ data: name, validationSplit }: TrainConfig, data: LoadedData
   ];
 }
 
-export function describeModel({ backbone, weights, imageSize, backboneOutput, head }: TrainConfig): string {
+export function describeModel(config: TrainConfig): string {
+  const { backbone, weights, imageSize, backboneOutput, head } = config;
+  const list = headPresets[head];
+  const rest = `at ${imageSize}x${imageSize}; head: ${list === undefined ? head : `${head} (${list})`}`;
+  if (isOnnx(backbone)) return `${describeOnnx(config)}, ${rest}`;
   const from =
     weights === 'imagenet'
       ? 'ImageNet weights'
@@ -66,11 +71,7 @@ export function describeModel({ backbone, weights, imageSize, backboneOutput, he
         ? 'random weights'
         : `weights of ${weights}`;
   const end = backboneOutput === null ? '' : ` up to ${backboneOutput}`;
-  const list = headPresets[head];
-  return (
-    `${backboneTitle(backbone)}${end} with ${from}, at ${imageSize}x${imageSize}; ` +
-    `head: ${list === undefined ? head : `${head} (${list})`}`
-  );
+  return `${backboneTitle(backbone)}${end} with ${from}, ${rest}`;
 }
 
 async function layerRows({ config, data, model, backbone }: Planned): Promise<Row[]> {
@@ -87,6 +88,12 @@ async function layerRows({ config, data, model, backbone }: Planned): Promise<Ro
   const rows: Row[] = [
     ['Trains', `${what}, ${count(trainable)} of ${count(model.countParams())} parameters`],
   ];
+  if (isOnnx(config.backbone)) {
+    return [
+      ...rows,
+      ['Frozen', `all of ${backboneTitle(config.backbone)}; ${await featureNote(config, data, model)}`],
+    ];
+  }
   if (training.length === withWeights.length) return rows;
   const frozen = withWeights.filter((layer) => !layer.trainable);
   const features = await featureNote(config, data, model);

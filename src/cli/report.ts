@@ -1,5 +1,7 @@
 /** What a training says at its end: the result, where things are, what to do next. */
+import { basename } from 'node:path';
 import { duration } from '../training/progress.ts';
+import { isOnnx } from './foreign.ts';
 import { count, invocation, type Output, percent, plural, shellWord, table } from './output.ts';
 import type { RunFolder, RunRecord } from './run_folder.ts';
 
@@ -10,7 +12,7 @@ export function reportRun(command: string, folder: RunFolder, record: RunRecord,
   if (status === 'finished') {
     out.say('');
     out.result(describeResult(record));
-    out.say(`\n${describePlaces(folder, model)}`);
+    out.say(`\n${describePlaces(folder, model, record)}`);
   }
   const { mainPeak = null, enginePeak = null } = memory ?? {};
   out.json({
@@ -44,11 +46,12 @@ function describeResult({ metrics, data, config }: RunRecord): string {
   ]);
 }
 
-function describePlaces(folder: RunFolder, model: string): string {
+function describePlaces(folder: RunFolder, model: string, { config, weights }: RunRecord): string {
+  const also = isOnnx(config.backbone) ? `with ${basename(weights!.path)} beside it` : 'Keras opens it too';
   const graft = invocation();
   const path = shellWord(folder.path);
   return table([
-    ['Model', `${model} (Keras opens it too)`],
+    ['Model', `${model} (${also})`],
     ['History', folder.historyPath],
     ['Record', folder.recordPath],
     ['Next', `${graft} predict --model ${path} picture.jpg`],

@@ -40,6 +40,7 @@ const recipe = {
   backbone: 'resnet50',
   weights: 'imagenet',
   imageSize: 96,
+  preprocessing: null,
   backboneOutput: 'conv4_block6_out',
   unfreezeFrom: null,
   head: 'gap,bn,dense:256,dropout:0.5',

@@ -7,8 +7,9 @@ import { summary } from '../models/summary.ts';
 import { load } from '../training/build.ts';
 import type { Model } from '../training/model.ts';
 import { addCommonOptions, type CommonOptions, isGiven } from './arguments.ts';
-import { backboneNames, buildModel } from './backbone.ts';
+import { backboneNames, backboneOption, buildModel } from './backbone.ts';
 import { classCounts, type DataName, dataNames } from './data.ts';
+import { resolveModel } from './foreign.ts';
 import { outputFor } from './output.ts';
 import { findModel } from './run_folder.ts';
 import { addModelOptions, type ModelOptions, modelConfigOf } from './train_options.ts';
@@ -25,7 +26,7 @@ export function defineSummary(program: Command): void {
     .command('summary')
     .description('Show the layers of a model: a saved one, or what train would build.')
     .option('--model <path>', 'a model (.keras, .h5) or the folder of a run')
-    .addOption(new Option('--backbone <name>', 'build a model instead').choices([...backboneNames]))
+    .addOption(backboneOption(`build a model instead, of ${backboneNames.join(', ')}, or an .onnx file`))
     .addOption(
       new Option('--data <name>', 'how many classes it has').choices([...dataNames]).default('cifar10'),
     );
@@ -65,9 +66,8 @@ async function runSummary(command: Command, options: SummaryCommandOptions): Pro
 }
 
 async function saved(command: Command, path: string): Promise<Model> {
-  const others = ['imageSize', 'backboneOutput', 'unfreezeFrom', 'head', 'augment', 'data'].filter((name) =>
-    isGiven(command, name),
-  );
+  const makes = ['imageSize', 'backboneOutput', 'preprocessing', 'unfreezeFrom', 'head', 'augment', 'data'];
+  const others = makes.filter((name) => isGiven(command, name));
   if (others.length > 0) {
     const flags = command.options.filter((option) => others.includes(option.attributeName()));
     fail(
@@ -80,7 +80,7 @@ async function saved(command: Command, path: string): Promise<Model> {
 
 /** The structure alone: no weights are read, and standardization has no statistics yet. */
 async function built(options: SummaryCommandOptions): Promise<Model> {
-  const config = { ...modelConfigOf(options as ModelOptions), weights: 'none' };
+  const config = await resolveModel({ ...modelConfigOf(options as ModelOptions), weights: 'none' });
   const { model } = await buildModel(config, {
     classes: classCounts[options.data],
     weights: null,

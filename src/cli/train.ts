@@ -1,9 +1,11 @@
 /** `graft train`: a new run, or on with an earlier one. */
+import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { fail } from '../core/errors.ts';
 import { isGiven } from './arguments.ts';
 import { augmentHelp } from './augment.ts';
 import { checkLayers } from './backbone.ts';
+import { ownFile, resolveModel } from './foreign.ts';
 import { interruptedExit } from './interrupt.ts';
 import { invocation, type Output, outputFor, shellWord } from './output.ts';
 import { reportRun } from './report.ts';
@@ -54,11 +56,13 @@ async function runTrain(command: Command, options: TrainOptions): Promise<void> 
 }
 
 async function newRun(options: TrainOptions, out: Output): Promise<TrainingRequest> {
-  const config = configOf(options);
-  // Before anything is downloaded.
-  await checkLayers(config);
-  const folder = new RunFolder(options.out ?? defaultRunPath(new Date(), config.backbone, config.data));
+  const asked = configOf(options);
+  const name = basename(asked.backbone, '.onnx');
+  const folder = new RunFolder(options.out ?? defaultRunPath(new Date(), name, asked.data));
   checkFree(folder);
+  // Before anything is downloaded.
+  const config = await resolveModel(asked);
+  await checkLayers(config);
   return { folder, config, mirror: options.mirror, previous: null, out };
 }
 
@@ -89,5 +93,11 @@ async function continuedRun(command: Command, options: TrainOptions, out: Output
   if (previous.status === 'failed') {
     fail('argument', `${folder.path} failed, its loss is no number; start a new run with other options.`);
   }
-  return { folder, config: previous.config, mirror: options.mirror, previous, out };
+  return {
+    folder,
+    config: ownFile(previous.config, folder, previous.weights),
+    mirror: options.mirror,
+    previous,
+    out,
+  };
 }

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { extname, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
+import * as applications from '../applications/index.ts';
 import { fail } from '../core/errors.ts';
 import { type CachePrecision, cacheChoices } from '../features/index.ts';
 import { optimizerNames } from '../optimizers/index.ts';
@@ -19,16 +20,18 @@ import {
   wholeNumber,
 } from './arguments.ts';
 import { augmentPresets, parseAugment } from './augment.ts';
-import { type BackboneName, backboneNames, type ModelConfig } from './backbone.ts';
+import { type Backbone, backboneNames, backboneOption, type ModelConfig } from './backbone.ts';
 import { type Recipe, scheduleNames, type TrainConfig } from './config.ts';
 import { type DataName, dataNames } from './data.ts';
+import { foreignInteger, isOnnx, unknownSize } from './foreign.ts';
 import { headWords, parseHead } from './heads.ts';
 import { invocation, plural } from './output.ts';
 
 /** The options that say what a model looks like; `summary` has them too. */
 export interface ModelOptions {
-  readonly backbone: BackboneName;
-  readonly imageSize: number;
+  readonly backbone: Backbone;
+  readonly imageSize?: number;
+  readonly preprocessing?: string;
   readonly backboneOutput?: string;
   readonly unfreezeFrom?: string;
   readonly head: string;
@@ -71,7 +74,11 @@ export function addTrainOptions(command: Command): void {
   addDataOptions(command);
   command
     .optionsGroup('Model:')
-    .addOption(choice('--backbone <name>', 'the pretrained part', backboneNames).default('resnet50'))
+    .addOption(
+      backboneOption(`the pretrained part: ${backboneNames.join(', ')}, or an .onnx file`).default(
+        'resnet50',
+      ),
+    )
     .option('--weights <what>', 'imagenet, none (random), or a file (.h5, .safetensors)', 'imagenet');
   addModelOptions(command);
   addRecipeOptions(command);
@@ -95,8 +102,16 @@ function addDataOptions(command: Command): void {
 
 export function addModelOptions(command: Command): Command {
   return command
-    .option('--image-size <pixels>', 'pictures are resized to this in the model', wholeNumber(32, 2048), 224)
-    .option('--backbone-output <layer>', 'end the backbone at this layer (conv4_block6_out)')
+    .option(
+      '--image-size <pixels>',
+      'pictures are resized to this in the model (default: 224, or what an .onnx file wants)',
+      wholeNumber(32, 2048),
+    )
+    .option('--backbone-output <layer>', 'end the backbone at this layer (conv4_block6_out) or ONNX tensor')
+    .option(
+      '--preprocessing <how>',
+      `for an .onnx file that does not say it: ${applications.normalizationWords}`,
+    )
     .option('--unfreeze-from <layer>', 'train this backbone layer and all after it; "all" for all of them')
     .option('--head <head>', `${headWords}; a softmax layer follows`, 'reference')
     .option(
@@ -176,7 +191,9 @@ export function configOf(options: TrainOptions): TrainConfig {
     const quick = `For a quick first run: ${invocation()} start`;
     fail('argument', `No pictures named: give --data ${dataNames.join(' or --data ')}. ${quick}`);
   }
-  const model = { ...modelConfigOf(options), weights: checkWeights(options.weights) };
+  const config = modelConfigOf(options);
+  const model = { ...config, weights: checkWeights(options.weights, config.backbone) };
+  if (isOnnx(model.backbone) && options.precision === 'int8') fail('unsupported', foreignInteger);
   return {
     data: options.data,
     limit: options.limit ?? null,
@@ -210,15 +227,32 @@ function cacheConfigOf(options: TrainOptions): CacheConfig {
 }
 
 export function modelConfigOf(options: ModelOptions): Omit<ModelConfig, 'weights'> {
-  const { backbone, imageSize, head, augment } = options;
+  const { backbone, head, augment } = options;
   parseHead(head);
   parseAugment(augment);
   const backboneOutput = options.backboneOutput ?? null;
   const unfreezeFrom = options.unfreezeFrom ?? null;
-  return { backbone, imageSize, backboneOutput, unfreezeFrom, head, augment };
+  const preprocessing = options.preprocessing ?? null;
+  const foreign = isOnnx(backbone);
+  if (preprocessing !== null) {
+    if (!foreign) fail('argument', `--preprocessing is for .onnx files; ${backbone} knows its own.`);
+    applications.parseNormalization(preprocessing);
+  }
+  if (foreign && unfreezeFrom !== null) {
+    fail('argument', `--unfreeze-from: an .onnx file stays frozen as a whole; Graft trains a head on it.`);
+  }
+  return {
+    ...{ backbone, backboneOutput, unfreezeFrom, head, augment, preprocessing },
+    // What a file wants is found by `resolveModel`.
+    imageSize: options.imageSize ?? (foreign ? unknownSize : 224),
+  };
 }
 
-function checkWeights(weights: string): string {
+function checkWeights(weights: string, backbone: Backbone): string {
+  if (isOnnx(backbone)) {
+    if (weights === 'imagenet') return backbone;
+    fail('argument', `--weights ${weights}: ${backbone} has its own weights; leave the option out.`);
+  }
   if (weights === 'imagenet' || weights === 'none') return weights;
   const known = ['.h5', '.hdf5', '.safetensors'].includes(extname(weights).toLowerCase());
   // The run may be continued from another folder.

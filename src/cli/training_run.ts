@@ -10,6 +10,7 @@ import type { Model } from '../training/model.ts';
 import { buildModel, explainWeights, fetchWeights, type WeightsFile } from './backbone.ts';
 import { cacheOf, makeLoss, makeOptimizer, type TrainConfig } from './config.ts';
 import { type LoadedData, loadData } from './data.ts';
+import { keepAssets } from './foreign.ts';
 import { Interrupt } from './interrupt.ts';
 import { Meter } from './meter.ts';
 import { invocation, type Output, shellWord, table } from './output.ts';
@@ -51,7 +52,9 @@ export async function runTraining(request: TrainingRequest): Promise<TrainedRun>
   meter.watch(model);
   try {
     out.say(`\n${await describePlan({ ...built, config, data, runPath: folder.path })}\n`);
-    const record = await newRecord(request, data, weights, model);
+    // A foreign backbone stays with the run, whatever becomes of its file.
+    const kept = await keepAssets(folder, model);
+    const record = await newRecord(request, data, kept ?? weights, model);
     await folder.write(record);
 
     const history = await runEpochs(request, { model, data, meter, interrupt }, resumeCommand);

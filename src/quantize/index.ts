@@ -2,8 +2,9 @@
  * Static quantization of a frozen graph to int8: look at what it computes for some pictures, choose ranges, write it
  * with integers. Ranges are a function of the graph and the pictures, so they need not be kept.
  */
+import { fail } from '../core/errors.ts';
 import type { Tensor } from '../core/tensor.ts';
-import type { Node } from '../graph/node.ts';
+import { type Node, topologicalOrder } from '../graph/node.ts';
 import { Calibration, valuesToObserve } from './calibration.ts';
 import { emitQuantized } from './emit.ts';
 import type { Range, RangeMethod } from './ranges.ts';
@@ -21,6 +22,10 @@ export const quantizationVersion = 'int8-1';
  */
 const method: RangeMethod = { name: 'percentile', percent: 99.999 };
 
+export const foreignInteger =
+  'Precision int8 is for the backbones that Graft builds itself. Of a foreign ONNX model, quantize the file ' +
+  '(onnxruntime.quantization.quantize_static in Python) and train on that one with precision float32.';
+
 /** A graph on its way to integers. */
 export class Quantization {
   readonly #outputs: Readonly<Record<string, Node>>;
@@ -30,6 +35,9 @@ export class Quantization {
 
   /** `outputs` have been through `foldFrozen`. */
   constructor(outputs: Readonly<Record<string, Node>>) {
+    if (topologicalOrder(Object.values(outputs)).some(({ op }) => op === 'foreign')) {
+      fail('unsupported', foreignInteger);
+    }
     this.#outputs = outputs;
     this.#units = findUnits(Object.values(outputs));
     this.#values = valuesToObserve(this.#units);

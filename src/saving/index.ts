@@ -83,7 +83,7 @@ async function saveArchive(path: string, { network, training }: SavedModel): Pro
 }
 
 /** Writes files that layers need, next to the model; one that is there already is the same, by its name. */
-async function saveAssets(path: string, network: Network): Promise<void> {
+export async function saveAssets(path: string, network: Network): Promise<void> {
   for (const layer of network.leaves()) {
     for (const [name, bytes] of layer.assets) {
       const file = join(dirname(path), name);
