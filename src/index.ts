@@ -6,9 +6,13 @@ export { type DType, float32, formatShape, type Tensor, tensor } from './core/te
 export {
   batches,
   type Dataset,
+  data,
   datasets,
   decodeImage,
   fromTensors,
+  type ImageData,
+  type ImageDataset,
+  type ImageOptions,
   lengthOf,
   limit,
   slice,

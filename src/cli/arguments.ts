@@ -36,6 +36,37 @@ export function byteSize(text: string): number {
   return Number(digits) * 1000 ** (1 + 'KMGT'.indexOf(unit[0]!.toUpperCase()));
 }
 
+/** An option whose value is one of a few words; a slip of the pen is told apart. */
+export function choice(flags: string, description: string, choices: readonly string[]): Option {
+  const option = new Option(flags, description).choices(choices);
+  return option.argParser((text: string) => {
+    if (choices.includes(text)) return text;
+    throw new InvalidArgumentError(`Allowed choices are ${choices.join(', ')}.${didYouMean(text, choices)}`);
+  });
+}
+
+/** `(Did you mean cifar10?)`, on a line of its own, if words are at most two letters away; else nothing. */
+export function didYouMean(word: string, choices: readonly string[]): string {
+  const distances = choices.map((other) => edits(word.toLowerCase(), other));
+  const least = Math.min(...distances);
+  const near = choices.filter((other, i) => distances[i] === least && least <= Math.min(2, other.length / 2));
+  if (near.length === 0) return '';
+  return `\n(Did you mean ${near.length > 1 ? 'one of ' : ''}${near.join(', ')}?)`;
+}
+
+/** Levenshtein's distance. */
+function edits(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (const [i, letter] of [...a].entries()) {
+    const next = [i + 1];
+    for (let j = 0; j < b.length; j++) {
+      next.push(Math.min(row[j]! + (letter === b[j] ? 0 : 1), row[j + 1]! + 1, next[j]! + 1));
+    }
+    row = next;
+  }
+  return row[b.length]!;
+}
+
 /** What every command understands. */
 export interface CommonOptions {
   readonly json?: true;
@@ -57,9 +88,7 @@ export function addCommonOptions(command: Command): Command {
 export function addDeviceOptions(command: Command): Command {
   return command
     .optionsGroup('Machine:')
-    .addOption(
-      new Option('--device <name>', 'where to compute').choices(['cpu', 'webgpu', 'cuda']).default('cpu'),
-    )
+    .addOption(choice('--device <name>', 'where to compute', ['cpu', 'webgpu', 'cuda']).default('cpu'))
     .option('--threads <n>', 'CPU threads (default: all cores)', wholeNumber(1, 1024));
 }
 

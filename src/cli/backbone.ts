@@ -86,6 +86,8 @@ export async function fetchWeights(
 export type Measure = (features: Model) => Promise<{ readonly mean: number[]; readonly variance: number[] }>;
 
 export interface Parts {
+  /** Of a picture as the data set gives it: [height, width, 3]. */
+  readonly inputShape: readonly number[];
   readonly classes: number;
   readonly weights: WeightsFile | null;
   readonly measure: Measure;
@@ -93,21 +95,23 @@ export interface Parts {
 
 export async function buildModel(
   config: ModelConfig,
-  { classes, weights, measure }: Parts,
+  { inputShape, classes, weights, measure }: Parts,
 ): Promise<{ readonly model: Model; readonly backbone: Model }> {
   const { imageSize } = config;
   const head = parseHead(config.head);
   const resizing = layers.resizing({ height: imageSize, width: imageSize });
+  const asTheyAre = inputShape[0] === imageSize && inputShape[1] === imageSize;
   const backbone = isOnnx(config.backbone)
     ? await buildOnnx(config, weights?.path ?? config.backbone)
     : await buildBackbone(config, weights?.path ?? null);
   const trunk = [
-    layers.input({ shape: [32, 32, 3] }),
+    layers.input({ shape: inputShape }),
     ...parseAugment(config.augment).layers(),
     // A foreign model brings its preprocessing with it.
     ...(isOnnx(config.backbone)
-      ? [resizing]
-      : [applications.preprocessing(backbones[config.backbone].record.preprocessing), resizing]),
+      ? []
+      : [applications.preprocessing(backbones[config.backbone].record.preprocessing)]),
+    ...(asTheyAre ? [] : [resizing]),
     backbone,
     ...reduced(backbone.result.shape, head),
   ];

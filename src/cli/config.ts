@@ -5,11 +5,14 @@ import type { Loss } from '../losses/index.ts';
 import { categoricalCrossentropy, sparseCategoricalCrossentropy } from '../losses/index.ts';
 import * as optimizers from '../optimizers/index.ts';
 import { schedules } from '../optimizers/index.ts';
+import type { FitOptions } from '../training/fit.ts';
 import { parseAugment } from './augment.ts';
 import type { ModelConfig } from './backbone.ts';
-import type { Selection } from './data.ts';
+import { type Selection, usualPictures } from './data.ts';
 
 export const scheduleNames = ['constant', 'step', 'cosine'] as const;
+
+export const balanceNames = ['none', 'weights', 'sampler'] as const;
 
 export interface Recipe {
   readonly optimizer: optimizers.OptimizerName;
@@ -32,6 +35,8 @@ export interface Recipe {
 }
 
 export interface TrainConfig extends Selection, ModelConfig, Recipe {
+  /** Classes of unequal size count the same: by weights in the loss, or by drawing them equally often. */
+  readonly balance: (typeof balanceNames)[number];
   readonly cache: CacheMode;
   /** `null` for the default of the device. */
   readonly cachePrecision: CachePrecision | null;
@@ -54,6 +59,21 @@ export function cacheOf({ cache: mode, cachePrecision, cacheLimit, cachedViews }
     ...(typeof cacheLimit === 'number' ? { limit: cacheLimit } : {}),
     ...(cachedViews ? { views: cachedViews } : {}),
   };
+}
+
+/** What runs did that were recorded before there was a choice. */
+export const earlierChoices = { ...usualPictures, balance: 'none' } satisfies Partial<TrainConfig>;
+
+/** The part of fit's options that `--balance` decides. */
+export function balancing(balance: TrainConfig['balance']): Pick<FitOptions, 'classWeight' | 'sampler'> {
+  switch (balance) {
+    case 'none':
+      return {};
+    case 'weights':
+      return { classWeight: 'balanced' };
+    case 'sampler':
+      return { sampler: 'balanced' };
+  }
 }
 
 /** Where `step` divides the rate by ten, as shares of the training. */
@@ -110,7 +130,7 @@ export function makeLoss({ labelSmoothing, augment }: TrainConfig): Loss {
 }
 
 /** `RMSprop, learning rate 2e-5, batch 32, 10 epochs` */
-export function describeRecipe(recipe: Recipe): string {
+export function describeRecipe(recipe: Recipe & Pick<TrainConfig, 'balance'>): string {
   const titles = { sgd: 'SGD', rmsprop: 'RMSprop', adam: 'Adam', adamw: 'AdamW' };
   const { learningRate, schedule, warmupEpochs, momentum, weightDecay, labelSmoothing } = recipe;
   const { accumulate, clipNorm } = recipe;
@@ -121,6 +141,8 @@ export function describeRecipe(recipe: Recipe): string {
       (schedule === 'cosine' ? ' falling as a cosine' : '') +
       (warmupEpochs > 0 ? ` after ${warmupEpochs} epochs of warm-up` : ''),
     ...(weightDecay === null ? [] : [`weight decay ${shortNumber(weightDecay)}`]),
+    ...(recipe.balance === 'weights' ? ['classes weighted equally'] : []),
+    ...(recipe.balance === 'sampler' ? ['classes drawn equally often'] : []),
     ...(labelSmoothing > 0 ? [`label smoothing ${labelSmoothing}`] : []),
     ...(clipNorm === null ? [] : [`gradients clipped to norm ${shortNumber(clipNorm)}`]),
     `batch ${recipe.batchSize}`,

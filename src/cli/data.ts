@@ -1,27 +1,128 @@
-/** The data sets that `--data` names: their classes are known before anything is read. */
-import { type Dataset, datasets, lengthOf, limit, type Splits, splitValidation } from '../data/index.ts';
-import { type Output, plural } from './output.ts';
+/**
+ * What `--data` names: a published data set, a folder of pictures or a CSV file of them. How many classes there are is
+ * known before any picture is read.
+ */
+import { statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
+import { fail } from '../core/errors.ts';
+import {
+  classNamesIn,
+  type Dataset,
+  data,
+  datasets,
+  duplicatesOf,
+  type ImageData,
+  lengthOf,
+  limit,
+  lonelyClasses,
+  type Splits,
+  splitValidation,
+  titleOf,
+} from '../data/index.ts';
+import { progressFor } from '../training/progress.ts';
+import { didYouMean, wholeNumber } from './arguments.ts';
+import { count, invocation, type Output, plural, shellWord } from './output.ts';
 import { showTransfers } from './transfers.ts';
 
 export const dataNames = ['cifar10', 'cifar100'] as const;
 export type DataName = (typeof dataNames)[number];
 
-/** How many classes a data set has. */
-export const classCounts: Readonly<Record<DataName, number>> = { cifar10: 10, cifar100: 100 };
+const classCounts: Readonly<Record<DataName, number>> = { cifar10: 10, cifar100: 100 };
 
-export interface Selection {
-  readonly data: DataName;
+export const dataWords = `${dataNames.join(', ')}, or a folder or CSV file of your own pictures`;
+
+/** Reads `--data`: a name, or the absolute path of what is there. */
+export function parseData(text: string): string {
+  return isPublished(text) ? text : pathOf(text, dataWords, didYouMean(text, dataNames));
+}
+
+/** Reads the name of a folder or CSV file; gives its absolute path. */
+export function parseOwnData(text: string): string {
+  return pathOf(text, 'a folder with one folder a class, or a CSV file of path,label', '');
+}
+
+function pathOf(text: string, expected: string, hint: string): string {
+  const stats = statSync(text, { throwIfNoEntry: false });
+  if (stats?.isDirectory() || (stats?.isFile() && isTable(text))) return resolve(text);
+  const came = stats === undefined ? 'There is no such file or folder.' : 'This is a file of another kind.';
+  throw new InvalidArgumentError(`${came} Expected ${expected}.${hint}`);
+}
+
+export function isPublished(source: string): source is DataName {
+  return (dataNames as readonly string[]).includes(source);
+}
+
+function isTable(path: string): boolean {
+  return path.toLowerCase().endsWith('.csv');
+}
+
+/** A name for files and folders: `cifar10`, `my-pets` for `data/my pets/`. */
+export function dataTitle(source: string): string {
+  if (isPublished(source)) return source;
+  return titleOf(source).replace(/[^\p{L}\p{M}\p{N}._-]+/gu, '-');
+}
+
+/** How many classes there are; reads no picture. */
+export async function classCountOf(source: string): Promise<number> {
+  return isPublished(source) ? classCounts[source] : (await classNamesIn(source)).length;
+}
+
+/** How a person's own pictures are read. */
+export interface PictureOptions {
+  readonly cropToAspectRatio: boolean;
+  readonly padToAspectRatio: boolean;
+  readonly skipBroken: boolean;
+  /** Decides which pictures are split off to validate. */
+  readonly splitSeed: number;
+}
+
+export const usualPictures: PictureOptions = {
+  cropToAspectRatio: false,
+  padToAspectRatio: false,
+  skipBroken: false,
+  splitSeed: 0,
+};
+
+/** How pictures of other proportions come to the model's. */
+export function addAspectOptions(command: Command): Command {
+  return command
+    .option('--crop-to-aspect-ratio', 'cut your pictures to a square instead of stretching them')
+    .option('--pad-to-aspect-ratio', 'pad your pictures with black instead of stretching them');
+}
+
+/** Options for a person's own pictures. */
+export function addPictureOptions(command: Command): Command {
+  return addAspectOptions(command)
+    .option('--skip-broken', 'leave out files that cannot be used')
+    .option('--split-seed <n>', 'decides which of your pictures validate', wholeNumber(0, 0xffff_ffff));
+}
+
+export interface Selection extends PictureOptions {
+  /** A name, or an absolute path. */
+  readonly data: string;
   readonly limit: number | null;
   readonly validationLimit: number | null;
   readonly validationSplit: number | null;
 }
 
+type WholeData = Pick<ImageData, 'classNames'> & {
+  readonly train: Dataset;
+  readonly validation: Dataset | null;
+  readonly test: Dataset | null;
+};
+
 export interface LoadedData {
+  readonly title: string;
   /** What was there before limits. */
-  readonly whole: Splits;
+  readonly whole: WholeData;
   readonly train: Dataset;
   /** Decides which epoch is the best. */
   readonly validation: Dataset;
+  /** Where those come from. */
+  readonly validatesOn: 'test' | 'validation';
+  /** The share of each class that was split off a person's own pictures to validate, if it was. */
+  readonly share: number | null;
   /** The test pictures, if they are not the validation already. */
   readonly test: Dataset | null;
   readonly classNames: readonly string[];
@@ -37,19 +138,89 @@ export async function loadSplits(name: DataName, mirror: string | undefined, out
 }
 
 export async function loadData(
-  selection: Selection,
+  selection: Selection & { readonly imageSize: number },
   mirror: string | undefined,
   out: Output,
 ): Promise<LoadedData> {
-  const whole = await loadSplits(selection.data, mirror, out);
-  const limited = limitTo(whole.train, selection.limit, '--limit', out);
-  const test = limitTo(whole.test, selection.validationLimit, '--validation-limit', out);
-  const classNames = whole.train.classNames!;
-  if (selection.validationSplit === null) {
-    return { whole, train: limited, validation: test, test: null, classNames };
+  const { data: source, validationSplit } = selection;
+  const title = dataTitle(source);
+  if (!isPublished(source)) {
+    const { imageSize } = selection;
+    const whole = await openPictures(source, { ...selection, imageSize: [imageSize, imageSize] }, out);
+    warn(whole, source, out);
+    const { validation, test } = whole;
+    // What will be used is said before training begins: no further word of limits that are not reached.
+    const pick = (dataset: Dataset) => first(dataset, selection.validationLimit);
+    return {
+      ...{ title, whole, classNames: whole.classNames },
+      train: first(whole.train, selection.limit),
+      validation: pick(validation ?? test ?? nothingToValidate(source)),
+      validatesOn: validation === null ? 'test' : 'validation',
+      share: whole.validationSplit,
+      test: validation && test && pick(test),
+    };
   }
-  const { train, validation } = splitValidation(limited, selection.validationSplit);
-  return { whole, train, validation, test, classNames };
+  const { train, test } = await loadSplits(source, mirror, out);
+  const pick = (dataset: Dataset) => limitTo(dataset, selection.validationLimit, '--validation-limit', out);
+  const whole = { train, test, validation: null, classNames: train.classNames! };
+  const common = { title, whole, share: null, classNames: whole.classNames };
+  const limited = limitTo(train, selection.limit, '--limit', out);
+  if (validationSplit === null) {
+    return { ...common, train: limited, validation: pick(test), validatesOn: 'test', test: null };
+  }
+  const split = splitValidation(limited, validationSplit);
+  return { ...common, ...split, validatesOn: 'validation', test: pick(test) };
+}
+
+function nothingToValidate(source: string): never {
+  return fail(
+    'data',
+    `${source}: nothing to validate on. Expected at least two different pictures in a class, or a folder val/ or test/.`,
+  );
+}
+
+export type OpenOptions = PictureOptions & {
+  readonly validationSplit: number | null;
+  readonly imageSize: readonly [height: number, width: number];
+};
+
+/** Opens a folder or a CSV file; shows how far it is where that takes time. */
+export async function openPictures(source: string, options: OpenOptions, out: Output): Promise<ImageData> {
+  const { validationSplit, splitSeed, imageSize, cropToAspectRatio, padToAspectRatio, skipBroken } = options;
+  let progress: ReturnType<typeof progressFor> | null = null;
+  const start = performance.now();
+  const opened = await data[isTable(source) ? 'imageCsv' : 'imageFolder'](source, {
+    ...{ imageSize, cropToAspectRatio, padToAspectRatio, skipBroken, seed: splitSeed },
+    ...(validationSplit === null ? {} : { validationSplit }),
+    onProgress(done, total) {
+      // A scan that is remembered is over before anybody would read of it.
+      if (performance.now() - start < 500) return;
+      progress ??= progressFor(out.verbose, { title: `Looking into ${source}`, total, unit: 'image' });
+      progress.update(done, {});
+    },
+  });
+  (progress as ReturnType<typeof progressFor> | null)?.end({});
+  return opened;
+}
+
+/** Says what may spoil a training. */
+function warn(opened: ImageData, source: string, out: Output): void {
+  const notes: string[] = [];
+  const { skipped, pictures } = opened;
+  if (skipped.length > 0) notes.push(`${plural(skipped.length, 'file')} that cannot be used left out`);
+  const duplicates = duplicatesOf(pictures);
+  const groups = (kind: string) => duplicates.filter((group) => group.kind === kind).length;
+  if (groups('classes') > 0) notes.push(`${plural(groups('classes'), 'picture')} lie in more than one class`);
+  if (groups('splits') > 0) notes.push(`${plural(groups('splits'), 'picture')} lie in more than one split`);
+  const lonely = lonelyClasses(opened).length;
+  if (lonely > 0) notes.push(`${count(lonely)} of the classes have a single picture`);
+  if (notes.length > 0) {
+    out.say(`Note: ${notes.join('; ')}. See which: ${invocation()} data ${shellWord(source)}`);
+  }
+}
+
+function first(dataset: Dataset, wanted: number | null): Dataset {
+  return wanted === null ? dataset : limit(dataset, wanted);
 }
 
 /** The first `wanted` pictures; says so if there are fewer. */
@@ -58,5 +229,5 @@ export function limitTo(dataset: Dataset, wanted: number | null, flag: string, o
   const length = lengthOf(dataset);
   if (wanted > length)
     out.say(`${dataset.name} has ${plural(length, 'picture')}, fewer than ${flag} ${wanted}.`);
-  return limit(dataset, wanted);
+  return first(dataset, wanted);
 }

@@ -1,7 +1,7 @@
-/** `graft evaluate`: a saved model on the test pictures of a data set. */
-import { type Command, Option } from 'commander';
+/** `graft evaluate`: a saved model on the test pictures of a data set, or on a person's own. */
+import type { Command } from 'commander';
 import { fail } from '../core/errors.ts';
-import { lengthOf } from '../data/index.ts';
+import { type Dataset, lengthOf } from '../data/index.ts';
 import { load } from '../training/build.ts';
 import {
   addCommonOptions,
@@ -11,13 +11,26 @@ import {
   type DeviceOptions,
   wholeNumber,
 } from './arguments.ts';
-import { classCounts, type DataName, dataNames, limitTo, loadSplits } from './data.ts';
-import { count, outputFor, percent } from './output.ts';
-import { findModel } from './run_folder.ts';
+import {
+  addPictureOptions,
+  classCountOf,
+  dataNames,
+  dataTitle,
+  dataWords,
+  isPublished,
+  limitTo,
+  loadSplits,
+  openPictures,
+  type PictureOptions,
+  parseData,
+  usualPictures,
+} from './data.ts';
+import { count, type Output, outputFor, percent } from './output.ts';
+import { findModel, type RunRecord } from './run_folder.ts';
 
-interface EvaluateOptions extends CommonOptions, DeviceOptions {
+interface EvaluateOptions extends CommonOptions, DeviceOptions, Partial<PictureOptions> {
   readonly model: string;
-  readonly data?: DataName;
+  readonly data?: string;
   readonly limit?: number;
   readonly batchSize: number;
   readonly mirror?: string;
@@ -26,26 +39,29 @@ interface EvaluateOptions extends CommonOptions, DeviceOptions {
 export function defineEvaluate(program: Command): void {
   const command = program
     .command('evaluate')
-    .description('Measure a saved model on the test pictures of a data set.')
+    .description('Measure a saved model on the test pictures of a data set, or on your own.')
     .requiredOption('--model <path>', 'a model (.keras, .h5) or the folder of a run')
-    .addOption(
-      new Option('--data <name>', 'the pictures (default: those of the run)').choices([...dataNames]),
-    )
+    .option('--data <what>', `${dataWords} (default: those of the run)`, parseData)
     .option('--limit <n>', 'use only the first n test pictures', wholeNumber(1))
     .option('--batch-size <n>', 'pictures at a time', wholeNumber(1, 65_536), 32);
+  addPictureOptions(command);
   addCommonOptions(addMirrorOption(addDeviceOptions(command)));
   command.addHelpText('after', examples).action(runEvaluate);
 }
 
 const examples = `
+Of a folder with test/ those pictures are taken, else those of val/, else all in it; of the folder
+that the run was trained on, those that were held back.
+
 Examples:
   $ graft evaluate --model runs/NAME
+  $ graft evaluate --model runs/NAME --data more-pets
   $ graft evaluate --model cifar10.h5 --data cifar10 --limit 1000`;
 
 async function runEvaluate(options: EvaluateOptions): Promise<void> {
   const out = outputFor(options);
   const { path, record } = await findModel(options.model);
-  const name =
+  const source =
     options.data ??
     record?.config.data ??
     fail(
@@ -53,15 +69,12 @@ async function runEvaluate(options: EvaluateOptions): Promise<void> {
       `--model ${options.model} lies in no run folder; say which pictures with --data ${dataNames[0]}.`,
     );
   const model = await load(path);
-  const classes = model.result.shape.at(-1);
-  if (classes !== classCounts[name]) {
-    fail(
-      'argument',
-      `${path} knows ${classes} classes, ${name} has ${classCounts[name]}. Choose another --data.`,
-    );
-  }
-  const { test } = await loadSplits(name, options.mirror, out);
-  const pictures = limitTo(test, options.limit ?? null, '--limit', out);
+  const classes = model.result.shape.at(-1)!;
+  const imageSize = model.input.shape.slice(0, 2) as [number, number];
+  const { pictures: all, what } = isPublished(source)
+    ? await publishedPictures(source, { path, classes }, options, out)
+    : await ownPictures(source, { path, classes, imageSize, record }, options, out);
+  const pictures = limitTo(all, options.limit ?? null, '--limit', out);
   model.compile({
     loss: model.isCompiled ? model.compiled.loss : 'sparseCategoricalCrossentropy',
     metrics: ['accuracy'],
@@ -76,9 +89,78 @@ async function runEvaluate(options: EvaluateOptions): Promise<void> {
     const { accuracy, loss } = logs as { accuracy: number; loss: number };
     const images = lengthOf(pictures);
     const seconds = (performance.now() - start) / 1000;
-    out.result(`${percent(accuracy)} of ${count(images)} test pictures of ${name} (loss ${loss.toFixed(4)})`);
-    out.json({ command: 'evaluate', model: path, data: name, images, accuracy, loss, seconds });
+    out.result(
+      `${percent(accuracy)} of ${count(images)} ${what} of ${dataTitle(source)} (loss ${loss.toFixed(4)})`,
+    );
+    out.json({ command: 'evaluate', model: path, data: source, images, accuracy, loss, seconds });
   } finally {
     await model.close();
   }
+}
+
+interface Evaluated {
+  readonly pictures: Dataset;
+  /** `test pictures` */
+  readonly what: string;
+}
+
+async function publishedPictures(
+  source: Parameters<typeof loadSplits>[0],
+  { path, classes }: { readonly path: string; readonly classes: number },
+  { mirror }: EvaluateOptions,
+  out: Output,
+): Promise<Evaluated> {
+  const expected = await classCountOf(source);
+  if (classes !== expected) {
+    fail('argument', `${path} knows ${classes} classes, ${source} has ${expected}. Choose another --data.`);
+  }
+  return { pictures: (await loadSplits(source, mirror, out)).test, what: 'test pictures' };
+}
+
+interface Trained {
+  readonly path: string;
+  readonly classes: number;
+  readonly imageSize: readonly [height: number, width: number];
+  readonly record: RunRecord | null;
+}
+
+async function ownPictures(
+  source: string,
+  { path, classes, imageSize, record }: Trained,
+  options: EvaluateOptions,
+  out: Output,
+): Promise<Evaluated> {
+  const trainedHere = record?.config.data === source;
+  const { cropToAspectRatio, padToAspectRatio, skipBroken, splitSeed } = {
+    ...usualPictures,
+    ...record?.config,
+    ...options,
+  };
+  const reading = { cropToAspectRatio, padToAspectRatio, skipBroken, splitSeed, imageSize };
+  // Pictures that a run was not trained on are all new to it: none are split off.
+  const validationSplit = trainedHere ? record.config.validationSplit : 0;
+  const opened = await openPictures(source, { ...reading, validationSplit }, out);
+  checkClasses(opened.classNames, { path, classes, names: record?.data.classNames ?? null }, source);
+  if (opened.test !== null) return { pictures: opened.test, what: 'test pictures' };
+  if (opened.validation !== null) return { pictures: opened.validation, what: 'validation pictures' };
+  return { pictures: opened.train, what: 'pictures' };
+}
+
+function checkClasses(
+  found: readonly string[],
+  { path, classes, names }: { path: string; classes: number; names: readonly string[] | null },
+  source: string,
+): void {
+  const strange = names === null ? [] : found.filter((name) => !names.includes(name));
+  const missing = names === null ? [] : names.filter((name) => !found.includes(name));
+  if (found.length === classes && strange.length === 0) return;
+  const differences = [
+    ...(strange.length > 0 ? [`it does not know ${strange.join(', ')}`] : []),
+    ...(missing.length > 0 ? [`there are no pictures of ${missing.join(', ')}`] : []),
+  ];
+  fail(
+    'argument',
+    `${path} knows ${classes} classes, ${source} has ${found.length}` +
+      `${differences.length > 0 ? `: ${differences.join('; ')}` : ''}. Choose another --data.`,
+  );
 }

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { GraftError, messageOf } from '../core/errors.ts';
 import { graftVersion } from '../core/version.node.ts';
 import { defineCache } from './cache.ts';
+import { defineData } from './data_command.ts';
 import { defineEvaluate } from './evaluate.ts';
 import { defineExport } from './export.ts';
 import { defineInspect } from './inspect.ts';
@@ -17,6 +18,7 @@ const help = `
 First steps:
   $ graft start                              a small real run, in a minute or two
   $ graft train --data cifar10 --unfreeze-from conv5_block1_1_conv
+  $ graft data pets && graft train --data pets      your own pictures, one folder a class
   $ graft predict --model runs/NAME photo.jpg
 
 Environment:
@@ -27,7 +29,7 @@ Exit codes:
   0  done    1  it went wrong    2  the command line or a picture cannot be used    130  stopped by Ctrl-C`;
 
 const commands = [
-  ...[defineStart, defineTrain, defineEvaluate, definePredict, defineExport],
+  ...[defineStart, defineData, defineTrain, defineEvaluate, definePredict, defineExport],
   ...[defineSummary, defineInspect, defineCache],
 ];
 
@@ -47,7 +49,7 @@ async function makeProgram(): Promise<Command> {
 /** Usage errors are the caller's to mend: 2. Everything else that goes wrong: 1. */
 function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-  if (error instanceof GraftError && (error.code === 'argument' || error.code === 'shape')) return 2;
+  if (error instanceof GraftError && ['argument', 'shape', 'data'].includes(error.code)) return 2;
   return 1;
 }
 

@@ -1,7 +1,7 @@
 /** Says in plain words what a training is going to do, before it takes its time. */
 import { availableParallelism } from 'node:os';
 import { formatShape } from '../core/tensor.ts';
-import { lengthOf } from '../data/index.ts';
+import { type Dataset, lengthOf } from '../data/index.ts';
 import { featuresFolder } from '../features/index.ts';
 import type { Layer } from '../layers/layer.ts';
 import type { Model } from '../training/model.ts';
@@ -9,7 +9,7 @@ import { planFeatures } from '../training/prepare.ts';
 import { parseAugment } from './augment.ts';
 import { backboneTitle } from './backbone.ts';
 import { cacheOf, describeRecipe, type TrainConfig } from './config.ts';
-import type { LoadedData } from './data.ts';
+import { isPublished, type LoadedData } from './data.ts';
 import { describeOnnx, isOnnx } from './foreign.ts';
 import { headPresets } from './heads.ts';
 import { count, megabytes, plural, table } from './output.ts';
@@ -38,25 +38,47 @@ export async function describePlan(planned: Planned): Promise<string> {
 
 type Row = readonly [string, string];
 
-function dataRows({ data: name, validationSplit }: TrainConfig, data: LoadedData): Row[] {
-  const { train, test } = data.whole;
-  const used = (part: number, whole: number) =>
-    part < whole ? `the first ${count(part)}` : `all ${count(part)}`;
-  const training = lengthOf(data.train);
-  const validation = lengthOf(data.validation);
-  const plan =
-    data.test === null
-      ? `${used(training, lengthOf(train))} to train, ${used(validation, lengthOf(test))} test pictures to validate`
-      : `the first ${count(training)} to train, the ${count(validation)} after them to validate ` +
-        `(${validationSplit}), ${used(lengthOf(data.test), lengthOf(test))} test pictures at the end`;
-  return [
-    [
-      'Data',
-      `${name}: train ${formatShape(train.shape)}, test ${formatShape(test.shape)}, ` +
-        `${data.classNames.length} classes`,
-    ],
-    ['', plan],
+function dataRows(config: TrainConfig, data: LoadedData): Row[] {
+  const { train, validation, test } = data.whole;
+  const shapes = [
+    `train ${formatShape(train.shape)}`,
+    ...(validation === null ? [] : [`validation ${formatShape(validation.shape)}`]),
+    ...(test === null ? [] : [`test ${formatShape(test.shape)}`]),
   ];
+  const classes = `${data.classNames.length} classes${isPublished(config.data) ? '' : ` (${someNames(data)})`}`;
+  return [
+    ['Data', `${data.title}: ${shapes.join(', ')}, ${classes}`],
+    ['', usedPictures(config, data)],
+    ...(isPublished(config.data) ? [] : [['', describeResize(config)] as const]),
+  ];
+}
+
+function usedPictures({ data: source, validationSplit, splitSeed }: TrainConfig, data: LoadedData): string {
+  const used = (part: Dataset, whole: Dataset | null) =>
+    lengthOf(part) < lengthOf(whole ?? part)
+      ? `the first ${count(lengthOf(part))}`
+      : `all ${count(lengthOf(part))}`;
+  const { train, validation, test } = data.whole;
+  const tested = data.test === null ? '' : `, ${used(data.test, test)} test pictures at the end`;
+  if (isPublished(source) && validationSplit !== null) {
+    const [training, held] = [lengthOf(data.train), lengthOf(data.validation)];
+    return `the first ${count(training)} to train, the ${count(held)} after them to validate (${validationSplit})${tested}`;
+  }
+  const held = used(data.validation, data.validatesOn === 'test' ? test : validation);
+  const { share } = data;
+  const drawn = share === null ? '' : ` (${share} of each class, drawn by --split-seed ${splitSeed})`;
+  return `${used(data.train, train)} to train, ${held} ${data.validatesOn} pictures to validate${drawn}${tested}`;
+}
+
+/** The first classes by name. */
+function someNames({ classNames }: LoadedData): string {
+  const shown = classNames.slice(0, 5).join(', ');
+  return classNames.length > 5 ? `${shown}, …` : shown;
+}
+
+function describeResize({ imageSize, cropToAspectRatio, padToAspectRatio }: TrainConfig): string {
+  const how = cropToAspectRatio ? 'cut' : padToAspectRatio ? 'padded with black' : 'stretched';
+  return `each picture ${how} to ${imageSize}x${imageSize}`;
 }
 
 export function describeModel(config: TrainConfig): string {

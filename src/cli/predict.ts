@@ -1,8 +1,9 @@
 /** `graft predict`: which class each picture is, by a saved model. */
+import { statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { fail, GraftError } from '../core/errors.ts';
-import { sizeOf, type Tensor, tensor } from '../core/tensor.ts';
-import { decodeImage } from '../data/index.ts';
+import type { Tensor } from '../core/tensor.ts';
+import { imageDataset, imagesIn, readable } from '../data/index.ts';
 import { load } from '../training/build.ts';
 import {
   addCommonOptions,
@@ -11,10 +12,14 @@ import {
   type DeviceOptions,
   wholeNumber,
 } from './arguments.ts';
+import { addAspectOptions, type PictureOptions } from './data.ts';
 import { outputFor, percent, table } from './output.ts';
 import { findModel } from './run_folder.ts';
 
-interface PredictOptions extends CommonOptions, DeviceOptions {
+interface PredictOptions
+  extends CommonOptions,
+    DeviceOptions,
+    Partial<Pick<PictureOptions, 'cropToAspectRatio' | 'padToAspectRatio'>> {
   readonly model: string;
   readonly top: number;
 }
@@ -30,12 +35,13 @@ export function definePredict(program: Command): void {
   const command = program
     .command('predict')
     .description('Say which class each picture is.')
-    .argument('<image...>', 'pictures: JPEG, PNG, WebP, GIF, AVIF, TIFF or SVG')
+    .argument('<image...>', 'pictures (JPEG, PNG, WebP, GIF, AVIF, TIFF or SVG), or folders of them')
     .requiredOption(
       '--model <path>',
       'a model (.keras, .h5) or the folder of a run, which knows the names of classes',
     )
     .option('--top <k>', 'how many classes to name', wholeNumber(1), 3);
+  addAspectOptions(command);
   addCommonOptions(addDeviceOptions(command));
   command.addHelpText('after', examples).action(runPredict);
 }
@@ -43,21 +49,27 @@ export function definePredict(program: Command): void {
 const examples = `
 Examples:
   $ graft predict --model runs/NAME photo.jpg
+  $ graft predict --model runs/NAME holiday-pictures
   $ graft predict --model runs/NAME --top 1 --json pictures/*.png`;
 
-async function runPredict(images: string[], options: PredictOptions): Promise<void> {
+async function runPredict(given: string[], options: PredictOptions): Promise<void> {
   const out = outputFor(options);
   const { path, record } = await findModel(options.model);
   const model = await load(path);
   const [height, width] = model.input.shape as [number, number, number];
-  const pictures = await decodeAll(images, height, width);
+  const images = (await Promise.all(given.map(picturesAt))).flat();
+  // As in training, unless the command line says otherwise.
+  const { cropToAspectRatio = false, padToAspectRatio = false } = { ...record?.config, ...options };
+  const size = { height, width, cropToAspectRatio, padToAspectRatio };
+  const files = images.map((path) => ({ path, name: path, label: 0, sha256: null }));
+  const pictures = imageDataset(files, { name: 'pictures', classNames: null, size });
   model.compile({
     loss: 'categorical_crossentropy',
     device: options.device,
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
   try {
-    const output = await model.predict(pictures);
+    const output = await model.predict(pictures).catch((error) => unreadable(error));
     const classNames = record?.data.classNames ?? null;
     const predictions = images.map((image, row) => ({
       image,
@@ -73,17 +85,14 @@ async function runPredict(images: string[], options: PredictOptions): Promise<vo
   }
 }
 
-/** Pictures as one tensor. Throws `argument` naming the first that cannot be read. */
-async function decodeAll(paths: readonly string[], height: number, width: number): Promise<Tensor<'uint8'>> {
-  const shape = [height, width, 3];
-  const all = tensor('uint8', [paths.length, ...shape]);
-  for (const [i, path] of paths.entries()) {
-    const { data } = await decodeImage(path, { height, width }).catch((error) => unreadable(error));
-    all.data.set(data, i * sizeOf(shape));
-  }
-  return all;
+/** A picture, or all that lie in a folder. */
+async function picturesAt(path: string): Promise<string[]> {
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return [path];
+  const found = await imagesIn(path).catch((error) => unreadable(error));
+  return found.length > 0 ? found : fail('argument', `${path}: this folder holds no pictures (${readable}).`);
 }
 
+/** Throws `argument` for a picture that cannot be read. */
 function unreadable(error: unknown): never {
   if (!(error instanceof GraftError) || error.code !== 'data') throw error;
   return fail('argument', `Cannot read the picture ${error.message}`, error);

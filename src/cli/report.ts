@@ -25,7 +25,8 @@ export function reportRun(command: string, folder: RunFolder, record: RunRecord,
 function describeResult({ metrics, data, config }: RunRecord): string {
   const { accuracy, valAccuracy, valLoss, testAccuracy, bestEpoch, epochs } = metrics!;
   const { seconds, preparationSeconds, imagesPerSecond } = metrics!;
-  const validated = config.validationSplit === null ? 'test pictures' : 'validation pictures';
+  const validatesOn = data.validatesOn ?? (config.validationSplit === null ? 'test' : 'validation');
+  const validated = `${validatesOn} pictures`;
   const test =
     testAccuracy === undefined
       ? []

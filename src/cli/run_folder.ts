@@ -10,7 +10,7 @@ import { fail } from '../core/errors.ts';
 import { readJson, writeJson } from '../core/files.node.ts';
 import { graftVersion } from '../core/version.node.ts';
 import type { WeightsFile } from './backbone.ts';
-import type { TrainConfig } from './config.ts';
+import { earlierChoices, type TrainConfig } from './config.ts';
 
 /** What a training came to. Without a prefix: on the training pictures, in the best epoch. */
 export interface Metrics {
@@ -63,6 +63,8 @@ export interface RunRecord {
     readonly trainingImages: number;
     readonly validationImages: number;
     readonly testImages: number | null;
+    /** What the best epoch was chosen by. */
+    readonly validatesOn?: 'test' | 'validation';
     readonly classNames: readonly string[];
   };
   readonly weights: WeightsFile | null;
@@ -116,7 +118,7 @@ export class RunFolder {
     if (record?.format !== 1 || record.config === undefined || record.data === undefined) {
       fail('file', `${this.recordPath} is no record of a run that this version of Graft can read.`);
     }
-    return record as RunRecord;
+    return { ...(record as RunRecord), config: { ...earlierChoices, ...record.config } };
   }
 
   async write(record: RunRecord): Promise<void> {

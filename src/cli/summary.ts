@@ -1,5 +1,5 @@
 /** `graft summary`: Keras's table of a saved model, or of the one that options describe. */
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { fail } from '../core/errors.ts';
 import type { Layer } from '../layers/layer.ts';
 import { Network } from '../models/network.ts';
@@ -8,7 +8,7 @@ import { load } from '../training/build.ts';
 import type { Model } from '../training/model.ts';
 import { addCommonOptions, type CommonOptions, isGiven } from './arguments.ts';
 import { backboneNames, backboneOption, buildModel } from './backbone.ts';
-import { classCounts, type DataName, dataNames } from './data.ts';
+import { classCountOf, dataWords, isPublished, parseData } from './data.ts';
 import { resolveModel } from './foreign.ts';
 import { outputFor } from './output.ts';
 import { findModel } from './run_folder.ts';
@@ -16,7 +16,7 @@ import { addModelOptions, type ModelOptions, modelConfigOf } from './train_optio
 
 interface SummaryCommandOptions extends CommonOptions, Partial<ModelOptions> {
   readonly model?: string;
-  readonly data: DataName;
+  readonly data: string;
   readonly expandNested?: true;
   readonly showTrainable?: true;
 }
@@ -27,9 +27,7 @@ export function defineSummary(program: Command): void {
     .description('Show the layers of a model: a saved one, or what train would build.')
     .option('--model <path>', 'a model (.keras, .h5) or the folder of a run')
     .addOption(backboneOption(`build a model instead, of ${backboneNames.join(', ')}, or an .onnx file`))
-    .addOption(
-      new Option('--data <name>', 'how many classes it has').choices([...dataNames]).default('cifar10'),
-    );
+    .option('--data <what>', `whose classes it tells apart: ${dataWords}`, parseData, 'cifar10');
   addModelOptions(command)
     .option('--expand-nested', 'list the layers of the backbone too')
     .option('--show-trainable', 'say which layers train');
@@ -82,7 +80,8 @@ async function saved(command: Command, path: string): Promise<Model> {
 async function built(options: SummaryCommandOptions): Promise<Model> {
   const config = await resolveModel({ ...modelConfigOf(options as ModelOptions), weights: 'none' });
   const { model } = await buildModel(config, {
-    classes: classCounts[options.data],
+    inputShape: isPublished(options.data) ? [32, 32, 3] : [config.imageSize, config.imageSize, 3],
+    classes: await classCountOf(options.data),
     weights: null,
     measure: async (features) => {
       const width = features.result.shape[0]!;

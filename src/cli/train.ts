@@ -5,6 +5,7 @@ import { fail } from '../core/errors.ts';
 import { isGiven } from './arguments.ts';
 import { augmentHelp } from './augment.ts';
 import { checkLayers } from './backbone.ts';
+import { dataTitle } from './data.ts';
 import { ownFile, resolveModel } from './foreign.ts';
 import { interruptedExit } from './interrupt.ts';
 import { invocation, type Output, outputFor, shellWord } from './output.ts';
@@ -34,6 +35,8 @@ Examples:
   Against overfitting: other pictures in every step.
     $ graft train --data cifar10 --unfreeze-from conv5_block1_1_conv --augment light
     $ graft train --data cifar10 --augment flip,translation:0.1,rotation:0.05,cutmix
+  Your own pictures: one folder a class.
+    $ graft train --data pets --head pooled --optimizer adam
   On after Ctrl-C.
     $ graft train --resume runs/NAME
 
@@ -58,7 +61,7 @@ async function runTrain(command: Command, options: TrainOptions): Promise<void> 
 async function newRun(options: TrainOptions, out: Output): Promise<TrainingRequest> {
   const asked = configOf(options);
   const name = basename(asked.backbone, '.onnx');
-  const folder = new RunFolder(options.out ?? defaultRunPath(new Date(), name, asked.data));
+  const folder = new RunFolder(options.out ?? defaultRunPath(new Date(), name, dataTitle(asked.data)));
   checkFree(folder);
   // Before anything is downloaded.
   const config = await resolveModel(asked);

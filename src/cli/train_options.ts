@@ -1,7 +1,7 @@
 /** The options of `graft train`, and the configuration that they mean. */
 import { existsSync } from 'node:fs';
 import { extname, resolve } from 'node:path';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import * as applications from '../applications/index.ts';
 import { fail } from '../core/errors.ts';
 import { type CachePrecision, cacheChoices } from '../features/index.ts';
@@ -12,6 +12,7 @@ import {
   addMirrorOption,
   byteSize,
   type CommonOptions,
+  choice,
   type DeviceOptions,
   fraction,
   notNegative,
@@ -21,8 +22,15 @@ import {
 } from './arguments.ts';
 import { augmentPresets, parseAugment } from './augment.ts';
 import { type Backbone, backboneNames, backboneOption, type ModelConfig } from './backbone.ts';
-import { type Recipe, scheduleNames, type TrainConfig } from './config.ts';
-import { type DataName, dataNames } from './data.ts';
+import { balanceNames, type Recipe, scheduleNames, type TrainConfig } from './config.ts';
+import {
+  addPictureOptions,
+  dataNames,
+  dataWords,
+  isPublished,
+  type PictureOptions,
+  parseData,
+} from './data.ts';
 import { foreignInteger, isOnnx, unknownSize } from './foreign.ts';
 import { headWords, parseHead } from './heads.ts';
 import { invocation, plural } from './output.ts';
@@ -38,8 +46,8 @@ export interface ModelOptions {
   readonly augment: string;
 }
 
-export interface TrainOptions extends CommonOptions, DeviceOptions, ModelOptions {
-  readonly data?: DataName;
+export interface TrainOptions extends CommonOptions, DeviceOptions, ModelOptions, Partial<PictureOptions> {
+  readonly data?: string;
   readonly weights: string;
   readonly optimizer: Recipe['optimizer'];
   readonly learningRate?: number;
@@ -52,6 +60,7 @@ export interface TrainOptions extends CommonOptions, DeviceOptions, ModelOptions
   readonly accumulate: number;
   readonly clipNorm?: number;
   readonly epochs: number;
+  readonly balance: TrainConfig['balance'];
   readonly limit?: number;
   readonly validationLimit?: number;
   readonly validationSplit?: number;
@@ -64,10 +73,6 @@ export interface TrainOptions extends CommonOptions, DeviceOptions, ModelOptions
   readonly out?: string;
   readonly mirror?: string;
   readonly resume?: string;
-}
-
-export function choice(flags: string, description: string, choices: readonly string[]): Option {
-  return new Option(flags, description).choices(choices);
 }
 
 export function addTrainOptions(command: Command): void {
@@ -93,11 +98,16 @@ export function addTrainOptions(command: Command): void {
 function addDataOptions(command: Command): void {
   command
     .optionsGroup('Pictures:')
-    .addOption(choice('--data <name>', 'the pictures', dataNames))
+    .option('--data <what>', dataWords, parseData)
     .option('--limit <n>', 'use only the first n training pictures', wholeNumber(1))
-    .option('--validation-limit <n>', 'use only the first n test pictures', wholeNumber(1))
-    .option('--validation-split <share>', 'validate on the last share of the training pictures', fraction);
-  addMirrorOption(command);
+    .option('--validation-limit <n>', 'use only the first n pictures to validate and test', wholeNumber(1))
+    .option(
+      '--validation-split <share>',
+      'validate on a share of the training pictures: the last ones of a published data set, of your own some of ' +
+        'each class (default: 0.2 where a folder has neither val/ nor test/)',
+      fraction,
+    );
+  addMirrorOption(addPictureOptions(command));
 }
 
 export function addModelOptions(command: Command): Command {
@@ -149,6 +159,9 @@ function addRecipeOptions(command: Command): void {
       "scale the gradients of an update down to this norm, all of them together (Keras's global_clipnorm)",
       positive,
     )
+    .addOption(
+      choice('--balance <how>', 'make classes of unequal size count the same', balanceNames).default('none'),
+    )
     .option('--epochs <n>', 'passes over the training pictures', wholeNumber(1, 1_000_000), 10)
     .option('--seed <n>', 'decides initial weights, order and dropout', wholeNumber(0, 0xffff_ffff), 0)
     .addOption(
@@ -189,7 +202,10 @@ function addCacheOptions(command: Command): void {
 export function configOf(options: TrainOptions): TrainConfig {
   if (options.data === undefined) {
     const quick = `For a quick first run: ${invocation()} start`;
-    fail('argument', `No pictures named: give --data ${dataNames.join(' or --data ')}. ${quick}`);
+    fail(
+      'argument',
+      `No pictures named: give --data ${dataNames.join(', --data ')} or --data FOLDER. ${quick}`,
+    );
   }
   const config = modelConfigOf(options);
   const model = { ...config, weights: checkWeights(options.weights, config.backbone) };
@@ -199,8 +215,10 @@ export function configOf(options: TrainOptions): TrainConfig {
     limit: options.limit ?? null,
     validationLimit: options.validationLimit ?? null,
     validationSplit: options.validationSplit ?? null,
+    ...picturesOf(options),
     ...model,
     ...recipeOf(options, model),
+    balance: options.balance,
     ...cacheConfigOf(options),
     precision: options.precision,
     device: options.device,
@@ -224,6 +242,21 @@ function cacheConfigOf(options: TrainOptions): CacheConfig {
   );
   if (useless) fail('argument', `${useless[0]} does nothing with --cache ${cache}; leave one of them out.`);
   return { cache, cachePrecision, cacheLimit, cachedViews };
+}
+
+function picturesOf(options: TrainOptions): PictureOptions {
+  const { cropToAspectRatio = false, padToAspectRatio = false, skipBroken = false, splitSeed } = options;
+  if (
+    isPublished(options.data!) &&
+    (cropToAspectRatio || padToAspectRatio || skipBroken || splitSeed !== undefined)
+  ) {
+    const flags = '--crop-to-aspect-ratio, --pad-to-aspect-ratio, --skip-broken and --split-seed';
+    fail('argument', `${flags} are for your own pictures, got --data ${options.data}.`);
+  }
+  if (cropToAspectRatio && padToAspectRatio) {
+    fail('argument', 'Give --crop-to-aspect-ratio or --pad-to-aspect-ratio, not both.');
+  }
+  return { cropToAspectRatio, padToAspectRatio, skipBroken, splitSeed: splitSeed ?? 0 };
 }
 
 export function modelConfigOf(options: ModelOptions): Omit<ModelConfig, 'weights'> {

@@ -8,8 +8,8 @@ import { backup, loadCheckpoint } from '../training/checkpoint.node.ts';
 import type { History } from '../training/fit.ts';
 import type { Model } from '../training/model.ts';
 import { buildModel, explainWeights, fetchWeights, type WeightsFile } from './backbone.ts';
-import { cacheOf, makeLoss, makeOptimizer, type TrainConfig } from './config.ts';
-import { type LoadedData, loadData } from './data.ts';
+import { balancing, cacheOf, makeLoss, makeOptimizer, type TrainConfig } from './config.ts';
+import { dataTitle, type LoadedData, loadData } from './data.ts';
 import { keepAssets } from './foreign.ts';
 import { Interrupt } from './interrupt.ts';
 import { Meter } from './meter.ts';
@@ -93,6 +93,7 @@ async function build({ config, out }: TrainingRequest, data: LoadedData, weights
   const common = { seed, device, cache, precision, ...(threads === null ? {} : { threads }) };
   let measured: Model | null = null;
   const built = await buildModel(config, {
+    inputShape: data.train.shape.slice(1),
     classes: data.classNames.length,
     weights,
     measure: (features) => {
@@ -133,11 +134,12 @@ async function newRecord(
       trainingImages: lengthOf(data.train),
       validationImages: lengthOf(data.validation),
       testImages: data.test && lengthOf(data.test),
+      validatesOn: data.validatesOn,
       classNames: data.classNames,
     },
     weights,
     model: {
-      file: `${config.data}.h5`,
+      file: modelFile(config),
       parameters: model.countParams(),
       trainable: model.trainableVariables.reduce((total, { size }) => total + size, 0),
     },
@@ -145,6 +147,10 @@ async function newRecord(
     metrics: null,
     memory: previous?.memory ?? null,
   };
+}
+
+function modelFile({ data }: TrainConfig): string {
+  return `${dataTitle(data)}.h5`;
 }
 
 interface Running {
@@ -166,12 +172,13 @@ async function runEpochs(
       epochs: config.epochs,
       batchSize: config.batchSize,
       validationData: data.validation,
+      ...balancing(config.balance),
       verbose: out.verbose,
       resume: state,
       callbacks: [
         meter.callback,
         csvLogger(folder.historyPath, { append: true }),
-        modelCheckpoint(folder.file(`${config.data}.h5`), { monitor: 'valAccuracy', saveBestOnly: true }),
+        modelCheckpoint(folder.file(modelFile(config)), { monitor: 'valAccuracy', saveBestOnly: true }),
         terminateOnNaN(),
         interrupt.callback,
         backup(folder.checkpointPath),
@@ -260,7 +267,7 @@ async function giveUp(progress: Progressed): Promise<never> {
 async function stop(progress: Progressed, resumeCommand: string): Promise<RunRecord> {
   const { request, model, history } = progress;
   const { folder, config, out } = request;
-  const path = folder.file(`${config.data}.h5`);
+  const path = folder.file(modelFile(config));
   if (history.epochs.length === 0) await model.save(path);
   const record = await writeRecord(progress, 'stopped');
   const kept = history.epochs.length === 0 ? 'the model as it is now' : 'the model of the best epoch so far';

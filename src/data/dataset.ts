@@ -7,6 +7,7 @@ import { fail } from '../core/errors.ts';
 import { Random } from '../core/random.ts';
 import { formatShape, gatherRows, type Tensor } from '../core/tensor.ts';
 import { fingerprintOf } from './fingerprint.ts';
+import { balancedOrder } from './sampling.ts';
 
 /** Pictures and their labels, row by row. */
 export interface Examples {
@@ -34,6 +35,8 @@ export interface Dataset extends Rows<Examples> {
   readonly classNames: readonly string[] | null;
   /** Changes whenever `read` would return something else: caches are keyed by it. */
   readonly fingerprint: string;
+  /** The class ids of all rows, where they are known without reading pictures. */
+  readonly labels?: Int32Array;
   /** A position may come twice. Throws `argument` for one outside the data set. */
   read(indices: ArrayLike<number>): Promise<Examples>;
 }
@@ -129,6 +132,7 @@ export function slice(dataset: Dataset, start: number, end: number): Dataset {
     shape: [end - start, ...dataset.shape.slice(1)],
     dtype: dataset.dtype,
     classNames: dataset.classNames,
+    ...(dataset.labels && { labels: dataset.labels.subarray(start, end) }),
     // Composed on demand, since the source's own may be costly.
     get fingerprint() {
       return `${dataset.fingerprint}[${start}:${end}]`;
@@ -146,6 +150,24 @@ export function limit(dataset: Dataset, count: number): Dataset {
     fail('argument', `${dataset.name}: a limit is a whole number of examples, at least 1, got ${count}.`);
   }
   return slice(dataset, 0, Math.min(count, lengthOf(dataset)));
+}
+
+/** The class id of each row; one-hot and soft labels count as their most probable class. */
+export async function labelsOf(dataset: Dataset): Promise<Int32Array> {
+  if (dataset.labels !== undefined) return dataset.labels;
+  const labels = new Int32Array(lengthOf(dataset));
+  for await (const { y, indices } of batches(dataset, { batchSize: 256 })) {
+    for (const [row, index] of indices.entries()) labels[index] = classOf(y, row);
+  }
+  return labels;
+}
+
+/** The class of one row of labels. */
+export function classOf({ dtype, shape, data }: Examples['y'], row: number): number {
+  if (dtype === 'int32') return data[row]!;
+  const classes = shape[1]!;
+  const values = data.subarray(row * classes, (row + 1) * classes);
+  return values.indexOf(Math.max(...values));
 }
 
 /**
@@ -175,6 +197,8 @@ export interface BatchOptions {
   readonly batchSize?: number;
   /** Default false: the data set's own order. True: the permutation that (seed, epoch) names. */
   readonly shuffle?: boolean;
+  /** The class of each row: draws every class equally often instead, as `balancedOrder` says. */
+  readonly balance?: ArrayLike<number> | null;
   /** Default 0. */
   readonly seed?: number;
   /** Counts from 0, the default. */
@@ -197,6 +221,7 @@ export function batches<T extends object>(
   options: BatchOptions = {},
 ): AsyncGenerator<Batch<T>, void, undefined> {
   const { batchSize = 32, shuffle = false, seed = 0, epoch = 0, startBatch = 0, prefetch = 2 } = options;
+  const { balance = null } = options;
   const length = lengthOf(rows);
   checkInteger('batchSize', batchSize, 1, Number.MAX_SAFE_INTEGER);
   const count = Math.ceil(length / batchSize);
@@ -204,7 +229,8 @@ export function batches<T extends object>(
   checkInteger('epoch', epoch, 0, Number.MAX_SAFE_INTEGER);
   checkInteger('startBatch', startBatch, 0, count);
   checkInteger('prefetch', prefetch, 0, 1024);
-  const order = shuffle ? new Random(seed, 'shuffle', epoch).permutation(length) : null;
+  const shuffled = () => (shuffle ? new Random(seed, 'shuffle', epoch).permutation(length) : null);
+  const order = balance === null ? shuffled() : balancedOrder(balance, seed, epoch);
   const indicesOf = (batch: number): Int32Array => {
     const start = batch * batchSize;
     const end = Math.min(start + batchSize, length);

@@ -1,11 +1,27 @@
 /** Picture files to tensors. It owns decoding; enlarging and normalising for a backbone are layers' work. */
 import { readFile } from 'node:fs/promises';
-import sharp from 'sharp';
+import sharp, { type Sharp } from 'sharp';
 import { fail, messageOf } from '../core/errors.ts';
 import { type Tensor, tensor } from '../core/tensor.ts';
 
 /** A picture that unpacks to more pixels than this (16383 x 16383) is refused before it fills the memory. */
 const mostPixels = 0x3fff ** 2;
+
+/** How sharp reads every picture: damaged and enormous ones are errors. */
+export const limits = { failOn: 'error', limitInputPixels: mostPixels } as const;
+
+/** What transparent pixels lie on. */
+export const backdrop = '#ffffff';
+
+/** A size in pixels, and how a picture of other proportions comes to it; by default it is stretched. */
+export interface ImageSize {
+  readonly height: number;
+  readonly width: number;
+  /** Take the largest window of these proportions from the middle (Keras's crop_to_aspect_ratio). */
+  readonly cropToAspectRatio?: boolean;
+  /** Put the whole picture into the middle, with black bars (Keras's pad_to_aspect_ratio). */
+  readonly padToAspectRatio?: boolean;
+}
 
 /**
  * Reads a picture (JPEG, PNG, WebP, GIF, AVIF, TIFF, SVG; of an animation the first frame) as 8-bit sRGB,
@@ -15,36 +31,84 @@ const mostPixels = 0x3fff ** 2;
  * With a size, the picture is stretched to exactly that, whatever its proportions, with a linear kernel and
  * half-pixel centres. When shrinking, all pixels count, by box and then linear averages (`tf.image.resize` does
  * the like only with `antialias=True`), and large JPEGs may be decoded at a fraction of their size, which is
- * many times faster and differs by a few grey levels.
+ * many times faster and differs by a few grey levels. `cropToAspectRatio` cuts before that, by the arithmetic of
+ * `keras.utils.image_dataset_from_directory`; `padToAspectRatio` puts black around after it, to whole pixels.
  *
  * @returns uint8 [height, width, 3]
  * @throws `data` naming the file, if it is not there, no picture, damaged or too large
  */
-export async function decodeImage(
-  path: string,
-  size?: { readonly height: number; readonly width: number },
-): Promise<Tensor<'uint8'>> {
+export async function decodeImage(path: string, size?: ImageSize): Promise<Tensor<'uint8'>> {
   if (size !== undefined) checkSize(size);
   // Read here rather than by sharp, whose cache would not notice that the file changed.
-  const file = await readFile(path).catch((error) => fail('data', `${path}: ${reasonOf(error)}`, error));
-  if (file.length === 0) fail('data', `${path}: the file is empty.`);
-  const limits = { failOn: 'error', limitInputPixels: mostPixels } as const;
+  const file = await readFile(path).catch((error) =>
+    fail('data', `${path}: ${pictureProblem(error)}`, error),
+  );
+  return decodeBytes(file, path, size);
+}
+
+/** `decodeImage` of a file that has been read; `path` is for messages. */
+export async function decodeBytes(file: Buffer, path: string, size?: ImageSize): Promise<Tensor<'uint8'>> {
+  if (file.length === 0) fail('data', `${path}: ${emptyFile}`);
   try {
     // Sharp's output is sRGB unless told otherwise, of grey and CMYK pictures too.
-    let picture = sharp(file, limits).autoOrient().flatten({ background: '#ffffff' });
-    if (size !== undefined) {
-      // Sharp shrinks only: where it enlarges, it is off by half a pixel of the result.
-      const { width, height } = (await sharp(file, limits).metadata()).autoOrient;
-      const shrunk = { width: Math.min(width, size.width), height: Math.min(height, size.height) };
-      picture = picture.resize({ ...shrunk, fit: 'fill', kernel: 'linear' });
+    const picture = sharp(file, limits).autoOrient().flatten({ background: backdrop });
+    if (size === undefined) return await pixelsOf(picture);
+    const whole = (await sharp(file, limits).metadata()).autoOrient;
+    if (size.cropToAspectRatio) {
+      const window = middle(whole, size);
+      return await pixelsAt(picture.extract(window), window, size);
     }
-    const { data, info } = await picture.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
-    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    const image = tensor('uint8', [info.height, info.width, 3], bytes);
-    return size === undefined ? image : enlarge(image, size.height, size.width);
+    if (!size.padToAspectRatio) return await pixelsAt(picture, whole, size);
+    const inside = middle(size, whole);
+    return placed(await pixelsAt(picture, whole, inside), inside, size);
   } catch (error) {
-    fail('data', `${path}: ${reasonOf(error)}`, error);
+    fail('data', `${path}: ${pictureProblem(error)}`, error);
   }
+}
+
+async function pixelsOf(picture: Sharp): Promise<Tensor<'uint8'>> {
+  const { data, info } = await picture.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return tensor('uint8', [info.height, info.width, 3], bytes);
+}
+
+interface Extent {
+  readonly height: number;
+  readonly width: number;
+}
+
+async function pixelsAt(picture: Sharp, from: Extent, { height, width }: Extent): Promise<Tensor<'uint8'>> {
+  // Sharp shrinks only: where it enlarges, it is off by half a pixel of the result.
+  const shrunk = { width: Math.min(from.width, width), height: Math.min(from.height, height) };
+  const image = await pixelsOf(picture.resize({ ...shrunk, fit: 'fill', kernel: 'linear' }));
+  return enlarge(image, height, width);
+}
+
+/** The largest window of some proportions in the middle; rounded down as Keras's smart_resize does. */
+function middle(
+  whole: Extent,
+  proportions: Extent,
+): Extent & { readonly top: number; readonly left: number } {
+  const fitted = (side: number, other: number) => Math.max(1, Math.min(side, Math.floor(other)));
+  const height = fitted(whole.height, (whole.width * proportions.height) / proportions.width);
+  const width = fitted(whole.width, (whole.height * proportions.width) / proportions.height);
+  const start = (outer: number, inner: number) => Math.floor((outer - inner) / 2);
+  return { height, width, top: start(whole.height, height), left: start(whole.width, width) };
+}
+
+/** A picture on black. */
+function placed(
+  image: Tensor<'uint8'>,
+  at: { readonly top: number; readonly left: number },
+  { height, width }: Extent,
+): Tensor<'uint8'> {
+  const [rows, columns] = image.shape as [number, number, number];
+  const result = tensor('uint8', [height, width, 3]);
+  for (let row = 0; row < rows; row++) {
+    const line = image.data.subarray(row * columns * 3, (row + 1) * columns * 3);
+    result.data.set(line, ((at.top + row) * width + at.left) * 3);
+  }
+  return result;
 }
 
 /** Bilinear interpolation between pixel centres; beyond the outermost ones, their colour goes on. */
@@ -77,7 +141,11 @@ function neighbours(index: number, from: number, to: number) {
   return { low, high: Math.min(low + 1, from - 1), share: place - low };
 }
 
-function checkSize({ height, width }: { readonly height: number; readonly width: number }): void {
+/** Throws `argument` for a size that is none. */
+export function checkSize({ height, width, cropToAspectRatio, padToAspectRatio }: ImageSize): void {
+  if (cropToAspectRatio && padToAspectRatio) {
+    fail('argument', 'A picture is cropped or padded: give cropToAspectRatio or padToAspectRatio, not both.');
+  }
   for (const pixels of [height, width]) {
     if (!Number.isInteger(pixels) || pixels < 1 || pixels > 0x3fff) {
       const expected = `whole numbers from 1 to ${0x3fff}`;
@@ -86,7 +154,15 @@ function checkSize({ height, width }: { readonly height: number; readonly width:
   }
 }
 
-function reasonOf(error: unknown): string {
+export const emptyFile = 'the file is empty.';
+
+/** True if a picture was refused for its size, before it was decoded. */
+export function isEnormous(error: unknown): boolean {
+  return /exceeds pixel limit/i.test(messageOf(error));
+}
+
+/** What is wrong with a picture that could not be read, as a sentence. */
+export function pictureProblem(error: unknown): string {
   const code = (error as NodeJS.ErrnoException).code;
   if (code === 'ENOENT') return 'there is no such file.';
   if (code === 'EISDIR') return 'this is a folder, not a picture.';
@@ -94,6 +170,6 @@ function reasonOf(error: unknown): string {
   if (/unsupported image format/i.test(message)) {
     return 'not a picture in a known format (JPEG, PNG, WebP, GIF, AVIF, TIFF, SVG).';
   }
-  if (/exceeds pixel limit/i.test(message)) return `the picture has more than ${mostPixels} pixels.`;
+  if (isEnormous(error)) return `the picture has more than ${mostPixels} pixels.`;
   return `the picture cannot be decoded: ${message}. Replace or remove it.`;
 }

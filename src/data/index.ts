@@ -16,9 +16,32 @@ export {
   slice,
   splitValidation,
 } from './dataset.ts';
-export { decodeImage } from './image.node.ts';
+export { decodeImage, type ImageSize } from './image.node.ts';
+export { classNamesIn, type ImageData, type ImageOptions, type Picture } from './image-data.node.ts';
+export { type ImageDataset, type ImageFile, imageDataset } from './image-dataset.node.ts';
+export {
+  type ImageProblem,
+  imagesIn,
+  readable,
+  type SplitName,
+  splitNames,
+  titleOf,
+} from './image-listing.node.ts';
+export {
+  countsOf,
+  type Duplicates,
+  duplicatesOf,
+  lonelyClasses,
+  type NearDuplicate,
+  nearDuplicatesOf,
+} from './image-review.ts';
+export { balancedOrder, balancedWeights } from './sampling.ts';
 
 import { cifar10, cifar100 } from './cifar.node.ts';
+import { imageCsv, imageFolder } from './image-data.node.ts';
 
 /** Published data sets, each with a `load`. */
 export const datasets = { cifar10, cifar100 };
+
+/** A person's own pictures. */
+export const data = { imageFolder, imageCsv };

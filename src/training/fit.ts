@@ -1,6 +1,7 @@
 /** The training loop. */
 import { fail } from '../core/errors.ts';
-import { batches, type Dataset, lengthOf, splitValidation } from '../data/dataset.ts';
+import { batches, classOf, type Dataset, labelsOf, lengthOf, splitValidation } from '../data/dataset.ts';
+import { balancedWeights } from '../data/sampling.ts';
 import type { Callback, Logs, TrainingState } from './callbacks.ts';
 import type { FeatureBatch } from './executor.ts';
 import type { Model } from './model.ts';
@@ -19,8 +20,13 @@ export interface FitOptions {
   /** Share of the data, taken from its end, to validate on. */
   readonly validationSplit?: number;
   readonly callbacks?: readonly Callback[];
-  /** Weight of each class in the loss, by class id; classes left out weigh 1. */
-  readonly classWeight?: Readonly<Record<number, number>>;
+  /**
+   * Weight of each class in the loss, by class id; classes left out weigh 1. `balanced` for n / (k * n_c), with which
+   * every class counts the same.
+   */
+  readonly classWeight?: Readonly<Record<number, number>> | 'balanced';
+  /** `balanced` draws every class equally often, in an epoch of the usual length. Defaults to each picture once. */
+  readonly sampler?: 'balanced';
   /** Weight of each picture in the loss. */
   readonly sampleWeight?: Float32Array;
   /** Progress on the terminal. Defaults to true. */
@@ -50,6 +56,7 @@ export async function train(model: Model, data: Dataset, options: FitOptions): P
   // Before the features: they are computed with the weights of the state.
   if (resume) run.restore(resume);
   executor.calibrateOn(training);
+  const drawing = await drawingOf(training, options);
   const uses = [{ dataset: training, training: true }];
   if (validation) uses.push({ dataset: validation, training: false });
   const [prepared, preparedValidation] = await model.prepare(uses, verbose);
@@ -65,7 +72,7 @@ export async function train(model: Model, data: Dataset, options: FitOptions): P
       unit: 'step',
       images: batchSize,
     });
-    await trainEpoch(run, prepared!, options, progress);
+    await trainEpoch(run, prepared!, drawing, progress);
     let logs = run.totals.logs();
     if (run.stopping !== 'step') {
       if (preparedValidation) logs = { ...logs, ...(await validate(model, preparedValidation, batchSize)) };
@@ -79,26 +86,40 @@ export async function train(model: Model, data: Dataset, options: FitOptions): P
   return { epochs: run.history, completed: run.stopping !== 'step' };
 }
 
+/** In which order pictures come and how much each counts. */
+interface Drawing {
+  readonly shuffle: boolean;
+  /** The class of each picture, if classes are drawn equally often. */
+  readonly balance: Int32Array | null;
+  readonly classWeight: Readonly<Record<number, number>> | undefined;
+  readonly sampleWeight: Float32Array | undefined;
+}
+
+async function drawingOf(training: Dataset, options: FitOptions): Promise<Drawing> {
+  const { shuffle = true, sampler, classWeight, sampleWeight } = options;
+  if (sampler === 'balanced' && !shuffle) {
+    fail('argument', "fit: sampler 'balanced' decides the order itself; leave out shuffle: false.");
+  }
+  const balanced = classWeight === 'balanced' ? balancedWeights(await labelsOf(training)) : classWeight;
+  const balance = sampler === 'balanced' ? await labelsOf(training) : null;
+  return { shuffle, balance, classWeight: balanced, sampleWeight };
+}
+
 /** The steps of an epoch, from where the run is. */
 async function trainEpoch(
   run: Run,
   { rows, kind }: Prepared,
-  options: FitOptions,
+  drawing: Drawing,
   progress: Progress,
 ): Promise<void> {
   const { executor, seed } = run.model.compiled;
-  const { shuffle = true } = options;
+  const { shuffle, balance } = drawing;
   const { batchSize, epoch } = run;
+  const place = { batchSize, shuffle, balance, seed, epoch, startBatch: run.batch };
   // A continued epoch shows where it goes on, also if no step is left of it.
   if (run.batch > 0) progress.update(run.batch, run.totals.logs());
-  for await (const batch of batches(rows(epoch), {
-    batchSize,
-    shuffle,
-    seed,
-    epoch,
-    startBatch: run.batch,
-  })) {
-    const result = await executor.train(kind, weighted(batch, options, batch.indices), run.learningRate);
+  for await (const batch of batches(rows(epoch), place)) {
+    const result = await executor.train(kind, weighted(batch, drawing, batch.indices), run.learningRate);
     run.totals.add(result, batch.indices.length);
     const done = run.batch++;
     const logs = run.totals.logs();
@@ -127,7 +148,7 @@ async function validate(model: Model, prepared: Prepared, batchSize: number): Pr
 /** Adds the weight of each picture in the loss. */
 function weighted(
   batch: Omit<FeatureBatch, 'sampleWeight'>,
-  { classWeight, sampleWeight }: FitOptions,
+  { classWeight, sampleWeight }: Drawing,
   indices: Int32Array,
 ): FeatureBatch {
   const weights = new Float32Array(indices.length).fill(1);
@@ -138,11 +159,4 @@ function weighted(
     } else if (classWeight) weights[i] = classWeight[classOf(batch.y, i)] ?? 1;
   }
   return { ...batch, sampleWeight: weights };
-}
-
-function classOf({ dtype, shape, data }: FeatureBatch['y'], row: number): number {
-  if (dtype === 'int32') return data[row]!;
-  const classes = shape[1]!;
-  const values = data.subarray(row * classes, (row + 1) * classes);
-  return values.indexOf(Math.max(...values));
 }

@@ -56,7 +56,8 @@ describe('a command line that cannot be used ends with 2 and says what was expec
     [
       'an unknown data set',
       ['train', '--data', 'cifar9'],
-      "option '--data <name>' argument 'cifar9' is invalid. Allowed choices are cifar10, cifar100.",
+      "option '--data <what>' argument 'cifar9' is invalid. There is no such file or folder. Expected cifar10, " +
+        'cifar100, or a folder or CSV file of your own pictures.\n(Did you mean cifar10?)',
     ],
     [
       'a mirror that is none',
@@ -66,12 +67,44 @@ describe('a command line that cannot be used ends with 2 and says what was expec
     [
       'no data set',
       ['train'],
-      'No pictures named: give --data cifar10 or --data cifar100. For a quick first run: node',
+      'No pictures named: give --data cifar10, --data cifar100 or --data FOLDER. For a quick first run: node',
     ],
     [
       'an unknown optimizer',
       [...train, '--optimizer', 'lion'],
       "option '--optimizer <name>' argument 'lion' is invalid. Allowed choices are sgd, rmsprop, adam, adamw.",
+    ],
+    [
+      'a slip of the pen',
+      [...train, '--optimizer', 'admw'],
+      'Allowed choices are sgd, rmsprop, adam, adamw.\n(Did you mean adamw?)',
+    ],
+    [
+      'data that is a file of another kind',
+      ['train', '--data', 'weights.bin'],
+      "option '--data <what>' argument 'weights.bin' is invalid. This is a file of another kind. Expected cifar10",
+    ],
+    [
+      'options for own pictures beside published ones',
+      [...train, '--skip-broken'],
+      '--crop-to-aspect-ratio, --pad-to-aspect-ratio, --skip-broken and --split-seed are for your own pictures, got ' +
+        '--data cifar10.',
+    ],
+    [
+      'two ways to fit',
+      ['train', '--data', '.', '--crop-to-aspect-ratio', '--pad-to-aspect-ratio'],
+      'Give --crop-to-aspect-ratio or --pad-to-aspect-ratio, not both.',
+    ],
+    [
+      'a contact sheet of an unknown kind',
+      ['data', '.', '--contact-sheet', 'sheet.pdf'],
+      "argument 'sheet.pdf' is invalid. Expected a file that ends in .html or .png.",
+    ],
+    [
+      'data to look at that is not there',
+      ['data', 'nowhere'],
+      "command-argument value 'nowhere' is invalid for argument 'data'. There is no such file or folder. Expected a " +
+        'folder with one folder a class, or a CSV file of path,label.',
     ],
     [
       'a head that is no head',
@@ -207,21 +240,24 @@ describe('help', () => {
     async (args) => {
       const { code, stdout, stderr } = await workplace.run(args);
       expect(stderr).toBe('');
-      for (const name of ['start', 'train', 'evaluate', 'predict', 'summary'])
+      for (const name of ['start', 'data', 'train', 'evaluate', 'predict', 'summary'])
         expect(stdout).toContain(`\n  ${name} `);
       expect(stdout).toContain('Exit codes:\n  0  done    1  it went wrong    2  ');
       expect(code).toBe(0);
     },
   );
 
-  it.each(['start', 'train', 'evaluate', 'predict', 'summary'])('of %s has examples', async (name) => {
-    const { code, stdout } = await workplace.run([name, '--help']);
-    expect(stdout).toContain('Examples:\n');
-    expect(stdout).toContain(`$ graft ${name}`);
-    expect(stdout).toContain('--json');
-    expect(stdout.split('\n').filter((line) => line.length > 110)).toEqual([]);
-    expect(code).toBe(0);
-  });
+  it.each(['start', 'data', 'train', 'evaluate', 'predict', 'summary'])(
+    'of %s has examples',
+    async (name) => {
+      const { code, stdout } = await workplace.run([name, '--help']);
+      expect(stdout).toContain('Examples:\n');
+      expect(stdout).toContain(`$ graft ${name}`);
+      expect(stdout).toContain('--json');
+      expect(stdout.split('\n').filter((line) => line.length > 110)).toEqual([]);
+      expect(code).toBe(0);
+    },
+  );
 });
 
 it('--version prints the version of the package', async () => {

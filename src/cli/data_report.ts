@@ -1,0 +1,185 @@
+/** What `graft data` says about pictures, for people and as JSON. */
+import {
+  countsOf,
+  type Duplicates,
+  type ImageData,
+  type NearDuplicate,
+  type Picture,
+  splitNames,
+} from '../data/index.ts';
+import { count, invocation, megabytes, plural, shellWord, table } from './output.ts';
+
+/** Pictures and what was found among them. */
+export interface Review {
+  readonly source: string;
+  readonly data: ImageData;
+  readonly splitSeed: number;
+  readonly duplicates: readonly Duplicates[];
+  readonly nearDuplicates: readonly NearDuplicate[];
+  /** Classes with one picture. */
+  readonly lonely: readonly string[];
+}
+
+/** Lines of a list that are printed; JSON has all. */
+const mostLines = 20;
+const mostClasses = 50;
+
+const duplicateTitles = {
+  classes: 'The same picture in two classes',
+  splits: 'The same picture in two splits',
+  same: 'The same picture twice in a class',
+} as const;
+
+export function describeData(review: Review): string {
+  const { data, duplicates, nearDuplicates, lonely } = review;
+  const { pictures, skipped } = data;
+  const bytes = pictures.reduce((sum, picture) => sum + picture.bytes, 0);
+  const title = `${data.name}: ${plural(pictures.length, 'picture')} of ${count(data.classNames.length)} classes, ${megabytes(bytes)}`;
+  const sections = [
+    title,
+    classTable(data),
+    table(facts(review)),
+    list(
+      'Files that cannot be used',
+      skipped.map(({ name, reason }) => `${name}: ${reason}`),
+    ),
+    ...(['classes', 'splits', 'same'] as const).map((kind) =>
+      list(
+        duplicateTitles[kind],
+        duplicates
+          .filter((group) => group.kind === kind)
+          .map(({ pictures: group }) => group.map(placeOf).join(' = ')),
+      ),
+    ),
+    list('Classes with a single picture: nothing is left to validate on', lonely),
+    list(
+      'Pictures that look the same in two splits',
+      nearDuplicates.map(
+        ({ first, second, distance }) =>
+          `${placeOf(first)} ~ ${placeOf(second)} (${plural(distance, 'bit')} of 64 differ)`,
+      ),
+    ),
+  ];
+  return sections.filter((section) => section !== '').join('\n\n');
+}
+
+/** `train cat/1.jpg`, or the name alone where it begins with the split. */
+function placeOf({ name, split }: Picture): string {
+  return name.toLowerCase().startsWith(`${split}/`) ? name : `${name} (${split})`;
+}
+
+/** A row for each class, a column for each split. */
+function classTable(data: ImageData): string {
+  const splits = splitNames.filter((split) => data[split] !== null);
+  const counts = splits.map((split) => countsOf(data, split));
+  const shown = data.classNames.slice(0, mostClasses);
+  const rows = [
+    ['', ...splits],
+    ...shown.map((name, id) => [name, ...counts.map((of) => count(of[id]!))]),
+    ['in all', ...counts.map((of) => count(of.reduce((sum, value) => sum + value, 0)))],
+  ];
+  const more = data.classNames.length - shown.length;
+  if (more > 0) rows.splice(-1, 0, [`and ${count(more)} more (--json has all)`]);
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => (column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!)))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+function facts({ data, splitSeed }: Review): (readonly [string, string])[] {
+  const { pictures, ignored, validationSplit } = data;
+  const { width, height } = sizesOf(pictures);
+  const others = Object.entries(ignored).map(([ending, number]) => `${count(number)} ${ending}`);
+  return [
+    ['Width', describeSpread(width)],
+    ['Height', describeSpread(height)],
+    [
+      'Formats',
+      formatsOf(pictures)
+        .map(([format, number]) => `${count(number)} ${format}`)
+        .join(', '),
+    ],
+    ...(validationSplit === null
+      ? []
+      : [
+          [
+            'Split',
+            `${validationSplit} of each class drawn to validate by --split-seed ${splitSeed}`,
+          ] as const,
+        ]),
+    ...(others.length === 0 ? [] : [['Ignored', `other files: ${others.join(', ')}`] as const]),
+  ];
+}
+
+interface Spread {
+  readonly min: number;
+  readonly median: number;
+  readonly max: number;
+}
+
+function describeSpread({ min, median, max }: Spread): string {
+  return min === max ? `${min} pixels` : `${min} to ${max} pixels, median ${median}`;
+}
+
+function sizesOf(pictures: readonly Picture[]): Readonly<Record<'width' | 'height', Spread>> {
+  const spread = (side: 'width' | 'height') => {
+    const sorted = Float64Array.from(pictures, (picture) => picture[side]).sort();
+    return { min: sorted[0]!, median: sorted[Math.floor((sorted.length - 1) / 2)]!, max: sorted.at(-1)! };
+  };
+  return { width: spread('width'), height: spread('height') };
+}
+
+function formatsOf(pictures: readonly Picture[]): [format: string, count: number][] {
+  const counts = new Map<string, number>();
+  for (const { format } of pictures) counts.set(format, (counts.get(format) ?? 0) + 1);
+  return [...counts].sort(([, a], [, b]) => b - a);
+}
+
+function list(title: string, lines: readonly string[]): string {
+  if (lines.length === 0) return '';
+  const more = lines.length - mostLines;
+  const shown = [
+    ...lines.slice(0, mostLines),
+    ...(more > 0 ? [`and ${count(more)} more (--json has all)`] : []),
+  ];
+  return [`${title} (${count(lines.length)})`, ...shown.map((line) => `  ${line}`)].join('\n');
+}
+
+/** What to type next. */
+export function describeNext({ source, data }: Review): string {
+  const skip = data.skipped.length > 0 ? ' --skip-broken' : '';
+  return `Next  ${invocation()} train --data ${shellWord(source)}${skip} --head pooled --optimizer adam`;
+}
+
+export function jsonOfData({ source, data, duplicates, nearDuplicates, lonely }: Review): object {
+  const splits = splitNames.filter((split) => data[split] !== null);
+  const classes = (counts: readonly number[]) =>
+    Object.fromEntries(data.classNames.map((name, id) => [name, counts[id]!]));
+  return {
+    command: 'data',
+    data: source,
+    pictures: data.pictures.length,
+    classNames: data.classNames,
+    splits: Object.fromEntries(splits.map((split) => [split, classes(countsOf(data, split))])),
+    validationSplit: data.validationSplit,
+    sizes: sizesOf(data.pictures),
+    formats: Object.fromEntries(formatsOf(data.pictures)),
+    ignored: data.ignored,
+    problems: data.skipped,
+    duplicates: duplicates.map(({ kind, pictures }) => ({ kind, pictures: pictures.map(described) })),
+    singlePictureClasses: lonely,
+    nearDuplicates: nearDuplicates.map(({ first, second, distance }) => ({
+      pictures: [first, second].map(described),
+      distance,
+    })),
+  };
+}
+
+function described({ name, label, split }: Picture): object {
+  return { name, label, split };
+}

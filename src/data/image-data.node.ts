@@ -1,0 +1,204 @@
+/** A person's own pictures as data sets: listed, looked into, split. */
+import { fail } from '../core/errors.ts';
+import { checkSize, type ImageSize } from './image.node.ts';
+import { listCsv } from './image-csv.node.ts';
+import { type ImageDataset, imageDataset } from './image-dataset.node.ts';
+import {
+  byCodePoint,
+  type ImageEntry,
+  type ImageProblem,
+  type Listing,
+  listFolder,
+  type SplitName,
+  splitNames,
+  titleOf,
+} from './image-listing.node.ts';
+import { type ImageFacts, type ScanOptions, scanImages } from './image-scan.node.ts';
+import { alternatingOrder, checkShare, stratifiedSplit } from './sampling.ts';
+
+export interface ImageOptions extends ScanOptions {
+  /** [height, width] in pixels that every picture is brought to. Defaults to [256, 256], as in Keras. */
+  readonly imageSize?: readonly [height: number, width: number];
+  /** Cut pictures to these proportions instead of stretching them. Defaults to false. */
+  readonly cropToAspectRatio?: boolean;
+  /** Pad them with black instead. Defaults to false. */
+  readonly padToAspectRatio?: boolean;
+  /**
+   * Share of each class of the training pictures to validate on, chosen by `seed`. Defaults to 0.2 where there is
+   * neither a validation nor a test split, else to none.
+   */
+  readonly validationSplit?: number;
+  /** Defaults to 0. */
+  readonly seed?: number;
+  /** The classes to use, in the order of their ids. Defaults to all of them, sorted by code points as in Keras. */
+  readonly classNames?: readonly string[];
+  /** Leave out files that cannot be used, rather than throwing. Defaults to false. */
+  readonly skipBroken?: boolean;
+}
+
+/** A picture that can be used. */
+export interface Picture extends ImageEntry, ImageFacts {
+  /** Where it went. */
+  readonly split: SplitName;
+}
+
+/** Labelled pictures in data sets that share their classes. */
+export interface ImageData {
+  readonly name: string;
+  readonly classNames: readonly string[];
+  readonly train: ImageDataset;
+  readonly validation: ImageDataset | null;
+  readonly test: ImageDataset | null;
+  /** The share that was split off the training pictures; null if the source has its own validation or none is. */
+  readonly validationSplit: number | null;
+  /** All pictures, by name. */
+  readonly pictures: readonly Picture[];
+  /** Files that were left out. */
+  readonly skipped: readonly ImageProblem[];
+  /** How many files that are no pictures lie beside them, by ending. */
+  readonly ignored: Readonly<Record<string, number>>;
+}
+
+const defaultShare = 0.2;
+
+/**
+ * Pictures in folders: one folder a class, with or without `train/`, `val/` (`valid/`, `validation/`) and `test/`
+ * above. JPEG, PNG, WebP, GIF, AVIF and TIFF, read as `decodeImage` says.
+ *
+ * All files are read once to see that they can be used, and what was seen is remembered in the cache.
+ *
+ * @throws `argument` if there is no such folder, `data` if it has another structure, if a class has no pictures, or
+ *   naming the first ten files that cannot be used
+ */
+export async function imageFolder(folder: string, options: ImageOptions = {}): Promise<ImageData> {
+  return open(await listFolder(folder), options);
+}
+
+/** Pictures that a CSV file lists: `path,label` or `path,label,split`; see `imageFolder`. */
+export async function imageCsv(file: string, options: ImageOptions = {}): Promise<ImageData> {
+  return open(await listCsv(file), options);
+}
+
+/** The classes of a folder or a CSV file (`.csv`); opens no picture. */
+export async function classNamesIn(source: string): Promise<readonly string[]> {
+  return classesOf(await (/\.csv$/i.test(source) ? listCsv : listFolder)(source), undefined);
+}
+
+async function open(listing: Listing, options: ImageOptions): Promise<ImageData> {
+  const { imageSize = [256, 256], cropToAspectRatio = false, padToAspectRatio = false } = options;
+  const size = { height: imageSize[0], width: imageSize[1], cropToAspectRatio, padToAspectRatio };
+  checkSize(size);
+  if (options.validationSplit !== undefined) checkShare('validationSplit', options.validationSplit);
+  const classNames = classesOf(listing, options.classNames);
+  const entries = listing.entries.filter(({ label }) => classNames.includes(label));
+  const examined = await scanImages(listing.source, entries, options);
+  const usable: (ImageEntry & ImageFacts)[] = [];
+  const skipped = [...listing.problems];
+  entries.forEach((entry, i) => {
+    const result = examined[i]!;
+    if ('kind' in result) skipped.push({ name: entry.name, ...result });
+    else usable.push({ ...entry, ...result });
+  });
+  if (skipped.length > 0 && !options.skipBroken)
+    refuse(skipped, entries.length + listing.problems.length, listing.source);
+  checkFilled(listing, classNames, usable);
+  const { pictures, validationSplit } = split(usable, classNames, listing.source, options);
+  return {
+    name: titleOf(listing.source),
+    ...datasetsOf(pictures, { name: titleOf(listing.source), classNames, size }),
+    ...{ classNames, validationSplit, pictures, skipped, ignored: listing.ignored },
+  };
+}
+
+/** Checked names of classes, in the order of their ids. */
+function classesOf({ classes, source }: Listing, wanted: readonly string[] | undefined): readonly string[] {
+  const training = classes
+    .filter(({ split }) => split === null || split === 'train')
+    .map(({ label }) => label);
+  const found = [...new Set(training)].sort(byCodePoint);
+  const missing = wanted?.filter((name) => !classes.some(({ label }) => label === name)) ?? [];
+  if (missing.length > 0) {
+    fail('data', `${source} has no class ${missing.join(', ')}; its classes are ${found.join(', ')}.`);
+  }
+  const strange = classes.find(({ label }) => !(wanted ?? found).includes(label));
+  if (strange !== undefined && wanted === undefined) {
+    fail('data', `${source}: the class ${strange.label} of ${strange.split} has no training pictures.`);
+  }
+  if (wanted === undefined && found.length < 2) {
+    fail(
+      'data',
+      `${source} has a single class, ${found[0]}, and nothing to tell it from. Expected one folder a class; if the ` +
+        `classes lie deeper, name the folder that they lie in.`,
+    );
+  }
+  return wanted ?? found;
+}
+
+function refuse(problems: readonly ImageProblem[], pictures: number, source: string): never {
+  const [shown, more] = [problems.slice(0, 10), problems.length - 10];
+  const lines = shown.map(({ name, reason }) => `  ${name}: ${reason}`);
+  if (more > 0) lines.push(`  and ${more} more`);
+  return fail(
+    'data',
+    `${source}: ${problems.length} of ${pictures} files cannot be used.\n${lines.join('\n')}\n` +
+      'Mend or remove them, or leave them out with skipBroken (--skip-broken).',
+  );
+}
+
+/** Every class that a split names has pictures there. */
+function checkFilled(listing: Listing, classNames: readonly string[], usable: readonly ImageEntry[]): void {
+  const key = ({ split, label }: Pick<ImageEntry, 'split' | 'label'>) => JSON.stringify([split, label]);
+  const filled = new Set(usable.map(key));
+  const empty = listing.classes.filter((one) => classNames.includes(one.label) && !filled.has(key(one)));
+  if (empty.length === 0) return;
+  const names = empty
+    .slice(0, 10)
+    .map(({ label, split }) => (split === null ? label : `${label} (${split})`));
+  const rest = empty.length > names.length ? ` and ${empty.length - names.length} more` : '';
+  fail(
+    'data',
+    `${listing.source}: there are no pictures of ${names.join(', ')}${rest}. Put some there or remove the folder.`,
+  );
+}
+
+function split(
+  usable: readonly (ImageEntry & ImageFacts)[],
+  classNames: readonly string[],
+  source: string,
+  options: ImageOptions,
+): Pick<ImageData, 'pictures' | 'validationSplit'> {
+  const has = (name: SplitName) => usable.some((picture) => picture.split === name);
+  const ready = has('validation');
+  if (ready && options.validationSplit) {
+    fail('argument', `${source} has validation pictures of its own; leave out validationSplit.`);
+  }
+  const share = options.validationSplit ?? (ready || has('test') ? 0 : defaultShare);
+  const placed = usable.map((picture) => ({ ...picture, split: picture.split ?? ('train' as const) }));
+  if (ready || share === 0) return { pictures: placed, validationSplit: null };
+  const training = placed.filter((picture) => picture.split === 'train');
+  const labels = training.map(({ label }) => classNames.indexOf(label));
+  const groups = training.map(({ sha256 }) => sha256);
+  const aside = stratifiedSplit(labels, groups, share, options.seed ?? 0);
+  const chosen = new Set(training.filter((_, i) => aside[i]));
+  const pictures = placed.map((picture) =>
+    chosen.has(picture) ? { ...picture, split: 'validation' as const } : picture,
+  );
+  return { pictures, validationSplit: share };
+}
+
+function datasetsOf(
+  pictures: readonly Picture[],
+  { name, classNames, size }: { name: string; classNames: readonly string[]; size: ImageSize },
+) {
+  const datasets = splitNames.map((wanted) => {
+    const files = pictures
+      .filter(({ split }) => split === wanted)
+      .map(({ path, name, label, sha256 }) => ({ path, name, sha256, label: classNames.indexOf(label) }));
+    if (files.length === 0) return null;
+    const order = alternatingOrder(files.map(({ label }) => label));
+    const inOrder = Array.from(order, (i) => files[i]!);
+    return imageDataset(inOrder, { name: `${name}/${wanted}`, classNames, size });
+  });
+  // Checked before: training has pictures of each class.
+  return { train: datasets[0]!, validation: datasets[1]!, test: datasets[2]! };
+}

@@ -1,0 +1,165 @@
+/**
+ * What is in picture files: each is read and decoded once, so that a damaged one is found before a training and not
+ * in the middle of it. What was found is remembered by path, size and times, as the index of git does: a data set
+ * that did not change costs no more than looking at its files.
+ */
+import { createHash } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { dirname, join, relative, resolve } from 'node:path';
+import sharp from 'sharp';
+import { writeAtomically } from '../core/files.node.ts';
+import { cacheFolder, makeFolder } from './cache.node.ts';
+import { backdrop, emptyFile, isEnormous, limits, pictureProblem } from './image.node.ts';
+import type { ImageEntry, ImageProblem } from './image-listing.node.ts';
+import { differenceHash } from './near-duplicates.ts';
+import { readIfThere } from './verify.node.ts';
+
+/** What a readable picture is. */
+export interface ImageFacts {
+  /** Of the file, in hexadecimal. */
+  readonly sha256: string;
+  readonly bytes: number;
+  /** As sharp names it: jpeg, png, webp, gif, heif, tiff. */
+  readonly format: string;
+  /** Pixels, upright. */
+  readonly width: number;
+  readonly height: number;
+  /** What it looks like, in 64 bits: see `differenceHash`. */
+  readonly look: string;
+  /** Its mean colour. */
+  readonly colour: readonly [red: number, green: number, blue: number];
+}
+
+export type Examined = ImageFacts | Omit<ImageProblem, 'name'>;
+
+export interface ScanOptions {
+  /** Pictures that were looked at so far. */
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+  /** Default `GRAFT_CACHE`, else the platform's cache folder. */
+  readonly cacheDir?: string | undefined;
+}
+
+/** Raise it when `Examined` changes. */
+const format = 1;
+
+/** Work on its way at a time; libuv has four threads unless told otherwise. */
+export const lanes = Math.max(8, availableParallelism());
+
+/** Looks into files, in their order. */
+export async function scanImages(
+  source: string,
+  entries: readonly ImageEntry[],
+  { onProgress, cacheDir }: ScanOptions,
+): Promise<Examined[]> {
+  const memory = await Memory.open(source, cacheDir);
+  const results = new Array<Examined>(entries.length);
+  let done = 0;
+  await inLanes(entries.length, async (i) => {
+    const { path } = entries[i]!;
+    const stamp = await stampOf(path);
+    results[i] = memory.recall(path, stamp) ?? memory.note(path, stamp, await examine(path));
+    onProgress?.(++done, entries.length);
+  });
+  await memory.save();
+  return results;
+}
+
+/** Does something for 0 … count-1, several at a time. */
+export async function inLanes(count: number, work: (index: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const lane = async () => {
+    while (next < count) await work(next++);
+  };
+  // Settled, not raced: nothing may still work when the caller goes on.
+  const ends = await Promise.allSettled(Array.from({ length: Math.min(lanes, count) }, lane));
+  for (const end of ends) if (end.status === 'rejected') throw end.reason;
+}
+
+export function sha256Of(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+async function examine(path: string): Promise<Examined> {
+  try {
+    const file = await readFile(path);
+    if (file.length === 0) return { kind: 'empty', reason: emptyFile };
+    const { format, autoOrient } = await sharp(file, limits).metadata();
+    // Decodes everything there is of a file: one that was cut off does not get through.
+    const small = sharp(file, limits).autoOrient().flatten({ background: backdrop });
+    const pixels = await small.resize(9, 8, { fit: 'fill' }).raw({ depth: 'uchar' }).toBuffer();
+    return { sha256: sha256Of(file), bytes: file.length, format, ...autoOrient, ...differenceHash(pixels) };
+  } catch (error) {
+    return { kind: isEnormous(error) ? 'enormous' : 'broken', reason: pictureProblem(error) };
+  }
+}
+
+/** Changes whenever a file is written to, also by programs that set back the time of change. */
+async function stampOf(path: string): Promise<string | null> {
+  const stats = await stat(path, { bigint: true }).catch(() => null);
+  return stats && `${stats.size} ${stats.mtimeNs} ${stats.ctimeNs} ${stats.ino}`;
+}
+
+/** Clocks of file systems are coarse: what changed so shortly before may change again under the same stamp. */
+const recentNs = 2_000_000_000n;
+
+type Known = ReadonlyMap<string, readonly [stamp: string, examined: Examined]>;
+
+/** What earlier scans of a source found. */
+class Memory {
+  readonly #path: string;
+  readonly #base: string;
+  readonly #known: Known;
+  readonly #now = new Map<string, readonly [stamp: string, examined: Examined]>();
+  readonly #start = BigInt(Date.now()) * 1_000_000n;
+  #changed = false;
+
+  private constructor(path: string, base: string, known: Known) {
+    this.#path = path;
+    this.#base = base;
+    this.#known = known;
+  }
+
+  static async open(source: string, cacheDir: string | undefined): Promise<Memory> {
+    const root = resolve(source);
+    const path = join(cacheFolder(cacheDir), 'pictures', `${sha256Of(Buffer.from(root)).slice(0, 32)}.json`);
+    return new Memory(path, dirname(root), new Map(parse(await readIfThere(path))));
+  }
+
+  recall(path: string, stamp: string | null): Examined | null {
+    const [known, examined] = this.#known.get(this.#key(path)) ?? [];
+    if (stamp === null || known !== stamp || examined === undefined) return null;
+    this.#now.set(this.#key(path), [stamp, examined]);
+    return examined;
+  }
+
+  note(path: string, stamp: string | null, examined: Examined): Examined {
+    const changed = BigInt(stamp?.split(' ')[2] ?? this.#start);
+    if (stamp !== null && changed + recentNs < this.#start) this.#now.set(this.#key(path), [stamp, examined]);
+    this.#changed = true;
+    return examined;
+  }
+
+  async save(): Promise<void> {
+    if (!this.#changed && this.#now.size === this.#known.size) return;
+    await makeFolder(dirname(this.#path));
+    await writeAtomically(this.#path, JSON.stringify({ format, files: [...this.#now] }));
+  }
+
+  #key(path: string): string {
+    return relative(this.#base, path);
+  }
+}
+
+/** The content of a memory; none if it is damaged or of another version, since it only saves time. */
+function parse(text: string | null): [string, readonly [string, Examined]][] {
+  try {
+    const json = JSON.parse(text ?? '{}') as {
+      format?: number;
+      files?: [string, readonly [string, Examined]][];
+    };
+    return json.format === format && Array.isArray(json.files) ? json.files : [];
+  } catch {
+    return [];
+  }
+}
