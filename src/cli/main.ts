@@ -69,11 +69,11 @@ function report(error: unknown, commandNames: readonly string[]): void {
   process.stderr.write(`error: ${message}\n`);
   if (process.env['GRAFT_DEBUG'] === '1') process.stderr.write(`${stackOf(error)}\n`);
   else if (unexpected) process.stderr.write('This is a bug in Graft; GRAFT_DEBUG=1 shows where.\n');
-  if (exitCode === 2)
+  const code = error instanceof GraftError ? error.code : unexpected ? 'unexpected' : 'argument';
+  if (exitCode === 2 && code !== 'data')
     process.stderr.write(
       `Help: ${[invocation(), ...commandNames.filter((name) => name === process.argv[2])].join(' ')} --help\n`,
     );
-  const code = error instanceof GraftError ? error.code : unexpected ? 'unexpected' : 'argument';
   if (process.argv.includes('--json'))
     process.stdout.write(`${JSON.stringify({ error: { code, message }, exitCode })}\n`);
 }

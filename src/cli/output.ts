@@ -84,8 +84,19 @@ export function percent(value: number): string {
   return `${(100 * value).toFixed(1)} %`;
 }
 
+/** Two columns wide in a terminal: East Asian letters and emoji. */
+const wide =
+  /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u;
+
+/** The columns that a text takes in a terminal. */
+export function columnsOf(text: string): number {
+  const marks = /\p{M}|\u200d|\ufe0f/u;
+  return [...text].reduce((sum, letter) => sum + (marks.test(letter) ? 0 : wide.test(letter) ? 2 : 1), 0);
+}
+
 /** `34 MB`, decimal as disks and downloads are counted. */
 export function megabytes(bytes: number): string {
+  if (bytes < 1e5) return `${(bytes / 1e3).toFixed(1)} kB`;
   if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(1)} GB`;
   return `${(bytes / 1e6).toFixed(bytes < 10e6 ? 1 : 0)} MB`;
 }

@@ -34,21 +34,19 @@ export async function listCsv(file: string): Promise<Listing> {
   const header = headerOf(first.cells);
   const columns = header ?? { path: 0, label: 1, split: 2 };
   const rows = header === null ? [first, ...others] : others;
+  const all = rows.map((row) => ({ ...entryOf(row, columns, file), line: row.line }));
+  checkSplits(all, file);
   const entries: ImageEntry[] = [];
   const problems: ImageProblem[] = [];
-  for (const row of rows) {
-    const entry = entryOf(row, columns, file);
+  for (const { line, ...entry } of all) {
     if ((await stat(entry.path).catch(() => null))?.isFile()) entries.push(entry);
     else {
-      const reason = `there is no such file (line ${row.line}); paths are relative to the folder of the CSV file.`;
+      const reason = `there is no such file (line ${line}); paths are relative to the folder of the CSV file.`;
       problems.push({ name: entry.name, kind: 'missing', reason });
     }
   }
-  checkSplits(entries, file);
-  const classes = [
-    ...new Map([...entries].map(({ label, split }) => [`${split}/${label}`, { label, split }])).values(),
-  ];
-  return { source: file, entries, classes, problems, ignored: {} };
+  const classes = new Map(all.map(({ label, split }) => [JSON.stringify([label, split]), { label, split }]));
+  return { source: file, entries, classes: [...classes.values()], problems, ignored: {} };
 }
 
 function entryOf({ cells, line }: Row, columns: Columns, file: string): ImageEntry {
@@ -114,7 +112,10 @@ function parseCsv(text: string, file: string): Row[] {
     cells.push(quoted?.replaceAll('""', '"') ?? plain!);
     at += whole.length;
     line += whole.match(/\r\n|\n|\r/g)?.length ?? 0;
-    if (end === ',' && at < text.length) continue;
+    if (end === ',') {
+      if (at < text.length) continue;
+      cells.push('');
+    }
     if (cells.some((cell) => cell !== '')) rows.push({ cells, line: start });
     [cells, start] = [[], line];
   }

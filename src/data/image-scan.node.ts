@@ -20,7 +20,7 @@ export interface ImageFacts {
   /** Of the file, in hexadecimal. */
   readonly sha256: string;
   readonly bytes: number;
-  /** As sharp names it: jpeg, png, webp, gif, heif, tiff. */
+  /** jpeg, png, webp, gif, avif, tiff. */
   readonly format: string;
   /** Pixels, upright. */
   readonly width: number;
@@ -54,13 +54,23 @@ export async function scanImages(
 ): Promise<Examined[]> {
   const memory = await Memory.open(source, cacheDir);
   const results = new Array<Examined>(entries.length);
+  const failed: number[] = [];
+  const lookAt = async (i: number, stamp: string | null) => {
+    results[i] = memory.note(entries[i]!.path, stamp, await examine(entries[i]!.path));
+  };
   let done = 0;
   await inLanes(entries.length, async (i) => {
-    const { path } = entries[i]!;
-    const stamp = await stampOf(path);
-    results[i] = memory.recall(path, stamp) ?? memory.note(path, stamp, await examine(path));
+    const stamp = await stampOf(entries[i]!.path);
+    const known = memory.recall(entries[i]!.path, stamp);
+    if (known !== null) results[i] = known;
+    else {
+      await lookAt(i, stamp);
+      if ('kind' in results[i]!) failed.push(i);
+    }
     onProgress?.(++done, entries.length);
   });
+  // The threads of libvips share one place for what went wrong, so a reason may be another picture's: ask alone.
+  for (const i of failed) await lookAt(i, await stampOf(entries[i]!.path));
   await memory.save();
   return results;
 }
@@ -84,7 +94,8 @@ async function examine(path: string): Promise<Examined> {
   try {
     const file = await readFile(path);
     if (file.length === 0) return { kind: 'empty', reason: emptyFile };
-    const { format, autoOrient } = await sharp(file, limits).metadata();
+    const { format: container, compression, autoOrient } = await sharp(file, limits).metadata();
+    const format = compression === 'av1' ? 'avif' : container;
     // Decodes everything there is of a file: one that was cut off does not get through.
     const small = sharp(file, limits).autoOrient().flatten({ background: backdrop });
     const pixels = await small.resize(9, 8, { fit: 'fill' }).raw({ depth: 'uchar' }).toBuffer();

@@ -171,5 +171,6 @@ export function pictureProblem(error: unknown): string {
     return 'not a picture in a known format (JPEG, PNG, WebP, GIF, AVIF, TIFF, SVG).';
   }
   if (isEnormous(error)) return `the picture has more than ${mostPixels} pixels.`;
-  return `the picture cannot be decoded: ${message}. Replace or remove it.`;
+  const [first] = message.split('\n');
+  return `the picture cannot be decoded: ${first}. Replace or remove it.`;
 }

@@ -1,0 +1,60 @@
+/** Pictures for tests: written by sharp, of colours that are known. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { crc32 } from 'node:zlib';
+import sharp, { type Sharp } from 'sharp';
+
+export type Colour = readonly [red: number, green: number, blue: number];
+
+export interface Drawing {
+  readonly width?: number;
+  readonly height?: number;
+  /** Default: by the file's ending. */
+  readonly finish?: (image: Sharp) => Sharp;
+}
+
+/** Writes a picture of one colour, and the folders above. */
+export async function solid(
+  path: string,
+  colour: Colour,
+  { width = 4, height = 4, finish }: Drawing = {},
+): Promise<void> {
+  await pixels(path, Array.from({ length: width * height }, () => colour).flat(), width, finish);
+}
+
+/** Writes a picture of these values, row by row. */
+export async function pixels(
+  path: string,
+  values: readonly number[],
+  width: number,
+  finish: (image: Sharp) => Sharp = (image) => image,
+): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  const raw = { width, height: values.length / width / 3, channels: 3 } as const;
+  await finish(sharp(Uint8Array.from(values), { raw })).toFile(path);
+}
+
+/** Writes a text, and the folders above. */
+export async function text(path: string, content = 'no picture'): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(path, content);
+}
+
+/** A PNG of a few hundred bytes that claims to be 50,000 x 50,000: 7.5 GB of pixels. */
+export async function bomb(path: string): Promise<void> {
+  const header = Buffer.alloc(13);
+  header.writeUInt32BE(50_000, 0);
+  header.writeUInt32BE(50_000, 4);
+  header.set([8, 2], 8);
+  const chunk = (type: string, data: Buffer) => {
+    const body = Buffer.concat([Buffer.from(type), data]);
+    const [length, check] = [Buffer.alloc(4), Buffer.alloc(4)];
+    length.writeUInt32BE(data.length);
+    check.writeUInt32BE(crc32(body));
+    return Buffer.concat([length, body, check]);
+  };
+  const signature = Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]);
+  const chunks = [chunk('IHDR', header), chunk('IDAT', Buffer.alloc(200)), chunk('IEND', Buffer.alloc(0))];
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(path, Buffer.concat([signature, ...chunks]));
+}
