@@ -178,7 +178,7 @@ describe('a command line that cannot be used ends with 2 and says what was expec
     [
       'a model that is not there',
       ['evaluate', '--model', 'nowhere.h5'],
-      '--model nowhere.h5: there is no such file. Expected a model (.h5) or the folder of a run.',
+      '--model nowhere.h5: there is no such file. Expected a model (.keras, .h5) or the folder of a run.',
     ],
     ['no picture', ['predict', '--model', 'nowhere.h5'], "missing required argument 'image'"],
     [
