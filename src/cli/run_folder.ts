@@ -11,6 +11,8 @@ import { readJson, writeJson } from '../core/files.node.ts';
 import { graftVersion } from '../core/version.node.ts';
 import type { WeightsFile } from './backbone.ts';
 import { earlierChoices, type TrainConfig } from './config.ts';
+import { invocation, shellWord } from './output.ts';
+import { lockRun } from './run_lock.ts';
 
 /** What a training came to. Without a prefix: on the training pictures, in the best epoch. */
 export interface Metrics {
@@ -102,6 +104,25 @@ export class RunFolder {
     return existsSync(this.recordPath);
   }
 
+  /** Throws `argument` if the folder holds a run already. */
+  checkFree(): void {
+    if (!this.exists) return;
+    fail(
+      'argument',
+      `--out ${this.path}: this folder holds a run already. Name another one, remove it, or continue it with ` +
+        `${invocation()} train --resume ${shellWord(this.path)}`,
+    );
+  }
+
+  /** Keeps other processes from the run. Throws `state` if one of them is at work on it. */
+  lock(): Promise<AsyncDisposable> {
+    return lockRun(this.#lockPath);
+  }
+
+  get #lockPath(): string {
+    return join(this.path, 'run.lock');
+  }
+
   get hasCheckpoint(): boolean {
     return existsSync(this.checkpointPath);
   }
@@ -127,7 +148,7 @@ export class RunFolder {
 
   /** Removes a run that came to nothing; other files in the folder stay. */
   async discard(): Promise<void> {
-    for (const path of [this.recordPath, this.historyPath]) await rm(path, { force: true });
+    for (const path of [this.recordPath, this.historyPath, this.#lockPath]) await rm(path, { force: true });
     await rmdir(this.path).catch(() => undefined);
   }
 

@@ -23,7 +23,6 @@ import { colourDepth, drawPicture, layoutCards } from './pictures.ts';
 import { describeGuess, type Guess, topGuesses } from './predict.ts';
 import { reportRun } from './report.ts';
 import { defaultRunPath, RunFolder } from './run_folder.ts';
-import { checkFree } from './train.ts';
 import { runTraining, type TrainedRun } from './training_run.ts';
 
 interface StartOptions extends CommonOptions, DeviceOptions {
@@ -97,7 +96,7 @@ async function runStart(options: StartOptions): Promise<void> {
   const out = outputFor(options);
   const { data, limit } = options;
   const folder = new RunFolder(options.out ?? defaultRunPath(new Date(), recipe.backbone, dataTitle(data)));
-  checkFree(folder);
+  folder.checkFree();
   const mirror = options.mirror ?? neighbouringMirror();
   const validationLimit = Math.ceil(limit / 4);
   const config = {

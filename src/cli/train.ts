@@ -8,9 +8,9 @@ import { checkLayers } from './backbone.ts';
 import { dataTitle } from './data.ts';
 import { ownFile, resolveModel } from './foreign.ts';
 import { interruptedExit } from './interrupt.ts';
-import { invocation, type Output, outputFor, shellWord } from './output.ts';
+import { type Output, outputFor } from './output.ts';
 import { reportRun } from './report.ts';
-import { defaultRunPath, RunFolder } from './run_folder.ts';
+import { defaultRunPath, RunFolder, type RunRecord } from './run_folder.ts';
 import { addTrainOptions, configOf, type TrainOptions } from './train_options.ts';
 import { runTraining, type TrainingRequest } from './training_run.ts';
 
@@ -52,6 +52,9 @@ async function runTrain(command: Command, options: TrainOptions): Promise<void> 
     reportRun('train', folder, previous, out);
     return;
   }
+  // A new run takes its folder when it begins to write into it.
+  await using _lock = previous && (await folder.lock());
+  if (previous) await checkUntouched(folder, previous);
   const { record, model } = await runTraining(request);
   await model.close();
   reportRun('train', folder, record, out);
@@ -62,21 +65,17 @@ async function newRun(options: TrainOptions, out: Output): Promise<TrainingReque
   const asked = configOf(options);
   const name = basename(asked.backbone, '.onnx');
   const folder = new RunFolder(options.out ?? defaultRunPath(new Date(), name, dataTitle(asked.data)));
-  checkFree(folder);
+  folder.checkFree();
   // Before anything is downloaded.
   const config = await resolveModel(asked);
   await checkLayers(config);
   return { folder, config, mirror: options.mirror, previous: null, out };
 }
 
-/** Throws `argument` if the folder holds a run already. */
-export function checkFree(folder: RunFolder): void {
-  if (!folder.exists) return;
-  fail(
-    'argument',
-    `--out ${folder.path}: this folder holds a run already. Name another one, remove it, or continue it with ` +
-      `${invocation()} train --resume ${shellWord(folder.path)}`,
-  );
+/** Throws `state` if another process has worked on the run since its record was read. */
+async function checkUntouched(folder: RunFolder, previous: RunRecord): Promise<void> {
+  if (JSON.stringify(await folder.read()) === JSON.stringify(previous)) return;
+  fail('state', `Another process has just worked on ${folder.path}; run the same command again.`);
 }
 
 /** Options that do not change what a run computes. */

@@ -52,6 +52,8 @@ export async function runTraining(request: TrainingRequest): Promise<TrainedRun>
   meter.watch(model);
   try {
     out.say(`\n${await describePlan({ ...built, config, data, runPath: folder.path })}\n`);
+    await using _lock = previous ? null : await folder.lock();
+    if (!previous) folder.checkFree();
     // A foreign backbone stays with the run, whatever becomes of its file.
     const kept = await keepAssets(folder, model);
     const record = await newRecord(request, data, kept ?? weights, model);

@@ -105,7 +105,8 @@ async function abandoned(target: string, suffix: string): Promise<string[]> {
   return found;
 }
 
-function isAlive(pid: number): boolean {
+/** Whether a process of this machine is there. */
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

@@ -1,6 +1,6 @@
 /** Where pictures and labels come from. */
 export { type Asset, type AssetOptions, fetchAsset, type Progress } from './assets.node.ts';
-export { cacheFolder } from './cache.node.ts';
+export { cacheFolder, isAlive, privatePath, tryRename } from './cache.node.ts';
 export { toCategorical } from './categorical.ts';
 export type { Splits } from './cifar.node.ts';
 export {

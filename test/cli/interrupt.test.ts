@@ -153,6 +153,19 @@ it('a run that was killed goes on from its last checkpoint, whatever rows it had
   await expectSameAsWhole('runs/killed');
 });
 
+it('a run that is being trained cannot be continued by a second process, and is not disturbed', async () => {
+  const { finished, seen } = start('--out', 'runs/busy');
+  await seen('Epoch 1/4');
+  const second = await resume('runs/busy');
+  expect(second.stderr).toMatch(
+    /error: runs\/busy is being trained by process \d+, since 20\S+Z\. Wait until/,
+  );
+  expect(second.code).toBe(1);
+  expect((await finished).code).toBe(0);
+  await expectSameAsWhole('runs/busy');
+  expect(existsSync(inside('runs/busy/run.lock'))).toBe(false);
+});
+
 it('a run does not go on with other data', async () => {
   const { child, finished, seen } = start('--out', 'runs/moved');
   await seen('Epoch 1/4');

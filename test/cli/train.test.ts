@@ -277,6 +277,57 @@ describe('graft train', () => {
   });
 });
 
+describe('kept features', () => {
+  const said = 'Computing frozen features of cifar10/train';
+
+  it('are announced with their size, place and number, in the precision that was asked for', async () => {
+    const line = `train ${tiny} --epochs 1 --head gap --seed 21`;
+    // A picture: 256 pooled values, an int32 label and two checksums. A shard: 28 bytes, and in uint8 256 scales.
+    const sizes = {
+      float32: 200 * (1024 + 12) + 28,
+      float16: 200 * (512 + 12) + 28,
+      uint8: 200 * 268 + 1052,
+    };
+    for (const [precision, bytes] of Object.entries(sizes)) {
+      const { code, stdout, stderr } = await run(
+        `${line} --cache-precision ${precision} --out runs/${precision}`,
+      );
+      expect(code, stderr).toBe(0);
+      const place = workplace.path('cache/features');
+      expect(stdout).toContain(`features kept on disk in ${place} (0.`);
+      expect(stdout).toContain(' MB, 260 pictures)');
+      expect(stderr).toContain(`${said}: ${(bytes / 1000).toFixed(1)} kB on disk in ${place}`);
+    }
+  });
+
+  it('in memory are computed once, also for a head that measures them first', async () => {
+    const { code, stderr } = await run(
+      `train ${tiny} --epochs 1 --head linear --seed 22 --cache memory --out runs/in-memory`,
+    );
+    expect(code).toBe(0);
+    expect(stderr.split(said).length - 1).toBe(1);
+  });
+
+  it('that exceed the limit together are refused before the first is computed', async () => {
+    const { code, stderr } = await run(
+      `train ${tiny} --epochs 1 --head gap --seed 23 --cache disk --cache-limit 1kB --out runs/limited`,
+    );
+    expect(stderr).toMatch(/error: The features of cifar10\/train and cifar10\/test \(260 images\) take /);
+    expect(stderr).toContain('and the limit is 1.0 kB. Raise the limit');
+    expect(stderr).not.toContain(said);
+    expect(code).toBe(1);
+    expect(existsSync(workplace.path('runs/limited'))).toBe(false);
+  });
+
+  it('in several views need random layers in front of what is frozen', async () => {
+    const { code, stderr } = await run(`train ${tiny} --head gap --cached-views 2 --out runs/views`);
+    expect(stderr).toContain(
+      'no random layer stands in front of the frozen part of this model; leave it out.',
+    );
+    expect(code).toBe(2);
+  });
+});
+
 describe('the linear head', () => {
   it('standardizes features with the statistics of the training pictures, computed once', async () => {
     // Other random weights than above, whose features are kept already.

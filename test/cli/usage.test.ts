@@ -134,6 +134,26 @@ describe('a command line that cannot be used ends with 2 and says what was expec
       '--warmup-epochs 2: expected fewer than the 2 epochs of the training.',
     ],
     [
+      'a size without a unit',
+      [...train, '--cache-limit', '20'],
+      "option '--cache-limit <size>' argument '20' is invalid. Expected a size such as 500MB or 20GB.",
+    ],
+    [
+      'a precision of what is not kept',
+      [...train, '--cache', 'off', '--cache-precision', 'uint8'],
+      '--cache-precision does nothing with --cache off; leave one of them out.',
+    ],
+    [
+      'a limit for memory',
+      [...train, '--cache', 'memory', '--cache-limit', '1GB'],
+      '--cache-limit does nothing with --cache memory; leave one of them out.',
+    ],
+    [
+      'a limit of nothing for gradients',
+      [...train, '--clip-norm', '0'],
+      "option '--clip-norm <norm>' argument '0' is invalid. Expected a number above 0.",
+    ],
+    [
       'weights that are not there',
       [...train, '--weights', 'nowhere.h5'],
       '--weights nowhere.h5: there is no such file. Expected imagenet, none, or a .h5 or .safetensors file.',

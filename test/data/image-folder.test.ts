@@ -282,12 +282,8 @@ describe('splits', () => {
 });
 
 describe('a folder of another structure', () => {
-  const cases: readonly (readonly [
-    what: string,
-    names: readonly string[],
-    message: string,
-    options?: ImageOptions,
-  ])[] = [
+  type Case = readonly [what: string, names: readonly string[], message: string, options?: ImageOptions];
+  const cases: readonly Case[] = [
     [
       'nothing',
       ['notes.txt'],
@@ -346,7 +342,7 @@ describe('a folder of another structure', () => {
       { validationSplit: 0.1 },
     ],
   ];
-  it.each(cases)('is refused: %s', async (_, names, message, options) => {
+  it.each(cases)('is refused: %s', async (...[, names, message, options = {}]: Case) => {
     for (const name of names)
       await (name.endsWith('.png') ? solid(join(root, name), red) : text(join(root, name)));
     await expect(open(options)).rejects.toMatchObject({ message: expect.stringContaining(message) });

@@ -155,7 +155,7 @@ describe('kept views', () => {
   it('lie side by side on disk, for the same seed and frozen part only; evaluation has features of its own', async () => {
     const folder = await temporaryFolder();
     const frozen = countFrozen();
-    const fit = async (seed: number) => {
+    const run = async (seed: number) => {
       await makeModel({ folder, views: 2 }, { seed }).fit(data, {
         ...quiet,
         epochs: 2,
@@ -164,9 +164,9 @@ describe('kept views', () => {
       const names = await readdir(join(folder, 'features'));
       return [frozen(), names.length];
     };
-    expect(await fit(3)).toEqual([3 * count, 3]);
-    expect(await fit(3), 'everything is there').toEqual([3 * count, 3]);
-    expect(await fit(4), 'another seed has other views').toEqual([5 * count, 5]);
+    expect(await run(3)).toEqual([3 * count, 3]);
+    expect(await run(3), 'everything is there').toEqual([3 * count, 3]);
+    expect(await run(4), 'another seed has other views').toEqual([5 * count, 5]);
   });
 
   it('that do not all fit are refused before the first is computed', async () => {
