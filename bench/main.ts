@@ -10,7 +10,7 @@
 import { execFile } from 'node:child_process';
 import { cpus } from 'node:os';
 import { parseArgs, promisify } from 'node:util';
-import { type Row, summarize, type Timing, timed, yardstick } from './measure.ts';
+import { printTable, type Row, summarize, type Timing, timed, yardstick } from './measure.ts';
 import { frozenRow, fullRow, headRow, integerRow, lastBlockRow, scratchRow } from './rows.ts';
 
 const { values, positionals } = parseArgs({
@@ -54,8 +54,7 @@ const table: string[][] = [
 ];
 for (const [name, make] of chosen) table.push([...(await measure(await make())), ...(await peerTimes(name))]);
 await stick.close();
-const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
-for (const row of table) console.log(row.map((cell, i) => cell.padEnd(widths[i]!)).join('  '));
+printTable(table);
 
 async function measure(row: Row): Promise<string[]> {
   await row.run();
@@ -68,7 +67,7 @@ async function measure(row: Row): Promise<string[]> {
     if (row.against) other.push(await timed(() => row.against!()));
     times.push(await timed(() => row.run()));
   }
-  const memory = await row.memory?.();
+  const memory = row.memory?.();
   await row.close();
   const own = summarize(times);
   const reach = row.gflop && (row.gflop / own.median) * 1000;

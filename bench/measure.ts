@@ -1,4 +1,5 @@
 /** Timing for ratios: every row is measured beside the yardstick, in turns, so that a busy machine hits both. */
+import { readFileSync } from 'node:fs';
 import { float32 } from '../src/core/tensor.ts';
 import * as o from '../src/graph/ops.ts';
 import { emitModel } from '../src/onnx/emit.ts';
@@ -23,7 +24,7 @@ export interface Row {
   /** Other work whose time is put beside this one's, in the same rounds. */
   against?(): Promise<unknown>;
   /** Memory of the engine's process at its peak, in MB, if it is part of the row. */
-  memory?(): Promise<number>;
+  memory?(): number;
   close(): Promise<void>;
 }
 
@@ -36,6 +37,67 @@ export async function timed(run: () => Promise<unknown>): Promise<number> {
   const start = performance.now();
   await run();
   return performance.now() - start;
+}
+
+export function printTable(rows: readonly (readonly string[])[]): void {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+  for (const row of rows)
+    console.log(
+      row
+        .map((cell, i) => cell.padEnd(widths[i]!))
+        .join('  ')
+        .trimEnd(),
+    );
+}
+
+/** Megabytes that a process has resident now, and had at its peak (Linux); null if it is gone. */
+export function residentMemory(pid: number): { readonly now: number; readonly peak: number } | null {
+  let status: string;
+  try {
+    status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  } catch {
+    return null;
+  }
+  const field = (name: string) =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) / 1024;
+  return { now: field('VmRSS'), peak: field('VmHWM') };
+}
+
+/** Looks at a process and its children four times a second. */
+export function watchMemory(pid: number) {
+  let peakMB = 0;
+  let mainMB = 0;
+  let childMB = 0;
+  const look = () => {
+    const main = residentMemory(pid);
+    const children = childrenOf(pid).flatMap((child) => residentMemory(child) ?? []);
+    mainMB = Math.max(mainMB, main?.peak ?? 0);
+    childMB = Math.max(childMB, ...children.map(({ peak }) => peak));
+    peakMB = Math.max(
+      peakMB,
+      children.reduce((total, { now }) => total + now, main?.now ?? 0),
+    );
+  };
+  const timer = setInterval(look, 250);
+  return {
+    /** The most that all had at a time, and that the process and the largest of its children had. */
+    end() {
+      clearInterval(timer);
+      return { peakMB, mainMB, childMB };
+    },
+  };
+}
+
+function childrenOf(pid: number): number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+      .trim()
+      .split(' ')
+      .filter(Boolean)
+      .map(Number);
+  } catch {
+    return [];
+  }
 }
 
 /** Eight 2048³ float32 products in a chain, through the same runtime: 137 GFLOP. Only a scalar leaves the graph. */

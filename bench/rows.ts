@@ -1,5 +1,4 @@
 /** The work that is measured: the reference job's parts, and training from scratch. */
-import { readFile } from 'node:fs/promises';
 import { preprocessing } from '../src/applications/index.ts';
 import { resnet50 } from '../src/applications/resnet50.ts';
 import { buildProgram, initialSlots, type Program } from '../src/compile/program.ts';
@@ -13,7 +12,7 @@ import * as optimizers from '../src/optimizers/index.ts';
 import { Engine, type Session } from '../src/runtime/engine.node.ts';
 import { model, sequential } from '../src/training/build.ts';
 import type { Model } from '../src/training/model.ts';
-import type { Row } from './measure.ts';
+import { type Row, residentMemory } from './measure.ts';
 
 const image = [32, 32, 3] as const;
 
@@ -97,15 +96,9 @@ async function stepRow({ name, network, optimizer, batch, gflopPerImage, target 
     gflop: gflopPerImage === null ? null : gflopPerImage * batch,
     images: batch,
     target,
-    memory: () => peakMemory(engine.pid!),
+    memory: () => residentMemory(engine.pid!)!.peak,
     close: () => engine.close(),
   };
-}
-
-/** Megabytes that a process had resident at its peak (Linux). */
-export async function peakMemory(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8');
-  return Number(/VmHWM:\s+(\d+)/.exec(status)![1]) / 1024;
 }
 
 /** ResNet50's conv1 … conv4 on pictures of 224 px: 3.1 G multiply-adds an image. */

@@ -33,7 +33,7 @@ export * as optimizers from './optimizers/index.ts';
 export { schedules } from './optimizers/index.ts';
 export * as models from './training/build.ts';
 export { model, sequential } from './training/build.ts';
-export type { Callback, Logs, Training, TrainingState } from './training/callbacks.ts';
+export type { Callback, Logs, Training, TrainingState } from './training/callback.ts';
 export * as callbacks from './training/callbacks.ts';
 export { backup, loadCheckpoint, saveCheckpoint } from './training/checkpoint.node.ts';
 export type { FitOptions, History } from './training/fit.ts';

@@ -2,7 +2,7 @@
  * Ctrl-C: the first one ends training after the step that is under way, so that everything can be saved; a second
  * one, or one while nothing would be lost, ends the process at once.
  */
-import type { Callback, Training } from '../training/callbacks.ts';
+import type { Callback, Training } from '../training/callback.ts';
 
 /** What a shell expects of a process that Ctrl-C ended: 128 + SIGINT. */
 export const interruptedExit = 130;

@@ -1,6 +1,6 @@
 /** Measures a training as it goes: speed, and the memory of this process and of the engines'. */
 import { readFile } from 'node:fs/promises';
-import type { Callback } from '../training/callbacks.ts';
+import type { Callback } from '../training/callback.ts';
 import type { Model } from '../training/model.ts';
 import type { Memory } from './run_folder.ts';
 

@@ -1,79 +1,9 @@
-/**
- * Callbacks: what happens around steps and epochs. Each is an object with optional hooks, awaited in order; the
- * built-in ones follow keras.callbacks in names, defaults and behaviour.
- */
+/** The built-in callbacks. They follow keras.callbacks in names, defaults and behaviour. */
 import { appendFile, readFile } from 'node:fs/promises';
 import { fail } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
 import { toCamel } from '../layers/serialization.ts';
-import type { Model } from './model.ts';
-
-/** Numbers of a batch or an epoch: `loss`, `accuracy`, `valLoss`, ... */
-export type Logs = Readonly<Record<string, number>>;
-
-/** The training in progress, as callbacks see and steer it. */
-export interface Training {
-  readonly model: Model;
-  readonly epochs: number;
-  /** Steps of an epoch. */
-  readonly stepsPerEpoch: number;
-  readonly batchSize: number;
-  /** Pictures of an epoch. */
-  readonly samples: number;
-  /** The epoch that is under way or comes next, from 0, and the steps done in it. */
-  readonly epoch: number;
-  readonly batch: number;
-  /** Batches trained since the model was compiled. */
-  readonly step: number;
-  /** The rate of the next step. Setting it is an error if the optimizer has a schedule. */
-  learningRate: number;
-  /** Ends training after this epoch; `'step'` after this step, leaving the epoch to be continued. */
-  stop(when?: 'epoch' | 'step'): void;
-  readonly stopping: 'epoch' | 'step' | null;
-  /** Everything that a continuation needs. */
-  state(): Promise<TrainingState>;
-}
-
-/** A training between two steps: with it another process continues bit for bit. */
-export interface TrainingState {
-  readonly epoch: number;
-  /** Steps done in this epoch. */
-  readonly batch: number;
-  /** True if a callback has ended the training: a continuation trains no further epoch. */
-  readonly finished: boolean;
-  readonly step: number;
-  readonly learningRate: number;
-  /** Sums of this epoch so far. */
-  readonly totals: Logs;
-  readonly history: readonly Logs[];
-  /** By the callback's position and name. */
-  readonly callbacks: Readonly<Record<string, CallbackState>>;
-  readonly weights: readonly Float32Array[];
-  /** Optimizer state by name. */
-  readonly slots: Readonly<Record<string, Float32Array>>;
-}
-
-export interface CallbackState {
-  readonly values: Readonly<Record<string, number | null>>;
-  /** Weights that the callback keeps, or none. */
-  readonly weights: readonly Float32Array[] | null;
-}
-
-export interface Callback {
-  readonly name: string;
-  onTrainBegin?(training: Training): void | Promise<void>;
-  onEpochBegin?(epoch: number, training: Training): void | Promise<void>;
-  /** `batch` counts from 0; logs are the averages of the epoch so far. */
-  onTrainBatchEnd?(batch: number, logs: Logs, training: Training): void | Promise<void>;
-  /** The returned numbers join the logs of the epoch. */
-  onEpochEnd?(epoch: number, logs: Logs, training: Training): Logs | undefined | Promise<Logs | undefined>;
-  /** After a step or an epoch, when every other hook has run: the moment to keep `training.state()`. */
-  onSettled?(training: Training): void | Promise<void>;
-  onTrainEnd?(training: Training): void | Promise<void>;
-  /** What a continuation must know. */
-  saveState?(): CallbackState;
-  restoreState?(state: CallbackState): void;
-}
+import type { Callback, Logs } from './callback.ts';
 
 type Mode = 'auto' | 'min' | 'max';
 

@@ -6,7 +6,7 @@ import { fail } from '../core/errors.ts';
 import { type Tensor, tensor } from '../core/tensor.ts';
 import { openSafetensors, writeSafetensors } from '../saving/safetensors.node.ts';
 import type { NamedTensor } from '../saving/tensors.ts';
-import type { Callback, CallbackState, TrainingState } from './callbacks.ts';
+import type { Callback, CallbackState, TrainingState } from './callback.ts';
 
 /** What the file keeps as JSON; the arrays become tensors. */
 type Described = Omit<TrainingState, 'weights' | 'slots' | 'callbacks'> & {

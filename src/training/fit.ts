@@ -2,7 +2,7 @@
 import { fail } from '../core/errors.ts';
 import { batches, classOf, type Dataset, labelsOf, lengthOf, splitValidation } from '../data/dataset.ts';
 import { balancedWeights } from '../data/sampling.ts';
-import type { Callback, Logs, TrainingState } from './callbacks.ts';
+import type { Callback, Logs, TrainingState } from './callback.ts';
 import type { FeatureBatch } from './executor.ts';
 import type { Model } from './model.ts';
 import { asDataset, type Data, type Prepared } from './prepare.ts';

@@ -18,7 +18,7 @@ import { type Device, parseDevice } from '../runtime/engine.node.ts';
 import { type SavedModel, type SavedTraining, saveModel } from '../saving/index.ts';
 import { readOptimizer } from '../saving/training_config.ts';
 import { loadWeights, saveWeights } from '../saving/weights.ts';
-import type { Logs } from './callbacks.ts';
+import type { Logs } from './callback.ts';
 import { Executor, type ProgramKind } from './executor.ts';
 import { type FitOptions, type History, train } from './fit.ts';
 import { checkPrecision, type Precision } from './integers.ts';

@@ -1,5 +1,5 @@
 /** Progress on the terminal: Keras's bar with time left; plain lines where nobody can see a bar move. */
-import type { Logs } from './callbacks.ts';
+import type { Logs } from './callback.ts';
 
 export interface ProgressOptions {
   /** Printed above the bar; empty for none. */

@@ -1,5 +1,5 @@
 /** The state of one call of `fit`: where it is, its numbers, and its callbacks. */
-import type { Callback, Logs, Training, TrainingState } from './callbacks.ts';
+import type { Callback, Logs, Training, TrainingState } from './callback.ts';
 import type { Model } from './model.ts';
 import { Totals } from './totals.ts';
 

@@ -1,5 +1,5 @@
 /** Running sums of an epoch: Keras weighs the loss of a batch by its size; metrics are totals over pictures. */
-import type { Logs } from './callbacks.ts';
+import type { Logs } from './callback.ts';
 
 export class Totals {
   readonly #sums: Record<string, number>;

@@ -11,7 +11,7 @@ import * as layers from '../../src/layers/index.ts';
 import type { Layer } from '../../src/layers/layer.ts';
 import { sgd } from '../../src/optimizers/index.ts';
 import { load, sequential } from '../../src/training/build.ts';
-import { lambdaCallback, type TrainingState } from '../../src/training/callbacks.ts';
+import { lambdaCallback, type TrainingState } from '../../src/training/callback.ts';
 import type { CompileOptions, Model } from '../../src/training/model.ts';
 import { labels, x, y } from '../support/small_model.ts';
 

@@ -6,15 +6,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sgd } from '../../src/optimizers/index.ts';
 import { exponentialDecay } from '../../src/optimizers/schedules.ts';
 import { load } from '../../src/training/build.ts';
+import type { Callback, Training } from '../../src/training/callback.ts';
 import {
-  type Callback,
   csvLogger,
   earlyStopping,
   lambdaCallback,
   learningRateScheduler,
   modelCheckpoint,
   reduceLROnPlateau,
-  type Training,
   terminateOnNaN,
 } from '../../src/training/callbacks.ts';
 import type { Model } from '../../src/training/model.ts';

@@ -10,13 +10,12 @@ import { l2 } from '../../src/layers/regularizers.ts';
 import { adam, sgd } from '../../src/optimizers/index.ts';
 import { cosineDecay } from '../../src/optimizers/schedules.ts';
 import { sequential } from '../../src/training/build.ts';
+import type { Callback, TrainingState } from '../../src/training/callback.ts';
 import {
-  type Callback,
   earlyStopping,
   lambdaCallback,
   modelCheckpoint,
   reduceLROnPlateau,
-  type TrainingState,
 } from '../../src/training/callbacks.ts';
 import { loadCheckpoint, saveCheckpoint } from '../../src/training/checkpoint.node.ts';
 import type { CompileOptions, Model } from '../../src/training/model.ts';
