@@ -2,10 +2,16 @@
 import { stat } from 'node:fs/promises';
 import { basename, extname } from 'node:path';
 import type { Command } from 'commander';
+import { fail } from '../core/errors.ts';
+import { modelEndings } from '../saving/index.ts';
+import { weightEndings } from '../saving/weights.ts';
 import { load } from '../training/build.ts';
 import { addCommonOptions, type CommonOptions } from './arguments.ts';
 import { megabytes, outputFor } from './output.ts';
 import { findModel } from './run_folder.ts';
+
+const endings = ['.onnx', ...modelEndings, ...weightEndings];
+const described = '.onnx, .keras, .h5, .weights.h5 or .safetensors';
 
 interface ExportCommandOptions extends CommonOptions {
   readonly model: string;
@@ -18,10 +24,7 @@ export function defineExport(program: Command): void {
     .command('export')
     .description('Write a model for other programs: ONNX, Keras, or weights alone.')
     .requiredOption('--model <path>', 'a model (.keras, .h5) or the folder of a run')
-    .option(
-      '--out <file>',
-      'what to write: .onnx, .keras, .h5, .weights.h5 or .safetensors (default: the model with .onnx)',
-    )
+    .option('--out <file>', `what to write: ${described} (default: the model with .onnx)`)
     .option('--float', 'ONNX takes float32 pictures (default: uint8)');
   addCommonOptions(command);
   command.addHelpText('after', examples).action(runExport);
@@ -37,6 +40,9 @@ async function runExport(options: ExportCommandOptions): Promise<void> {
   const out = outputFor(options);
   const { path, record } = await findModel(options.model);
   const file = options.out ?? `${path.slice(0, path.length - extname(path).length)}.onnx`;
+  if (!endings.some((ending) => file.toLowerCase().endsWith(ending))) {
+    fail('argument', `--out ${file}: expected a file that ends in ${described}.`);
+  }
   const model = await load(path, { compile: !file.endsWith('.onnx') });
   const classNames = record?.data.classNames ?? null;
   if (file.endsWith('.onnx')) {

@@ -4,6 +4,7 @@
  * What is read and written is `hdf5.node.ts`.
  */
 import { closeSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { fail, GraftError, messageOf } from '../core/errors.ts';
 
 /** What the library says about a data set or an attribute. `shape` is null for an empty data space. */
@@ -56,6 +57,8 @@ export interface Hdf5Library {
   readonly H5F_ACC_TRUNC: number;
   readonly FS: {
     readonly streams: readonly (Stream | null | undefined)[];
+    readonly ErrnoError: new (errno: number) => Error;
+    open(path: string, flags: number, mode: number): Stream;
     write(stream: Stream, buffer: Int8Array, offset: number, length: number, position?: number): number;
   };
   _malloc(bytes: number): number;
@@ -104,6 +107,12 @@ let instance: Promise<Hdf5Library> | null = null;
 let crashes = 0;
 let complaints = '';
 let listening = false;
+/** The one file that may be opened now, and another one that a file asked for. */
+let openable: string | null = null;
+let elsewhere: string | null = null;
+
+/** "Permission denied", in the library's numbers. */
+const EACCES = 2;
 
 /** The library, started on first use. */
 function library(): Promise<Hdf5Library> {
@@ -127,6 +136,13 @@ async function start(): Promise<Hdf5Library> {
     }
     return length;
   };
+  // A data set may say that its values lie in another file, and a filter that its code does.
+  const open = started.FS.open;
+  started.FS.open = (path, flags, mode) => {
+    if (openable === null || resolve(path) === resolve(openable)) return open(path, flags, mode);
+    elsewhere = path;
+    throw new started.FS.ErrnoError(EACCES);
+  };
   return started;
 }
 
@@ -136,10 +152,12 @@ export function checked<T>(call: () => T): T {
   try {
     result = quiet(call);
   } catch (error) {
+    if (elsewhere !== null) throw new Hdf5Error(`it refers to another file, ${elsewhere}`, { cause: error });
     // What the library said is closer to the cause than what its wrapper threw.
     if (complaints === '' || isCrash(error)) throw error;
     throw new Hdf5Error(reasonOf(complaints), { cause: error });
   }
+  if (elsewhere !== null) throw new Hdf5Error(`it refers to another file, ${elsewhere}`);
   if (complaints !== '') throw new Hdf5Error(reasonOf(complaints));
   return result;
 }
@@ -147,6 +165,7 @@ export function checked<T>(call: () => T): T {
 /** Runs a call of the library whose failure is an answer: complaints are dropped. */
 export function quiet<T>(call: () => T): T {
   complaints = '';
+  elsewhere = null;
   listening = true;
   try {
     return call();
@@ -183,6 +202,7 @@ export async function withHdf5<T>(
   const hdf5 = await library();
   const before = new Set(hdf5.FS.streams);
   let healthy = true;
+  openable = path;
   try {
     const access = mode === 'read' ? hdf5.H5F_ACC_RDONLY : hdf5.H5F_ACC_TRUNC;
     const file = checked(() => hdf5.open(path, access, false, -1, -1));
@@ -209,6 +229,7 @@ export async function withHdf5<T>(
       error,
     );
   } finally {
+    openable = null;
     const left = hdf5.FS.streams.filter((stream) => stream && !before.has(stream));
     if (!healthy || left.length > 0) discard(left);
   }

@@ -175,7 +175,7 @@ function training(
   } catch (error) {
     if (!(error instanceof GraftError) || error.code !== 'unsupported') throw error;
     const way = 'load(path, { compile: false }) reads the model without how it was trained.';
-    return fail('unsupported', `${path}: ${error.message} ${way}`, error);
+    return fail('unsupported', `${error.message} ${way}`, error);
   }
 }
 

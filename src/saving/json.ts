@@ -41,13 +41,16 @@ function checkStructure(json: string): void {
 
 /**
  * Runs what makes objects of a description in a file. Where it meets a value of a kind that it did not expect, the
- * description is at fault: throws `file`, naming `source`.
+ * description is at fault: throws `file`. Every error names `source`.
  */
 export function interpret<T>(source: string, read: () => T): T {
   try {
     return read();
   } catch (error) {
-    if (error instanceof GraftError) throw error;
+    if (error instanceof GraftError) {
+      if (error.message.includes(source)) throw error;
+      return fail(error.code, `${source}: ${error.message}`, error);
+    }
     return fail(
       'file',
       `${source} does not describe what Keras describes there: ${messageOf(error)}.`,

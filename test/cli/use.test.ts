@@ -1,6 +1,7 @@
 /** What a trained model is used for from the command line: evaluating, predicting, looking at it. */
-import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { decodeModel, elementTypes } from '../../src/onnx/proto.ts';
 import {
   classNames,
   jsonOf,
@@ -96,6 +97,43 @@ describe('graft predict', () => {
     const { code, stderr, stdout } = await run(`predict --model runs/colours bird.png ${name}`);
     expect(stderr).toContain(`error: Cannot read the picture ${name}: ${reason}\n`);
     expect(stdout).toBe('');
+    expect(code).toBe(2);
+  });
+});
+
+describe('graft export', () => {
+  it('writes ONNX with the names of the classes, beside the model', async () => {
+    const finished = await run('export --model runs/colours --json');
+    const file = 'runs/colours/cifar10.onnx';
+    expect(jsonOf(finished)).toMatchObject({ command: 'export', file, classNames });
+    expect(finished.stderr).toMatch(
+      /^Wrote runs\/colours\/cifar10\.onnx \([\d.]+ MB\) from cifar10\.h5\.\n$/,
+    );
+    const { metadataProps, graph } = decodeModel(await readFile(workplace.path(file)));
+    const names = metadataProps.find(({ key }) => key === 'graft.classNames')!.value;
+    expect(JSON.parse(names)).toEqual(classNames);
+    expect(graph.input[0]!.type.tensorType.elemType).toBe(elementTypes.uint8);
+    expect(finished.code).toBe(0);
+  });
+
+  it('writes other formats, which predict as the model does', async () => {
+    const made = await run('export --model elsewhere/model.h5 --out elsewhere/model.keras -q');
+    expect(made.stdout).toMatch(/^Wrote elsewhere\/model\.keras \(/);
+    const [own, other] = await Promise.all(
+      ['elsewhere/model.h5', 'elsewhere/model.keras'].map((file) =>
+        run(`predict --model ${file} bird.png -q`),
+      ),
+    );
+    expect(other!.stdout).toMatch(/^bird\.png {2}class 2 /);
+    expect(other!.stdout).toBe(own!.stdout);
+    const weights = await run('export --model elsewhere/model.keras --out elsewhere/model.safetensors');
+    expect(weights.code).toBe(0);
+  });
+
+  it('refuses an ending that it does not know', async () => {
+    const { code, stderr } = await run('export --model elsewhere/model.h5 --out model.tflite');
+    expect(stderr).toContain('model.tflite');
+    expect(stderr).toContain('.onnx, .keras, .h5, .weights.h5 or .safetensors');
     expect(code).toBe(2);
   });
 });

@@ -257,6 +257,7 @@ describe('files written by Keras', () => {
 describe('files that are refused', () => {
   const reasons: readonly (readonly [string, string])[] = [
     ['hostile_external_link.h5', '"/a/w" is a link'],
+    ['hostile_external_data.h5', 'it refers to another file, '],
     ['hostile_soft_link.h5', '"/a/w" is a link'],
     ['hostile_virtual.h5', 'holds no values of its own'],
     ['hostile_bomb.h5', 'of shape (1048576, 1048576) is larger than the file can hold'],
