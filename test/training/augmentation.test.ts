@@ -11,7 +11,8 @@ import * as layers from '../../src/layers/index.ts';
 import type { Layer } from '../../src/layers/layer.ts';
 import { sgd } from '../../src/optimizers/index.ts';
 import { load, sequential } from '../../src/training/build.ts';
-import { lambdaCallback, type TrainingState } from '../../src/training/callback.ts';
+import type { TrainingState } from '../../src/training/callback.ts';
+import { lambdaCallback } from '../../src/training/callbacks.ts';
 import type { CompileOptions, Model } from '../../src/training/model.ts';
 import { labels, x, y } from '../support/small_model.ts';
 
