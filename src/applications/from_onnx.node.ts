@@ -63,10 +63,12 @@ export interface OnnxInspection {
  */
 export async function fromOnnx(file: string | OnnxInspection, options: OnnxOptions = {}): Promise<Model> {
   const inspection = typeof file === 'string' ? await inspectOnnx(file, options.inputShape) : file;
-  const { path, model, inputShape, tensors, suggested, notes } = inspection;
+  const { path, model, input, inputShape, tensors, suggested, notes } = inspection;
   const output = options.output ?? suggested.name;
   const part = partUpTo(model, output);
-  const { shape, layout } = tensors.find(({ name }) => name === output)!;
+  const { shape, layout } =
+    tensors.find(({ name }) => name === output) ??
+    fail('unsupported', `${path}: ${noRows(output, input, inputShape)}`);
   const outputShape = channelsLast(shape, layout);
   await checkRows(path, part, inputShape, outputShape);
   const normalization = options.preprocessing ?? notes.normalization ?? fail('argument', unsaid(path));
@@ -98,8 +100,18 @@ export async function inspectOnnx(
     const size = notes.size ?? [224, 224];
     const inputShape = wanted ?? ([input.height ?? size[0], input.width ?? size[1], 3] as const);
     const tensors = await shapesOf(model, input, inputShape);
-    return { path, model, input, inputShape, tensors, suggested: usualCut(tensors), notes };
+    const suggested =
+      usualCut(tensors) ?? fail('unsupported', noRows(model.graph.output[0]!.name, input, inputShape));
+    return { path, model, input, inputShape, tensors, suggested, notes };
   });
+}
+
+function noRows(
+  tensor: string,
+  input: ImageInput,
+  [height, width]: readonly [number, number, number],
+): string {
+  return `Its tensor "${tensor}" has no row for each picture. ${describeMisfit(input, height, width)}`;
 }
 
 /** Puts the file's name before an error. */
@@ -159,7 +171,7 @@ async function runs(
   const noise = new Random(0, 'dry run').fillUniform(new Float32Array(2 * size));
   const engine = Engine.start();
   try {
-    const session = await engine.load(bytes).catch((error) => refuse('', error));
+    const session = await engine.load(bytes).catch((error) => refuse(misfit(), error));
     const run = (count: number) =>
       session.run({ [name]: float32([count, ...picture], noise.subarray(0, count * size)) });
     const one = await run(1).catch((error) => refuse(misfit(), error));
@@ -170,8 +182,11 @@ async function runs(
   }
 }
 
-function refuse(hint: string, error: unknown): never {
-  return fail('unsupported', `ONNX Runtime cannot run it. ${hint}It says: ${messageOf(error)}`, error);
+function refuse(misfit: string, error: unknown): never {
+  const text = messageOf(error);
+  // Whatever the size of pictures and batches.
+  const unknown = /not a registered function|No Op registered|is under development/.test(text);
+  return fail('unsupported', `ONNX Runtime cannot run it. ${unknown ? '' : misfit}It says: ${text}`, error);
 }
 
 /** In Graft's order of dimensions. */

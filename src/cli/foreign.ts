@@ -3,7 +3,7 @@ import { basename, extname } from 'node:path';
 import * as applications from '../applications/index.ts';
 import { fail } from '../core/errors.ts';
 import { sha256File } from '../core/files.node.ts';
-import { saveAssets } from '../saving/index.ts';
+import { saveAssets } from '../saving/assets.node.ts';
 import type { Model } from '../training/model.ts';
 import type { ModelConfig, WeightsFile } from './backbone.ts';
 import type { RunFolder } from './run_folder.ts';

@@ -96,8 +96,9 @@ function sorted(
   known: ReadonlySet<string>,
   define: (name: string) => void,
 ): GraphProto['node'] {
+  for (const { output } of nodes) for (const name of output) if (name !== '') define(name);
   const makers = new Map(nodes.flatMap((node) => node.output.map((name) => [name, node] as const)));
-  const innerNames = new Map(nodes.map((node) => [node, takenFrom(node, makers)] as const));
+  const needs = new Map(nodes.map((node) => [node, takenFrom(node, makers)] as const));
   const order: GraphProto['node'] = [];
   const state = new Map<GraphProto['node'][number], 'open' | 'done'>();
   for (const start of nodes) {
@@ -106,7 +107,7 @@ function sorted(
       const node = stack.at(-1)!;
       if (state.get(node) === undefined) {
         state.set(node, 'open');
-        for (const before of innerNames.get(node)!) {
+        for (const before of needs.get(node)!) {
           if (state.get(before) === 'open') fail('file', `The graph goes in a circle at ${describe(node)}.`);
           if (state.get(before) === undefined) stack.push(before);
         }
@@ -116,7 +117,6 @@ function sorted(
         state.set(node, 'done');
         const unknown = node.input.find((name) => name !== '' && !known.has(name));
         if (unknown) fail('file', `${describe(node)} takes "${unknown}", which nothing computes.`);
-        for (const name of node.output) if (name !== '') define(name);
         order.push(node);
       }
     }

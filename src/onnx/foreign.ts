@@ -5,10 +5,11 @@
 import { createHash } from 'node:crypto';
 import { fail } from '../core/errors.ts';
 import type { Foreign } from '../graph/node.ts';
+import { withFreeBatch } from './batch.ts';
 import { withoutHalves } from './halves.ts';
 import { upgraded } from './opsets.ts';
-import { attributeTypes, elementTypes, encodeModel, type GraphProto, type ModelProto } from './proto.ts';
-import { namesTaken, rewriteGraph } from './walk.ts';
+import { encodeModel, type GraphProto, type ModelProto } from './proto.ts';
+import { namesTaken } from './walk.ts';
 
 /** Where the channels of a map lie: [batch, channels, height, width] or [batch, height, width, channels]. */
 export type ImageLayout = 'channelsFirst' | 'channelsLast';
@@ -98,46 +99,4 @@ function cut(graph: GraphProto, input: string, output: string): GraphProto {
       graph.output.find(({ name }) => name === output) ?? ({ name: output } as GraphProto['output'][0]),
     ],
   };
-}
-
-/** The values of a graph that depend on `input` otherwise than by its shape. */
-export function dependents(graph: GraphProto, input: string): Set<string> {
-  const found = new Set([input]);
-  for (const node of graph.node) {
-    if (node.opType === 'Shape' || node.opType === 'Size') continue;
-    if (namesTaken(node).some((name) => found.has(name))) for (const name of node.output) found.add(name);
-  }
-  return found;
-}
-
-/**
- * A model that was exported for a batch of one size often says so in its reshapes too: `[1, 768]`. There the batch
- * becomes −1, what is left over, or 0, what it was before, if another dimension is −1 already.
- */
-function withFreeBatch(graph: GraphProto, input: string): GraphProto {
-  const batch = graph.input[0]!.type.tensorType.shape?.dim[0]?.dimValue;
-  if (!batch) return graph;
-  const moving = dependents(graph, input);
-  const constants = new Map(graph.initializer.map((value) => [value.name!, value]));
-  for (const { opType, attribute, output } of graph.node) {
-    const value = opType === 'Constant' ? attribute.find(({ name }) => name === 'value')?.t : undefined;
-    if (value) constants.set(output[0]!, value);
-  }
-  return rewriteGraph(graph, {
-    node: (node) => {
-      const [x, shape] = node.input;
-      const target = node.opType === 'Reshape' && moving.has(x!) ? constants.get(shape!) : undefined;
-      if (target?.dataType !== elementTypes.int64) return [node];
-      const dims = new BigInt64Array(new Uint8Array(target.rawData).buffer);
-      if (dims.length === 0 || dims[0] !== BigInt(batch)) return [node];
-      dims[0] = dims.includes(-1n) ? 0n : -1n;
-      const name = `${node.output[0]}/shape`;
-      const t = { ...target, name, rawData: new Uint8Array(dims.buffer) };
-      const attribute = [{ name: 'value', type: attributeTypes.tensor, t }];
-      return [
-        { opType: 'Constant', name, input: [], output: [name], attribute },
-        { ...node, input: [x!, name] },
-      ];
-    },
-  });
 }

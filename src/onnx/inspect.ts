@@ -3,10 +3,10 @@
  * dry run (`shapesModel`), since no rule knows them for every operation there is.
  */
 import { fail } from '../core/errors.ts';
-import { dependents, type End, type ImageLayout, OnnxPart } from './foreign.ts';
+import { type End, type ImageLayout, OnnxPart } from './foreign.ts';
 import { graftOpset } from './opsets.ts';
 import { elementTypes, encodeModel, type GraphProto, type ModelProto, type NodeProto } from './proto.ts';
-import { namesTaken } from './walk.ts';
+import { dependents, namesTaken } from './walk.ts';
 
 /** Where a model takes pictures. */
 export interface ImageInput extends End {
@@ -169,18 +169,16 @@ const classifierProducts = 3;
 
 /**
  * Where to cut if nobody says: at the last feature map, if what follows is no more than a classifier; else at the
- * vector or the tokens that go into the last matrix; else at the end.
+ * vector or the tokens that go into the last matrix; else at the end. Null if no tensor holds features of a picture.
  */
-export function usualCut(tensors: readonly ShapedTensor[]): ShapedTensor {
+export function usualCut(tensors: readonly ShapedTensor[]): ShapedTensor | null {
   const cuts = tensors.filter(({ separates, shape }) => separates && shape.length >= 1 && shape.length <= 3);
   const map = cuts.findLast(({ shape, layout, productsAfter }) => {
     const [height, width] = layout === 'channelsFirst' ? [shape[1], shape[2]] : [shape[0], shape[1]];
     return shape.length === 3 && height! > 1 && width! > 1 && productsAfter <= classifierProducts;
   });
   const embedding = cuts.findLast(({ shape, productsAfter }) => shape.length <= 2 && productsAfter > 0);
-  return (
-    map ?? embedding ?? cuts.at(-1) ?? fail('unsupported', 'No tensor of it holds features of a picture.')
-  );
+  return map ?? embedding ?? cuts.at(-1) ?? null;
 }
 
 /** The part of a model up to a tensor. Throws `argument` if there is no such tensor. */

@@ -51,3 +51,13 @@ export function rewriteGraph(graph: GraphProto, rewriting: Rewriting): GraphProt
     output: graph.output.map(named),
   };
 }
+
+/** The values of a graph that depend on `input` otherwise than by its shape. */
+export function dependents(graph: GraphProto, input: string): Set<string> {
+  const found = new Set([input]);
+  for (const node of graph.node) {
+    if (node.opType === 'Shape' || node.opType === 'Size') continue;
+    if (namesTaken(node).some((name) => found.has(name))) for (const name of node.output) found.add(name);
+  }
+  return found;
+}

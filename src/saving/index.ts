@@ -1,13 +1,11 @@
 /** Whole models to files and back. The file's ending says the format; files of weights alone are `weights.ts`. */
-import { readFile, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { fail, GraftError, messageOf } from '../core/errors.ts';
-import { writeAtomically } from '../core/files.node.ts';
+import { fail, GraftError } from '../core/errors.ts';
 import type { Loss } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
 import { type MakeNetwork, networkConfig, networkFromConfig } from '../models/config.ts';
 import type { Network } from '../models/network.ts';
 import type { Optimizer } from '../optimizers/index.ts';
+import { loadAssets, saveAssets } from './assets.node.ts';
 import { fillHdf5, readHdf5 } from './hdf5_files.node.ts';
 import { interpret } from './json.ts';
 import { readArchive, writeArchive } from './keras_archive.node.ts';
@@ -80,37 +78,6 @@ async function saveArchive(path: string, { network, training }: SavedModel): Pro
     config: training ? { ...config, compile_config: compileConfig(training) } : config,
     writeWeights: (temp) => fillHdf5(temp, (file) => writeGroups(file, groups), path),
   });
-}
-
-/** Writes files that layers need, next to the model; one that is there already is the same, by its name. */
-export async function saveAssets(path: string, network: Network): Promise<void> {
-  for (const layer of network.leaves()) {
-    for (const [name, bytes] of layer.assets) {
-      const file = join(dirname(path), name);
-      const size = await stat(file).then(
-        ({ size }) => size,
-        () => null,
-      );
-      if (size !== bytes.byteLength) await writeAtomically(file, bytes);
-    }
-  }
-}
-
-async function loadAssets(path: string, network: Network): Promise<void> {
-  for (const layer of network.leaves()) {
-    await layer.loadAssets(async (name) => {
-      const file = join(dirname(path), name);
-      try {
-        return await readFile(file);
-      } catch (error) {
-        return fail(
-          'file',
-          `${path} needs ${name} beside it, which cannot be read: ${messageOf(error)}`,
-          error,
-        );
-      }
-    });
-  }
 }
 
 /**
