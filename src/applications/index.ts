@@ -9,3 +9,4 @@ export {
 } from './normalization.ts';
 export { loadWeights, type PreprocessingMode, preprocessing } from './pretrained.node.ts';
 export { type ResNet50Options, resnet50, resnet50Record } from './resnet50.ts';
+export { loadTorchWeights } from './torch_weights.node.ts';

@@ -8,6 +8,7 @@ import type { Network } from '../models/network.ts';
 import { readKerasH5 } from '../saving/keras_h5.node.ts';
 import { assignAll, assignLayers, type Found } from '../saving/keras_weights.ts';
 import { openSafetensors } from '../saving/safetensors.node.ts';
+import { looksLikeTorch } from './torch_weights.node.ts';
 
 /** A pretrained model: addresses, checksums, licence and preprocessing. */
 export interface PretrainedRecord {
@@ -60,6 +61,13 @@ export async function loadWeights(network: Network, path: string): Promise<void>
 
 async function assignSafetensors(network: Network, path: string): Promise<ReadonlySet<Variable>> {
   await using file = await openSafetensors(path);
+  if (looksLikeTorch(file.entries.keys())) {
+    fail(
+      'weights',
+      `${path} has the names of PyTorch. Build the model with weights: null and call applications.loadTorchWeights, ` +
+        "which knows what fits; the pictures are then prepared by preprocessing('torch').",
+    );
+  }
   const found: Found[] = [];
   for (const variable of network.variables) {
     const name = variable.path;

@@ -267,7 +267,7 @@ describe('help', () => {
     },
   );
 
-  it.each(['start', 'data', 'train', 'evaluate', 'predict', 'summary'])(
+  it.each(['start', 'data', 'train', 'evaluate', 'predict', 'export', 'summary'])(
     'of %s has examples',
     async (name) => {
       const { code, stdout } = await workplace.run([name, '--help']);

@@ -39,7 +39,7 @@ beforeAll(async () => {
   config = await readArchive(goldenPath('formats/keras3.keras'), async (archive) => archive.config);
   // The library reports that it got no memory for an absurd size on the console, past its own error stack.
   vi.spyOn(console, 'error').mockImplementation(() => undefined);
-});
+}, 60_000);
 afterAll(async () => {
   vi.restoreAllMocks();
   if (temporary === undefined) delete process.env['TMPDIR'];
