@@ -153,6 +153,18 @@ it('a run that was killed goes on from its last checkpoint, whatever rows it had
   await expectSameAsWhole('runs/killed');
 });
 
+it('a run that was killed while it computed features begins again, and ends the same', async () => {
+  // Without the features of the other runs.
+  const apart = { ...env(), GRAFT_CACHE: inside('another-cache') };
+  const { child, finished } = workplace.start([...options, '--out', 'runs/early'], apart);
+  while (!existsSync(inside('runs/early/run.json'))) await wait(5);
+  child.kill('SIGKILL');
+  const { stderr } = await finished;
+  expect(stderr).not.toContain('Epoch 1/4');
+  expect((await workplace.run(['train', '--resume', 'runs/early'], apart)).code).toBe(0);
+  await expectSameAsWhole('runs/early');
+});
+
 it('a run that is being trained cannot be continued by a second process, and is not disturbed', async () => {
   const { finished, seen } = start('--out', 'runs/busy');
   await seen('Epoch 1/4');

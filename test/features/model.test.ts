@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Random } from '../../src/core/random.ts';
 import { float32, tensor } from '../../src/core/tensor.ts';
+import { DiskFeatures } from '../../src/features/disk.node.ts';
 import type { CacheMode, CacheOptions } from '../../src/features/index.ts';
 import * as layers from '../../src/layers/index.ts';
 import { sequential } from '../../src/training/build.ts';
@@ -116,6 +117,50 @@ describe('the frozen part', () => {
     await run(makeModel(null, { folder }));
     expect(counts.at(-1)).toBe(0);
   });
+});
+
+it('features on disk are on their way for the next batch while a step trains', async () => {
+  const log: string[] = [];
+  const { read } = DiskFeatures.prototype;
+  const { train } = Executor.prototype;
+  let reads = 0;
+  let steps = 0;
+  vi.spyOn(DiskFeatures.prototype, 'read').mockImplementation(async function (this: DiskFeatures, indices) {
+    log.push(`read ${reads++}`);
+    return read.call(this, indices);
+  });
+  vi.spyOn(Executor.prototype, 'train').mockImplementation(async function (this: Executor, ...args) {
+    const step = steps++;
+    const result = await train.apply(this, args);
+    log.push(`trained ${step}`);
+    return result;
+  });
+  const folder = await temporaryFolder();
+  await makeModel(null, { folder, mode: 'disk', precision: 'uint8' }).fit(data, quiet);
+  expect(reads).toBe(5);
+  for (let step = 0; step < 4; step++) {
+    expect(log.indexOf(`read ${step + 1}`), log.join()).toBeLessThan(log.indexOf(`trained ${step}`));
+  }
+});
+
+it('another model takes over what one keeps in memory, and computes what it does not', async () => {
+  const frozen = countFrozen();
+  const first = makeModel(null, 'memory');
+  await first.evaluate(data, quiet);
+  const second = makeModel(5, 'memory');
+  second.takeFeatures(first);
+  await first.close();
+  expect(frozen()).toBe(count);
+  await second.fit(data, quiet);
+  expect(frozen(), 'nothing more').toBe(0);
+  const folder = await temporaryFolder();
+  const onDisk = makeModel(null, { folder, mode: 'disk' });
+  await onDisk.evaluate(data, quiet);
+  const third = makeModel(5, 'memory');
+  third.takeFeatures(onDisk);
+  frozen();
+  await third.fit(data, quiet);
+  expect(frozen(), 'files are not memory').toBe(count);
 });
 
 describe('a training', () => {
