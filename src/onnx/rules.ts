@@ -97,8 +97,22 @@ const pooling =
   (e: Emitter, node: (NodeOf<'maxPool'> | NodeOf<'averagePool'>) & Node): void => {
     const { size, strides, pads, dilations }: PoolAttributes = node.attributes;
     const window = { kernel_shape: size, strides, pads, dilations };
-    e.defineChannelsFirst(node, e.node(opType, [e.channelsFirst(node.inputs[0]!)], window));
+    const x = node.inputs[0]!;
+    const source = opType === 'MaxPool' && x.op === 'pad' ? paddedForMaximum(e, x) : e.channelsFirst(x);
+    e.defineChannelsFirst(node, e.node(opType, [source], window));
   };
+
+/**
+ * Zeros around a map whose maxima are taken. The runtime (1.30) folds a Pad of 0 into MaxPool, whose own padding is −∞,
+ * so that windows of negative values lose the zero; a Pad of the smallest normal number it leaves alone.
+ */
+function paddedForMaximum(e: Emitter, pad: NodeOf<'pad'> & Node): string {
+  const { before, after, interior, value } = pad.attributes;
+  if (value !== 0 || interior.some((amount) => amount > 0)) return e.channelsFirst(pad);
+  const order = [0, 3, 1, 2];
+  const pads = [...order.map((axis) => before[axis]!), ...order.map((axis) => after[axis]!)];
+  return e.node('Pad', [e.channelsFirst(pad.inputs[0]!), e.int64(pads), e.scalar(2 ** -126)]);
+}
 
 /** An int64 shape that contains the batch, computed from an input that has it. */
 function dynamicShape(e: Emitter, shape: Shape): string {

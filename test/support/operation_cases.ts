@@ -665,7 +665,14 @@ export const operationCases: { readonly [K in OpName]: readonly OperationCase[] 
   conv2d: [...conv2dCases, ...slicedConvolutions],
   conv2dInputGradient: inputGradientCases,
   conv2dKernelGradient: kernelGradientCases,
-  maxPool: poolCases(o.maxPool),
+  maxPool: [
+    ...poolCases(o.maxPool),
+    {
+      name: 'of negative values in a border of zeros',
+      inputs: [float([-1, 5, 5, 2], 'spaced')],
+      build: (x) => o.maxPool(o.pad(o.sub(x, 100), [0, 1, 1, 0], [0, 1, 1, 0]), poolWindow([3, 3], {})),
+    },
+  ],
   averagePool: poolCases(o.averagePool),
   gridSample: (['bilinear', 'nearest'] as const).flatMap((interpolation) =>
     (['zeros', 'border', 'reflection'] as const).map((padding) => ({
