@@ -210,10 +210,10 @@ function warn(opened: ImageData, source: string, out: Output): void {
   if (skipped.length > 0) notes.push(`${plural(skipped.length, 'file')} that cannot be used left out`);
   const duplicates = duplicatesOf(pictures);
   const groups = (kind: string) => duplicates.filter((group) => group.kind === kind).length;
-  if (groups('classes') > 0) notes.push(`${plural(groups('classes'), 'picture')} lie in more than one class`);
-  if (groups('splits') > 0) notes.push(`${plural(groups('splits'), 'picture')} lie in more than one split`);
+  if (groups('classes') > 0) notes.push(`${plural(groups('classes'), 'picture')} in more than one class`);
+  if (groups('splits') > 0) notes.push(`${plural(groups('splits'), 'picture')} in more than one split`);
   const lonely = lonelyClasses(opened).length;
-  if (lonely > 0) notes.push(`${count(lonely)} of the classes have a single picture`);
+  if (lonely > 0) notes.push(`a single picture in ${count(lonely)} of the classes`);
   if (notes.length > 0) {
     out.say(`Note: ${notes.join('; ')}. See which: ${invocation()} data ${shellWord(source)}`);
   }

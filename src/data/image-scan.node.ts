@@ -43,6 +43,9 @@ export interface ScanOptions {
 /** Raise it when `Examined` changes. */
 const format = 1;
 
+/** What was found is kept so often, for scans that are stopped. */
+const saveEveryMs = 30_000;
+
 /** Work on its way at a time; libuv has four threads unless told otherwise. */
 export const lanes = Math.max(8, availableParallelism());
 
@@ -59,6 +62,7 @@ export async function scanImages(
     results[i] = memory.note(entries[i]!.path, stamp, await examine(entries[i]!.path));
   };
   let done = 0;
+  let saved = performance.now();
   await inLanes(entries.length, async (i) => {
     const stamp = await stampOf(entries[i]!.path);
     const known = memory.recall(entries[i]!.path, stamp);
@@ -68,10 +72,14 @@ export async function scanImages(
       if ('kind' in results[i]!) failed.push(i);
     }
     onProgress?.(++done, entries.length);
+    if (performance.now() - saved > saveEveryMs) {
+      saved = performance.now();
+      await memory.save('unfinished');
+    }
   });
   // The threads of libvips share one place for what went wrong, so a reason may be another picture's: ask alone.
   for (const i of failed) await lookAt(i, await stampOf(entries[i]!.path));
-  await memory.save();
+  await memory.save('finished');
   return results;
 }
 
@@ -151,10 +159,12 @@ class Memory {
     return examined;
   }
 
-  async save(): Promise<void> {
+  /** A finished scan forgets files that are gone. */
+  async save(scan: 'unfinished' | 'finished'): Promise<void> {
     if (!this.#changed && this.#now.size === this.#known.size) return;
+    const files = scan === 'finished' ? this.#now : new Map([...this.#known, ...this.#now]);
     await makeFolder(dirname(this.#path));
-    await writeAtomically(this.#path, JSON.stringify({ format, files: [...this.#now] }));
+    await writeAtomically(this.#path, JSON.stringify({ format, files: [...files] }));
   }
 
   #key(path: string): string {
