@@ -342,7 +342,8 @@ describe('a folder of another structure', () => {
       { validationSplit: 0.1 },
     ],
   ];
-  it.each(cases)('is refused: %s', async (...[, names, message, options = {}]: Case) => {
+  it.each(cases.map((one) => ({ what: one[0], one })))('is refused: $what', async ({ one }) => {
+    const [, names, message, options = {}] = one;
     for (const name of names)
       await (name.endsWith('.png') ? solid(join(root, name), red) : text(join(root, name)));
     await expect(open(options)).rejects.toMatchObject({ message: expect.stringContaining(message) });
