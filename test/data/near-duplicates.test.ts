@@ -34,7 +34,7 @@ describe('pictures that look alike', () => {
     expect(lookAlikes(left, [of('ffffffff00000000', 113)])).toEqual([]);
   });
 
-  it('are found as a comparison of all with all finds them', () => {
+  it('are found as a comparison of all with all finds them', async () => {
     // Few bits differ often: hashes are one base with some bits turned.
     const look = fc
       .uniqueArray(fc.integer({ min: 0, max: 63 }), { maxLength: 4 })
@@ -42,7 +42,7 @@ describe('pictures that look alike', () => {
       .map((word) => word.toString(16).padStart(16, '0'));
     const looks = fc.array(fc.record({ look, colour: fc.constant([1, 2, 3] as const) }), { maxLength: 12 });
     const bits = (word: bigint) => [...word.toString(2)].filter((digit) => digit === '1').length;
-    fc.assert(
+    await fc.assert(
       fc.property(looks, looks, (left, right) => {
         const expected = right.flatMap((one, i) => {
           const distances = left.map((other) => bits(BigInt(`0x${one.look}`) ^ BigInt(`0x${other.look}`)));

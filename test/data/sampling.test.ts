@@ -25,8 +25,8 @@ describe('balanced weights', () => {
 });
 
 describe('the balanced order', () => {
-  it('draws every class equally often, for any sizes', () => {
-    fc.assert(
+  it('draws every class equally often, for any sizes', async () => {
+    await fc.assert(
       fc.property(labelArrays, fc.nat(1000), fc.nat(50), (labels, seed, epoch) => {
         const order = balancedOrder(labels, seed, epoch);
         expect(order.length).toBe(labels.length);
@@ -85,8 +85,8 @@ describe('the balanced order', () => {
 });
 
 describe('the stratified split', () => {
-  it('takes a share of each class, at least one, never all', () => {
-    fc.assert(
+  it('takes a share of each class, at least one, never all', async () => {
+    await fc.assert(
       fc.property(
         labelArrays,
         fc.double({ min: 0.01, max: 0.99, noNaN: true }),
@@ -128,8 +128,8 @@ describe('the stratified split', () => {
 });
 
 describe('the alternating order', () => {
-  it('holds each position once, and every beginning has its share of each class', () => {
-    fc.assert(
+  it('holds each position once, and every beginning has its share of each class', async () => {
+    await fc.assert(
       fc.property(labelArrays, (labels) => {
         const order = alternatingOrder(labels);
         expect([...order].sort((a, b) => a - b)).toEqual(labels.map((_, i) => i));
