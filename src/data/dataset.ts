@@ -248,9 +248,10 @@ async function* readAhead<T extends object>(
 ): AsyncGenerator<Batch<T>, void, undefined> {
   const inFlight: Promise<Batch<T>>[] = [];
   let next = startBatch;
-  const fill = (size: number) => {
+  const fill = (size: number, start: Promise<void> | null) => {
     for (; inFlight.length < size && next < count; next++) {
-      const batch = readBatch(rows, indicesOf(next));
+      const indices = indicesOf(next);
+      const batch = start === null ? readBatch(rows, indices) : start.then(() => readBatch(rows, indices));
       // Its turn may come late or never; until then a rejection must not count as unhandled.
       batch.catch(() => {});
       inFlight.push(batch);
@@ -258,14 +259,20 @@ async function* readAhead<T extends object>(
   };
   try {
     for (let wanted = startBatch; wanted < count; wanted++) {
-      fill(Math.max(prefetch, 1));
+      fill(1, null);
       const batch = await inFlight.shift()!;
-      fill(prefetch);
+      // After the caller has set its own work going: what is in memory is read in this thread.
+      if (prefetch > 0) fill(prefetch, turn());
       yield batch;
     }
   } finally {
     await Promise.allSettled(inFlight);
   }
+}
+
+/** The end of this turn of the event loop. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 async function readBatch<T extends object>(rows: Rows<T>, indices: Int32Array): Promise<Batch<T>> {
