@@ -250,6 +250,23 @@ describe('what a layer draws', () => {
   });
 });
 
+it('Equalization rounds halves to the even number, as NumPy does', () => {
+  // Shades 10, 20 and five of 30: 20 becomes 1 · 255 / 6 = 42.5.
+  const images = float32([1, 1, 7, 1], [10, 20, 30, 30, 30, 30, 30]);
+  expect([...augmented(layers.equalization(), images).data]).toEqual([0, 42, 255, 255, 255, 255, 255]);
+});
+
+describe('a channel of one shade', () => {
+  it.each([
+    ['AutoContrast', layers.autoContrast()],
+    ['Equalization', layers.equalization()],
+  ])('%s leaves it alone, and the others not', (_name, layer) => {
+    // Two pictures of 1 x 2 pixels: the first channel is 7 everywhere, the second goes from 10 to 20.
+    const images = float32([2, 1, 2, 2], [7, 10, 7, 20, 7, 10, 7, 20]);
+    expect([...augmented(layer, images).data]).toEqual([7, 0, 7, 255, 7, 0, 7, 255]);
+  });
+});
+
 describe('at inference', () => {
   const inference: CallContext = {
     training: false,
@@ -259,9 +276,9 @@ describe('at inference', () => {
     draw: () => expect.unreachable('nothing is drawn'),
     mixLabels: () => expect.unreachable('nothing is mixed'),
   };
-  const resizing = new Set(['RandomCrop', 'CenterCrop']);
+  const changing = new Set(['RandomCrop', 'CenterCrop', 'AutoContrast']);
 
-  it.each(cases.filter(({ layer }) => !resizing.has(layer)))('$name leaves pictures alone', (each) => {
+  it.each(cases.filter(({ layer }) => !changing.has(layer)))('$name leaves pictures alone', (each) => {
     const x = o.input('images', [-1, 8, 10, 3]);
     expect(layerFromKeras(each.layer, each.config).call([x], inference)).toBe(x);
   });

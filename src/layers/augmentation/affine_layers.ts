@@ -1,10 +1,20 @@
-/** RandomTranslation, RandomRotation and RandomZoom, as keras.layers: pictures are resampled under an affine map. */
+/**
+ * RandomTranslation, RandomRotation, RandomZoom and RandomShear, as keras.layers: pictures are resampled under an affine
+ * map.
+ */
 import { fail } from '../../core/errors.ts';
 import type { Node } from '../../graph/node.ts';
 import * as o from '../../graph/ops.ts';
 import type { LayerOptions } from '../layer.ts';
 import { affineTransform, type Resampling, resamplingOf } from './affine.ts';
-import { AugmentationLayer, type Factor, type NoiseSource, rangeOf, type Transformation } from './base.ts';
+import {
+  AugmentationLayer,
+  type Factor,
+  type NoiseSource,
+  type Range,
+  rangeOf,
+  type Transformation,
+} from './base.ts';
 
 export interface RandomTranslationOptions extends LayerOptions, Partial<Resampling> {
   /** Shares of the height; positive moves down. 0.2 means −0.2 … 0.2. */
@@ -101,4 +111,43 @@ function zoomRange(factor: Factor): readonly [number, number] {
   const [low, high] = rangeOf('RandomZoom: a factor', factor, [-1, 1]);
   if (low === -1) fail('argument', 'RandomZoom: a factor of -1 would show nothing; give one above it.');
   return [1 + low, 1 + high];
+}
+
+export interface RandomShearOptions extends LayerOptions, Partial<Resampling> {
+  /** How far a row moves for each row above it, in pixels; b means −b … b. Defaults to 0. */
+  readonly xFactor?: Factor;
+  /** The same for columns. */
+  readonly yFactor?: Factor;
+}
+
+interface RandomShearConfig extends Resampling {
+  readonly xFactor: Factor;
+  readonly yFactor: Factor;
+}
+
+/** Slants each picture by its own random amount (keras.layers.RandomShear). */
+export class RandomShear extends AugmentationLayer<RandomShearConfig> {
+  constructor(options: RandomShearOptions = {}) {
+    const [xFactor, yFactor] = [shear(options.xFactor), shear(options.yFactor)];
+    super('RandomShear', { xFactor, yFactor, ...resamplingOf('RandomShear', options) }, options);
+    shearRange(xFactor);
+    shearRange(yFactor);
+  }
+
+  override transformation(_x: Node, noise: NoiseSource): Transformation {
+    const { xFactor, yFactor } = this.options;
+    const side = o.select(o.greater(noise.uniform([-1, 1]), 0.5), -1, 1);
+    const down = o.mul(noise.uniform([-1, 1], shearRange(yFactor)), side);
+    const right = o.mul(noise.uniform([-1, 1], shearRange(xFactor)), side);
+    return (pictures) => affineTransform(pictures, [1, right, 0], [down, 1, 0], this.options);
+  }
+}
+
+/** Keras writes b as [−b, b] and then refuses to read that, so it is kept as b. */
+function shear(factor: Factor = 0): Factor {
+  return typeof factor !== 'number' && factor[0] + factor[1] === 0 ? Math.abs(factor[1]) : factor;
+}
+
+function shearRange(factor: Factor): Range {
+  return rangeOf('RandomShear: a factor', factor, typeof factor === 'number' ? [-1, 1] : [0, 1]);
 }

@@ -1,4 +1,9 @@
-/** RandomContrast and RandomBrightness, as keras.layers: values change, places stay. */
+/**
+ * RandomContrast, RandomBrightness, RandomColorDegeneration and RandomGrayscale, as keras.layers: values change, places
+ * stay.
+ */
+import { fail } from '../../core/errors.ts';
+import { float32 } from '../../core/tensor.ts';
 import type { Node } from '../../graph/node.ts';
 import * as o from '../../graph/ops.ts';
 import type { LayerOptions } from '../layer.ts';
@@ -20,7 +25,7 @@ export interface ColorOptions extends LayerOptions {
   readonly valueRange?: Range;
 }
 
-interface ColorConfig {
+export interface ColorConfig {
   readonly factor: Range;
   readonly valueRange: Range;
 }
@@ -54,5 +59,52 @@ export class RandomBrightness extends AugmentationLayer<ColorConfig> {
     const { factor, valueRange } = this.options;
     const delta = o.mul(noise.uniform([-1, 1, 1, 1], factor), valueRange[1] - valueRange[0]);
     return (pictures) => clip(o.add(pictures, delta), valueRange);
+  }
+}
+
+/** 0.2989 R + 0.587 G + 0.114 B, (batch, height, width, 1), as Keras weighs them. */
+function luminance(layer: string, pictures: Node): Node {
+  if (pictures.shape[3] !== 3) {
+    fail('shape', `${layer} takes pictures of three channels, got ${pictures.shape[3]}.`);
+  }
+  const weights = o.constant(float32([3], [0.2989, 0.587, 0.114]));
+  return o.sum(o.mul(pictures, weights), [3], true);
+}
+
+/** Moves each picture by a share of the way to its greys (keras.layers.RandomColorDegeneration). */
+export class RandomColorDegeneration extends AugmentationLayer<ColorConfig> {
+  constructor(options: ColorOptions) {
+    const factor = rangeOf('factor', options.factor, [-1, 1]);
+    super('RandomColorDegeneration', { factor, valueRange: valueRangeOf(options.valueRange) }, options);
+  }
+
+  override transformation(_x: Node, noise: NoiseSource): Transformation {
+    const { factor, valueRange } = this.options;
+    const share = noise.uniform([-1, 1, 1, 1], factor);
+    return (pictures) => {
+      const grey = luminance(this.name, pictures);
+      return clip(o.add(pictures, o.mul(share, o.sub(grey, pictures))), valueRange);
+    };
+  }
+}
+
+export interface RandomGrayscaleOptions extends LayerOptions {
+  /** The chance of a picture. Defaults to 0.5. */
+  readonly factor?: number;
+}
+
+/** Takes the colour out of some pictures (keras.layers.RandomGrayscale). */
+export class RandomGrayscale extends AugmentationLayer<{ readonly factor: number }> {
+  constructor(options: RandomGrayscaleOptions = {}) {
+    const { factor = 0.5 } = options;
+    super('RandomGrayscale', { factor }, options);
+    if (!(factor >= 0 && factor <= 1)) {
+      fail('argument', `${this.name}: factor must be from 0 to 1, got ${factor}.`);
+    }
+  }
+
+  override transformation(_x: Node, noise: NoiseSource): Transformation {
+    const applies = o.greater(this.options.factor, noise.uniform([-1, 1, 1, 1]));
+    return (pictures) => o.select(applies, luminance(this.name, pictures), pictures);
   }
 }

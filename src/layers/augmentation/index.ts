@@ -5,6 +5,8 @@ import * as color from './color.ts';
 import { RandomErasing, type RandomErasingOptions } from './erasing.ts';
 import * as crop from './flip_and_crop.ts';
 import * as mixing from './mixing.ts';
+import { RandAugment, type RandAugmentOptions } from './rand_augment.ts';
+import * as tone from './tone.ts';
 
 export const randomFlip = (options: crop.RandomFlipOptions = {}): Layer => new crop.RandomFlip(options);
 export const randomCrop = (options: crop.CropOptions): Layer => new crop.RandomCrop(options);
@@ -17,6 +19,19 @@ export const randomZoom = (options: affine.RandomZoomOptions): Layer => new affi
 export const randomContrast = (options: color.ColorOptions): Layer => new color.RandomContrast(options);
 export const randomBrightness = (options: color.ColorOptions): Layer => new color.RandomBrightness(options);
 export const randomErasing = (options: RandomErasingOptions = {}): Layer => new RandomErasing(options);
+export const randomColorDegeneration = (options: color.ColorOptions): Layer =>
+  new color.RandomColorDegeneration(options);
+export const randomGrayscale = (options: color.RandomGrayscaleOptions = {}): Layer =>
+  new color.RandomGrayscale(options);
+export const randomShear = (options: affine.RandomShearOptions = {}): Layer =>
+  new affine.RandomShear(options);
+export const randomSharpness = (options: color.ColorOptions): Layer => new tone.RandomSharpness(options);
+export const randomPosterization = (options: tone.RandomPosterizationOptions): Layer =>
+  new tone.RandomPosterization(options);
+export const solarization = (options: tone.SolarizationOptions = {}): Layer => new tone.Solarization(options);
+export const autoContrast = (options: tone.ValueRangeOption = {}): Layer => new tone.AutoContrast(options);
+export const equalization = (options: tone.EqualizationOptions = {}): Layer => new tone.Equalization(options);
+export const randAugment = (options: RandAugmentOptions = {}): Layer => new RandAugment(options);
 export const mixUp = (options: mixing.MixUpOptions = {}): Layer => new mixing.MixUp(options);
 export const cutMix = (options: mixing.CutMixOptions = {}): Layer => new mixing.CutMix(options);
 
@@ -33,6 +48,15 @@ export const augmentationTypes = {
   RandomContrast: { options: ['factor', 'valueRange'], make: randomContrast },
   RandomBrightness: { options: ['factor', 'valueRange'], make: randomBrightness },
   RandomErasing: { options: ['factor', 'scale', 'fillValue', 'valueRange'], make: randomErasing },
+  RandomShear: { options: ['xFactor', 'yFactor', ...resampling], make: randomShear },
+  RandomColorDegeneration: { options: ['factor', 'valueRange'], make: randomColorDegeneration },
+  RandomGrayscale: { options: ['factor'], make: randomGrayscale },
+  RandomSharpness: { options: ['factor', 'valueRange'], make: randomSharpness },
+  RandomPosterization: { options: ['factor', 'valueRange'], make: randomPosterization },
+  Solarization: { options: ['additionFactor', 'thresholdFactor', 'valueRange'], make: solarization },
+  AutoContrast: { options: ['valueRange'], make: autoContrast },
+  Equalization: { options: ['bins', 'valueRange'], make: equalization },
+  RandAugment: { options: ['valueRange', 'numOps', 'factor', 'interpolation'], make: randAugment },
   MixUp: { options: ['alpha'], make: mixUp },
   CutMix: { options: ['factor'], make: cutMix },
 };

@@ -43,6 +43,26 @@ def cases():
     yield "erasing_noise", L.RandomErasing, dict(factor=(0.5, 1.0))
     yield "erasing_constant", L.RandomErasing, dict(factor=(0.9, 1.0), scale=(0.1, 0.9), fill_value=127.5)
     yield "erasing_channels", L.RandomErasing, dict(factor=(0.9, 1.0), fill_value=[10.0, 300.0, 90.0])
+    yield "shear", L.RandomShear, dict(x_factor=0.5, y_factor=(0.2, 0.6))
+    yield "shear_constant", L.RandomShear, dict(x_factor=0.5, fill_mode="constant", fill_value=200.0)
+    yield "color_degeneration", L.RandomColorDegeneration, dict(factor=(0.2, 0.9))
+    yield "color_degeneration_range", L.RandomColorDegeneration, dict(factor=0.8, value_range=(20, 200))
+    yield "grayscale", L.RandomGrayscale, {}
+    yield "sharpness", L.RandomSharpness, dict(factor=1.0)
+    yield "sharpness_range", L.RandomSharpness, dict(factor=(0.8, 1.0), value_range=(40, 190))
+    yield "posterization", L.RandomPosterization, dict(factor=6)
+    yield "posterization_fixed", L.RandomPosterization, dict(factor=(3, 3))
+    yield "posterization_range", L.RandomPosterization, dict(factor=4, value_range=(-100, 300))
+    yield "solarization", L.Solarization, {}
+    yield "solarization_factors", L.Solarization, dict(addition_factor=0.3, threshold_factor=(0.2, 0.8))
+    yield "solarization_range", L.Solarization, dict(threshold_factor=0.7, value_range=(-50, 260))
+    yield "auto_contrast", L.AutoContrast, {}
+    yield "auto_contrast_range", L.AutoContrast, dict(value_range=(-100, 300))
+    yield "equalization", L.Equalization, {}
+    yield "equalization_bins", L.Equalization, dict(bins=50)
+    yield "equalization_range", L.Equalization, dict(value_range=(-100, 300))
+    for i in range(6):  # which operations are drawn depends on the name
+        yield f"rand_augment_{i}", L.RandAugment, {} if i < 4 else dict(num_ops=3, factor=(0.2, 0.9))
     yield "mix_up", L.MixUp, {}
     yield "cut_mix", L.CutMix, dict(factor=(0.5, 1.0))
 
