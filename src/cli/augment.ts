@@ -38,6 +38,7 @@ const operations: Readonly<Record<string, Operation>> = {
     usual: 0.25,
     make: (chance) => layers.randomErasing({ factor: [chance, chance], fillValue: grey }),
   },
+  randaugment: { usual: 0.5, make: (strength) => layers.randAugment({ factor: strength }) },
   mixup: { usual: 0.2, make: (alpha) => layers.mixUp({ alpha }) },
   cutmix: { usual: 1, make: (factor) => layers.cutMix({ factor }) },
 };
@@ -67,6 +68,7 @@ Augmentation (--augment): pictures change in every training step, never in valid
   contrast:0.2       contrast from 0.8 to 1.2
   brightness:0.1     brighter or darker by up to a tenth of 0 ... 255
   erasing:0.25       a grey rectangle, with this chance
+  randaugment:0.5    two of eleven changes of place and shade, up to this strength (Keras's RandAugment)
   mixup:0.2          blended with another picture, labels too; Beta(0.2, 0.2) says how far
   cutmix:1           a rectangle from another picture, labels too
 `;

@@ -31,6 +31,7 @@ describe('a list of augmentations', () => {
     expect(configOf('contrast:0.3')).toMatchObject({ factor: [0.3, 0.3], value_range: [0, 255] });
     expect(configOf('brightness:0.3')).toMatchObject({ factor: [-0.3, 0.3] });
     expect(configOf('erasing:0.5')).toMatchObject({ factor: [0.5, 0.5], fill_value: 127.5 });
+    expect(configOf('randaugment:0.4')).toMatchObject({ factor: [0, 0.4], num_ops: 2 });
     expect(configOf('mixup:0.4')).toMatchObject({ alpha: 0.4 });
     expect(configOf('cutmix')).toMatchObject({ factor: [0, 1] });
   });
