@@ -9,7 +9,7 @@ import { sequential } from './build.ts';
 import { stepNoise } from './feeds.ts';
 
 export interface PreviewOptions {
-  /** Decides what is drawn, as it does in `compile`. Defaults to 0. */
+  /** Decides what is drawn. Defaults to 0. */
   readonly seed?: number;
   /** The step whose draws are shown. Defaults to 0, the first. */
   readonly step?: number;
