@@ -8,6 +8,7 @@ import type { Network } from '../models/network.ts';
 import { readKerasH5 } from '../saving/keras_h5.node.ts';
 import { assignAll, assignLayers, type Found } from '../saving/keras_weights.ts';
 import { openSafetensors } from '../saving/safetensors.node.ts';
+import { loadWeights as loadAllWeights } from '../saving/weights.ts';
 import { looksLikeTorch } from './torch_weights.node.ts';
 
 /** A pretrained model: addresses, checksums, licence and preprocessing. */
@@ -42,12 +43,21 @@ export async function loadPretrained(
  * new values for trainable ones and refuses frozen ones. Throws `weights` if nothing matches or shapes differ.
  */
 export async function loadWeights(network: Network, path: string): Promise<void> {
+  // Files of Keras 3 do not name layers, so all of them must be there.
+  if (/\.(weights\.h5|keras)$/i.test(path)) {
+    await loadAllWeights(path, network);
+    return;
+  }
   const ending = extname(path).toLowerCase();
   let assigned: ReadonlySet<Variable>;
   if (ending === '.safetensors') assigned = await assignSafetensors(network, path);
   else if (ending === '.h5' || ending === '.hdf5') {
     assigned = assignLayers(path, network, (await readKerasH5(path, { optimizer: false })).layers, 'name');
-  } else return fail('argument', `Weights are read from .h5 and .safetensors files, got "${path}".`);
+  } else
+    return fail(
+      'argument',
+      `Weights are read from .h5, .weights.h5, .keras and .safetensors files, got "${path}".`,
+    );
   if (assigned.size === 0) {
     fail(
       'weights',

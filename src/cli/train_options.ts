@@ -84,7 +84,7 @@ export function addTrainOptions(command: Command): void {
         'resnet50',
       ),
     )
-    .option('--weights <what>', 'imagenet, none (random), or a file (.h5, .safetensors)', 'imagenet');
+    .option('--weights <what>', 'imagenet, none (random), or a file (.h5, .keras, .safetensors)', 'imagenet');
   addModelOptions(command);
   addRecipeOptions(command);
   addCacheOptions(command);
@@ -287,13 +287,13 @@ function checkWeights(weights: string, backbone: Backbone): string {
     fail('argument', `--weights ${weights}: ${backbone} has its own weights; leave the option out.`);
   }
   if (weights === 'imagenet' || weights === 'none') return weights;
-  const known = ['.h5', '.hdf5', '.safetensors'].includes(extname(weights).toLowerCase());
+  const known = ['.h5', '.hdf5', '.keras', '.safetensors'].includes(extname(weights).toLowerCase());
   // The run may be continued from another folder.
   if (known && existsSync(weights)) return resolve(weights);
   const problem = known ? 'there is no such file' : 'neither a known name nor a file of weights';
   return fail(
     'argument',
-    `--weights ${weights}: ${problem}. Expected imagenet, none, or a .h5 or .safetensors file.`,
+    `--weights ${weights}: ${problem}. Expected imagenet, none, or a .h5, .keras or .safetensors file.`,
   );
 }
 

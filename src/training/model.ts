@@ -3,7 +3,7 @@
  * is in `fit.ts`, the running in `executor.ts`.
  */
 import { type ExportOptions, exportModel } from '../compile/export.ts';
-import { fail, GraftError } from '../core/errors.ts';
+import { fail } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
 import { float32, formatShape, sameShape, sizeOf, type Tensor, tensor } from '../core/tensor.ts';
 import { batches, type Dataset, fromTensors, lengthOf } from '../data/dataset.ts';
@@ -13,13 +13,13 @@ import { type Loss, loss as lossOf, unscored } from '../losses/index.ts';
 import { type Metric, metric as metricOf } from '../metrics/index.ts';
 import { Network, someOf } from '../models/network.ts';
 import { type SummaryOptions, summary } from '../models/summary.ts';
-import { Optimizer, type OptimizerName, optimizer as optimizerOf } from '../optimizers/index.ts';
+import { type Optimizer, type OptimizerName, optimizer as optimizerOf } from '../optimizers/index.ts';
 import { type Device, parseDevice } from '../runtime/engine.node.ts';
 import { type SavedModel, type SavedTraining, saveModel } from '../saving/index.ts';
-import { readOptimizer } from '../saving/training_config.ts';
 import { loadWeights, saveWeights } from '../saving/weights.ts';
 import type { Logs } from './callback.ts';
 import { Executor, type ProgramKind } from './executor.ts';
+import { savedTraining, takeOptimizer } from './files.ts';
 import { type FitOptions, type History, train } from './fit.ts';
 import { checkPrecision, type Precision } from './integers.ts';
 import {
@@ -295,15 +295,7 @@ export class Model extends Network {
   async loadWeights(path: string): Promise<void> {
     const variables = await loadWeights(path, this);
     if (variables === null || !this.isCompiled) return;
-    const { executor, optimizer } = this.#compiled!;
-    try {
-      const { step, slots, learningRate } = readOptimizer(path, this, optimizer, variables);
-      executor.setSlots(slots, step);
-      if (learningRate !== null) executor.learningRate = learningRate;
-    } catch (error) {
-      if (!(error instanceof GraftError) || error.code !== 'weights') throw error;
-      process.stderr.write(`The optimizer keeps its own state. ${error.message}\n`);
-    }
+    takeOptimizer(path, this, this.#compiled!, variables);
   }
 
   async #saved(): Promise<SavedModel> {
@@ -326,16 +318,6 @@ export class Model extends Network {
     await this.#compiled?.executor.close();
     this.#features.clear();
   }
-}
-
-function savedTraining({ optimizer, loss, metrics, seed, executor }: Compiled): SavedTraining {
-  const { step, slots, learningRate } = executor;
-  // A rate that a callback set goes into the file, as in Keras; a schedule stays a schedule.
-  const scheduled = typeof optimizer.options.learningRate !== 'number';
-  const current = scheduled
-    ? optimizer
-    : new Optimizer(optimizer.rule, { ...optimizer.options, learningRate });
-  return { optimizer: current, loss, metrics, seed, step, slots };
 }
 
 function indicesOf(size: number): Int32Array {

@@ -156,7 +156,7 @@ describe('a command line that cannot be used ends with 2 and says what was expec
     [
       'weights that are not there',
       [...train, '--weights', 'nowhere.h5'],
-      '--weights nowhere.h5: there is no such file. Expected imagenet, none, or a .h5 or .safetensors file.',
+      '--weights nowhere.h5: there is no such file. Expected imagenet, none, or a .h5, .keras or .safetensors file.',
     ],
     [
       'weights of an unknown kind',

@@ -31,7 +31,7 @@ else:
     stem = "keras2"
     optimizers = {
         "": lambda: keras.optimizers.Adam(0.01),
-        "_legacy": lambda: keras.optimizers.legacy.RMSprop(0.01, momentum=0.5),
+        "_legacy": lambda: keras.optimizers.legacy.Adam(0.01),
     }
 
 layers = keras.layers

@@ -1,12 +1,16 @@
 /** Model files that Keras 3 and Keras 2 wrote (`test/golden/make_formats.py`), and the same formats written by Graft. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { copyFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { loadWeights as loadPretrained } from '../../src/applications/pretrained.node.ts';
 import type { Tensor } from '../../src/core/tensor.ts';
 import { networkConfig } from '../../src/models/config.ts';
+import { writeHdf5 } from '../../src/saving/hdf5_files.node.ts';
+import { readArchive, writeArchive } from '../../src/saving/keras_archive.node.ts';
 import { layerGroups } from '../../src/saving/keras_groups.ts';
 import { readSafetensors, writeSafetensors } from '../../src/saving/safetensors.node.ts';
+import { kerasGroups, writeGroups } from '../../src/saving/weights_h5.node.ts';
 import { load } from '../../src/training/build.ts';
 import type { Model } from '../../src/training/model.ts';
 import { expectNear, goldenPath } from '../support/golden.ts';
@@ -88,6 +92,45 @@ describe('a file that Keras wrote', () => {
     const [[text]] = said.mock.calls as [[string]];
     said.mockRestore();
     expect(text).toMatch(/keeps its own state.*holds 21 values of optimizer state; SGD over 10 .* needs 0/);
+  });
+});
+
+describe('a file of weights', () => {
+  it('gives a pretrained backbone its weights', async () => {
+    const model = await load(goldenPath('formats/keras3.keras'), { compile: false });
+    const expected = model.getWeights();
+    model.setWeights(model.variables.map(({ size }) => new Float32Array(size)));
+    await loadPretrained(model, goldenPath('formats/keras3.weights.h5'));
+    expect(model.getWeights()).toEqual(expected);
+  });
+
+  it('is read under the names of groups that Keras 2.13 has', async () => {
+    const path = join(folder, 'old.weights.h5');
+    const model = await load(goldenPath('formats/keras3.keras'), { compile: false });
+    const old = kerasGroups(model, null).map((group) => ({
+      ...group,
+      // keras/src/saving/saving_lib.py, H5IOStore.get: "Fix for 2.13 compatibility".
+      path: group.path.replaceAll('layers', '_layer_checkpoint_dependencies'),
+    }));
+    await writeHdf5(path, (file) => writeGroups(file, old));
+    const other = await load(goldenPath('formats/keras3.keras'), { compile: false });
+    other.setWeights(other.variables.map(({ size }) => new Float32Array(size)));
+    await other.loadWeights(path);
+    expect(other.getWeights()).toEqual(model.getWeights());
+  });
+
+  it('whose groups belong to other layers than the description says is refused', async () => {
+    const path = join(folder, 'swapped.keras');
+    await readArchive(goldenPath('formats/keras3.keras'), ({ metadata, config, weightsPath }) =>
+      writeArchive(path, {
+        metadata,
+        config: JSON.parse(JSON.stringify(config).replaceAll('"outer"', '"other"')) as unknown,
+        writeWeights: (temp) => copyFile(weightsPath, temp),
+      }),
+    );
+    await expect(load(path)).rejects.toThrow(
+      "the file's layers/conv2d belongs to layer outer, the model has other there",
+    );
   });
 });
 
