@@ -283,20 +283,20 @@ describe('kept features', () => {
   it('are announced with their size, place and number, in the precision that was asked for', async () => {
     const line = `train ${tiny} --epochs 1 --head gap --seed 21`;
     // A picture: 256 pooled values, an int32 label and two checksums. A shard: 28 bytes, and in uint8 256 scales.
+    // Announced are both data sets: 260 pictures in two shards.
     const sizes = {
-      float32: 200 * (1024 + 12) + 28,
-      float16: 200 * (512 + 12) + 28,
-      uint8: 200 * 268 + 1052,
+      float32: { train: 200 * (1024 + 12) + 28, both: '0.3 MB' }, // 269,416
+      float16: { train: 200 * (512 + 12) + 28, both: '0.1 MB' }, // 136,296
+      uint8: { train: 200 * 268 + 1052, both: '71.8 kB' }, // 71,784
     };
-    for (const [precision, bytes] of Object.entries(sizes)) {
+    for (const [precision, { train, both }] of Object.entries(sizes)) {
       const { code, stdout, stderr } = await run(
         `${line} --cache-precision ${precision} --out runs/${precision}`,
       );
       expect(code, stderr).toBe(0);
       const place = workplace.path('cache/features');
-      expect(stdout).toContain(`features kept on disk in ${place} (0.`);
-      expect(stdout).toContain(' MB, 260 pictures)');
-      expect(stderr).toContain(`${said}: ${(bytes / 1000).toFixed(1)} kB on disk in ${place}`);
+      expect(stdout).toContain(`features kept on disk in ${place} (${both}, 260 pictures)`);
+      expect(stderr).toContain(`${said}: ${(train / 1000).toFixed(1)} kB on disk in ${place}`);
     }
   });
 

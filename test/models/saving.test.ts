@@ -313,7 +313,9 @@ describe('loadWeights', () => {
     await expect(loadWeights(empty(), shaped)).rejects.toThrow(
       'conv_a/kernel has shape (3, 3, 3, 5), conv_a/kernel needs (3, 3, 3, 4)',
     );
-    await expect(loadWeights(empty(), 'weights.bin')).rejects.toThrow('.h5 and .safetensors files');
+    await expect(loadWeights(empty(), 'weights.bin')).rejects.toThrow(
+      '.h5, .weights.h5, .keras and .safetensors files',
+    );
   });
 
   it('an output that does not come from the input is no model', () => {
