@@ -78,71 +78,75 @@ export interface Program {
 }
 
 export function buildProgram(options: ProgramOptions): Program {
-  const { network, optimizer, loss, metrics, imageDType, featureDType } = options;
+  const { network, imageDType, featureDType } = options;
   const trace = traceModel(network, imageDType);
-  const labels = labelInput(options.labels, trace.inference.output);
-  const objective = { loss, metrics, labels, sampleWeight: o.input('sampleWeight', [-1]) };
-  const penalty = regularization(trace);
-
   // What changes from step to step: learned weights of trainable layers, and statistics that the step moves.
   const changing = network.variables.filter(
     (variable) => options.trains && (variable.trainable || trace.training.updates.has(variable)),
   );
   const learned = changing.filter(({ trainable }) => trainable);
-  const mixed = { ...objective, labels: mixedLabels(trace, objective) };
-  const measured = measure(trace.training.output, mixed, penalty);
-  const update = updates(trace, measured['loss']!, learned, optimizer);
-
-  // Simplifying all graphs together makes what they share the same nodes, so that one cut serves them all.
-  const { trained, inferred, ...graphs } = simplifyTogether({
-    step: { ...measured, ...update.step },
-    accumulate: update.accumulate === null ? {} : { ...measured, ...update.accumulate },
-    evaluate: measure(trace.inference.output, objective, penalty),
-    predict: { output: trace.inference.output },
-    trained: numbered(trace.training.calls),
-    inferred: numbered(trace.inference.calls),
-  });
+  const { graphs, inferred, slots } = writeGraphs(trace, learned, options);
   const inputs = inputsOf(Object.values(graphs).flatMap((outputs) => Object.values(outputs)));
   const image = inputs.get('image') ?? fail('state', 'The output of the model does not depend on its input.');
   const states = new Map(changing.map((variable) => [inputName(trace.weights.get(variable)!), variable]));
   const constants = constantInputs(trace, inputs, states);
-  const moving = new Set([...inputs.values()].filter((node) => node !== image && !constants.has(node)));
   const divided = divide(graphs, {
     trains: learned.length > 0,
     image,
-    moving,
+    moving: new Set([...inputs.values()].filter((node) => node !== image && !constants.has(node))),
     noises: trace.noises.filter(perPicture).flatMap(({ name }) => inputs.get(name) ?? []),
-    inferred: new Map(Object.values(trained).map((node, i) => [node, inferred[i]!])),
+    inferred,
   });
 
   const features = describeFeatures(divided.cut, image, imageDType, featureDType);
   const names = features.map(({ name }) => name);
-  const entries = (cut: readonly Node[]) =>
-    cut.includes(image)
-      ? []
-      : cut.map(
-          (node, i) => [node, o.cast(o.input(names[i]!, node.shape, featureDType), 'float32')] as const,
-        );
-  const isState = (name: string) => states.has(name) || update.slots.has(name);
-  const part = (outputs: Outputs, cut: readonly Node[]) =>
-    link(substituteAll(outputs, new Map([...constants, ...entries(cut)])), isState);
+  const taken = (node: Node, i: number) =>
+    [node, o.cast(o.input(names[i]!, node.shape, featureDType), 'float32')] as const;
+  const isState = (name: string) => states.has(name) || slots.has(name);
+  const part = (outputs: Outputs, cut: readonly Node[]) => {
+    const given = new Map([...constants, ...(cut.includes(image) ? [] : cut.map(taken))]);
+    return link(substituteAll(outputs, given), isState);
+  };
   const early = trace.noises.filter(({ name }) => divided.noises.some((node) => inputName(node) === name));
   const frozen = (cut: readonly Node[], noises: readonly Noise[]) =>
     cut.includes(image) ? null : frozenPart(substitute(cut, constants), names, featureDType, noises);
+  const accumulates = Object.keys(divided.accumulate).length > 0;
   return {
     features,
     frozen: frozen(divided.twins, []),
     augmented: early.length > 0 ? frozen(divided.cut, early) : null,
     step: part(divided.step, divided.cut),
-    accumulate: update.accumulate && part(divided.accumulate, divided.cut),
+    accumulate: accumulates ? part(divided.accumulate, divided.cut) : null,
     evaluate: part(divided.evaluate, divided.twins),
     predict: part(divided.predict, divided.twins),
     weights: states,
-    slots: update.slots,
+    slots,
     noises: trace.noises.filter((noise) => inputs.has(noise.name) && !early.includes(noise)),
   };
 }
 
+/** What each graph computes from pictures on. Simplified together, so that what they share is the same nodes. */
+function writeGraphs(trace: Trace, learned: readonly Variable[], options: ProgramOptions) {
+  const { loss, metrics, optimizer } = options;
+  const labels = labelInput(options.labels, trace.inference.output);
+  const objective = { loss, metrics, labels, sampleWeight: o.input('sampleWeight', [-1]) };
+  const penalty = regularization(trace);
+  const mixed = { ...objective, labels: mixedLabels(trace, objective) };
+  const measured = measure(trace.training.output, mixed, penalty);
+  const { step, accumulate, slots } = updates(trace, measured['loss']!, learned, optimizer);
+  const { trained, inferred, ...graphs } = simplifyTogether({
+    step: { ...measured, ...step },
+    accumulate: accumulate === null ? {} : { ...measured, ...accumulate },
+    evaluate: measure(trace.inference.output, objective, penalty),
+    predict: { output: trace.inference.output },
+    trained: numbered(trace.training.calls),
+    inferred: numbered(trace.inference.calls),
+  });
+  const pairs = Object.values(trained).map((node, i) => [node, inferred[i]!] as const);
+  return { graphs, slots, inferred: new Map(pairs) };
+}
+
+/** `accumulate` is empty if every batch has an update. */
 type Graphs = Readonly<Record<'step' | 'accumulate' | 'evaluate' | 'predict', Outputs>>;
 
 /** The graphs, and the values between them and the frozen part. */

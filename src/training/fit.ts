@@ -59,7 +59,9 @@ export async function train(model: Model, data: Dataset, options: FitOptions): P
   const drawing = await drawingOf(training, options);
   const uses = [{ dataset: training, training: true }];
   if (validation) uses.push({ dataset: validation, training: false });
-  const [prepared, preparedValidation] = await model.prepare(uses, verbose);
+  const all = await model.prepare(uses, verbose);
+  if (all.every(({ kept }) => kept)) await executor.endExtraction();
+  const [prepared, preparedValidation] = all;
 
   await run.each((callback) => callback.onTrainBegin?.(run));
   if (resume) run.restoreCallbacks(resume);

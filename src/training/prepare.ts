@@ -36,6 +36,8 @@ export function asDataset(data: Data): Dataset {
 /** A data set behind the cut, ready to be read in batches. */
 export interface Prepared {
   readonly kind: ProgramKind;
+  /** True if all features are there: the frozen part is not needed any more. */
+  readonly kept: boolean;
   /** What an epoch reads: always the same, but where random layers stand in front of the frozen part. */
   rows(epoch: number): PreparedRows;
 }
@@ -177,9 +179,8 @@ export async function prepare(
       kept.set(plan.key, features);
       views.push(labelled(features));
     }
-    prepared.push({ kind, rows: (epoch) => views[epoch % views.length]! });
+    prepared.push({ kind, kept: true, rows: (epoch) => views[epoch % views.length]! });
   }
-  if (planned.every(({ plans }) => plans.length > 0)) await executor.endExtraction();
   return prepared;
 }
 
@@ -187,6 +188,7 @@ export async function prepare(
 function passing(executor: Executor, { dataset, training }: Use, kind: ProgramKind): Prepared {
   return {
     kind,
+    kept: false,
     rows: (epoch) => ({
       name: dataset.name,
       shape: dataset.shape,

@@ -8,6 +8,7 @@ import { DiskFeatures } from '../../src/features/disk.node.ts';
 import type { CacheMode, CacheOptions } from '../../src/features/index.ts';
 import * as layers from '../../src/layers/index.ts';
 import { sequential } from '../../src/training/build.ts';
+import { lambdaCallback } from '../../src/training/callbacks.ts';
 import { Executor } from '../../src/training/executor.ts';
 import type { CompileOptions, Model } from '../../src/training/model.ts';
 import { temporaryFolder } from './support.ts';
@@ -136,7 +137,13 @@ it('features on disk are on their way for the next batch while a step trains', a
     return result;
   });
   const folder = await temporaryFolder();
-  await makeModel(null, { folder, mode: 'disk', precision: 'uint8' }).fit(data, quiet);
+  const pids: number[] = [];
+  const look = lambdaCallback({
+    onTrainBatchEnd: (_batch, _logs, { model }) => void pids.push(...model.enginePids),
+  });
+  const options = { ...quiet, callbacks: [look] };
+  await makeModel(null, { folder, mode: 'disk', precision: 'uint8' }).fit(data, options);
+  expect(new Set(pids).size, 'the process of the frozen part has ended').toBe(1);
   expect(reads).toBe(5);
   for (let step = 0; step < 4; step++) {
     expect(log.indexOf(`read ${step + 1}`), log.join()).toBeLessThan(log.indexOf(`trained ${step}`));
