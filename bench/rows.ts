@@ -1,6 +1,6 @@
 /** The work that is measured: the reference job's parts, and training from scratch. */
 import { preprocessing } from '../src/applications/index.ts';
-import { resnet50 } from '../src/applications/resnet50.ts';
+import { resnet50 } from '../src/applications/resnet.ts';
 import { buildProgram, initialSlots, type Program } from '../src/compile/program.ts';
 import { Random } from '../src/core/random.ts';
 import { float32, sizeOf, type Tensor, tensor } from '../src/core/tensor.ts';

@@ -2,7 +2,7 @@
 import { fail } from '../core/errors.ts';
 import * as layers from '../layers/index.ts';
 import type { Layer } from '../layers/layer.ts';
-import { type PreprocessingMode, preprocessing } from './pretrained.node.ts';
+import { type PreprocessingMode, preprocessing } from './preprocessing.ts';
 
 /** Mean and standard deviation of red, green and blue, of values from 0 to 1. */
 export interface MeanAndStd {

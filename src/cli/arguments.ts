@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { editDistance } from './nearest.ts';
 
 /** How the text of an option becomes a number. Commander reports what came; the text says what was expected. */
 type NumberParser = (text: string) => number;
@@ -47,24 +48,11 @@ export function choice(flags: string, description: string, choices: readonly str
 
 /** `(Did you mean cifar10?)`, on a line of its own, if words are at most two letters away; else nothing. */
 export function didYouMean(word: string, choices: readonly string[]): string {
-  const distances = choices.map((other) => edits(word.toLowerCase(), other));
+  const distances = choices.map((other) => editDistance(word.toLowerCase(), other));
   const least = Math.min(...distances);
   const near = choices.filter((other, i) => distances[i] === least && least <= Math.min(2, other.length / 2));
   if (near.length === 0) return '';
   return `\n(Did you mean ${near.length > 1 ? 'one of ' : ''}${near.join(', ')}?)`;
-}
-
-/** Levenshtein's distance. */
-function edits(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (const [i, letter] of [...a].entries()) {
-    const next = [i + 1];
-    for (let j = 0; j < b.length; j++) {
-      next.push(Math.min(row[j]! + (letter === b[j] ? 0 : 1), row[j + 1]! + 1, next[j]! + 1));
-    }
-    row = next;
-  }
-  return row[b.length]!;
 }
 
 /** What every command understands. */

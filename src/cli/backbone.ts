@@ -11,39 +11,46 @@ import type { Layer } from '../layers/layer.ts';
 import { model, sequential } from '../training/build.ts';
 import type { Model } from '../training/model.ts';
 import { parseAugment } from './augment.ts';
-import { buildOnnx, isOnnx, type OnnxPath } from './foreign.ts';
+import { buildOnnx, isOnnx } from './foreign.ts';
 import { type Head, parseHead } from './heads.ts';
+import { nearest } from './nearest.ts';
 import { invocation, type Output } from './output.ts';
 import { showTransfers } from './transfers.ts';
 
-export const backboneNames = ['resnet50'] as const;
-export type BackboneName = (typeof backboneNames)[number];
-/** One of Graft's own, or a foreign model. */
-export type Backbone = BackboneName | OnnxPath;
+const backbones = new Map(applications.all.map((application) => [application.record.name, application]));
 
-const backbones = {
-  resnet50: { title: 'ResNet50', make: applications.resnet50, record: applications.resnet50Record },
-} as const;
+/** Throws `argument`, with a name that comes near, if there is no such backbone. */
+export function findBackbone(name: string): applications.Application {
+  const names = [...backbones.keys()];
+  const near = nearest(name, names);
+  const guess = near === null ? '' : ` Did you mean ${near}?`;
+  return (
+    backbones.get(name) ??
+    fail(
+      'argument',
+      `There is no backbone "${name}".${guess} Expected one of ${names.join(', ')}, or an .onnx file.`,
+    )
+  );
+}
 
-export function backboneTitle(name: Backbone): string {
-  return isOnnx(name) ? basename(name) : backbones[name].title;
+export function backboneTitle(name: string): string {
+  return isOnnx(name) ? basename(name) : findBackbone(name).record.title;
 }
 
 /** `--backbone NAME` or `--backbone FILE.onnx`. */
 export function backboneOption(description: string): Option {
-  return new Option('--backbone <name>', description).argParser((text): Backbone => {
-    const name = backboneNames.find((each) => each === text);
-    if (name !== undefined) return name;
-    const path = resolve(text);
-    if (isOnnx(path) && existsSync(path)) return path;
-    throw new InvalidArgumentError(
-      isOnnx(path) ? 'There is no such file.' : `Expected ${backboneNames.join(', ')} or an .onnx file.`,
-    );
+  const text = `${description}: one of ${invocation()} models, or an .onnx file`;
+  return new Option('--backbone <name>', text).argParser((name): string => {
+    if (!isOnnx(name)) return findBackbone(name).record.name;
+    const path = resolve(name);
+    if (existsSync(path)) return path;
+    throw new InvalidArgumentError('There is no such file.');
   });
 }
 
 export interface ModelConfig {
-  readonly backbone: Backbone;
+  /** One of `graft models`, or an ONNX file. */
+  readonly backbone: string;
   /** `imagenet`, `none`, or a file; for a foreign model that file itself. */
   readonly weights: string;
   readonly imageSize: number;
@@ -74,7 +81,7 @@ export async function fetchWeights(
   if (weights !== 'imagenet' || isOnnx(backbone)) return { path: weights, sha256: await sha256File(weights) };
   const transfers = showTransfers(out.verbose);
   try {
-    const { record } = backbones[backbone];
+    const { record } = findBackbone(backbone);
     const path = await fetchAsset(record.noTop, { mirror, onProgress: transfers.onProgress });
     return { path, sha256: await sha256File(path) };
   } finally {
@@ -93,6 +100,12 @@ export interface Parts {
   readonly measure: Measure;
 }
 
+/** What stands between pictures and backbone; a foreign model brings it with it. */
+function preprocessingOf(backbone: string): Layer[] {
+  const mode = isOnnx(backbone) ? null : findBackbone(backbone).record.preprocessing;
+  return mode === null ? [] : [applications.preprocessing(mode)];
+}
+
 export async function buildModel(
   config: ModelConfig,
   { inputShape, classes, weights, measure }: Parts,
@@ -107,10 +120,8 @@ export async function buildModel(
   const trunk = [
     layers.input({ shape: inputShape }),
     ...parseAugment(config.augment).layers(),
-    // A foreign model brings its preprocessing with it.
-    ...(isOnnx(config.backbone)
-      ? []
-      : [applications.preprocessing(backbones[config.backbone].record.preprocessing)]),
+    // Before it resizes, where there are fewer pixels; both are linear, so that the order is no matter.
+    ...preprocessingOf(config.backbone),
     ...(asTheyAre ? [] : [resizing]),
     backbone,
     ...reduced(backbone.result.shape, head),
@@ -137,45 +148,55 @@ export async function checkLayers(config: ModelConfig): Promise<void> {
 
 async function buildBackbone(config: ModelConfig, weights: string | null): Promise<Model> {
   const { imageSize, backboneOutput } = config;
-  const whole = await backbones[config.backbone as BackboneName].make({
-    weights,
+  const whole = findBackbone(config.backbone).structure({
+    weights: config.weights === 'none' ? null : config.weights,
     includeTop: false,
     inputShape: [imageSize, imageSize, 3],
   });
-  const backbone = backboneOutput === null ? whole : endAt(whole, backboneOutput);
+  if (weights !== null) await applications.loadWeights(whole, weights);
+  const backbone = backboneOutput === null ? whole : endAt(whole, backboneOutput, config);
   freeze(backbone, config);
   return backbone;
 }
 
-function endAt(whole: Model, name: string): Model {
-  const end = whole.layers.find((layer) => layer.name === name) ?? noLayer(whole, '--backbone-output', name);
+function endAt(whole: Model, name: string, config: ModelConfig): Model {
+  const end =
+    whole.layers.find((layer) => layer.name === name) ?? noLayer(whole, '--backbone-output', name, config);
   if (end.output.shape.length !== 3) {
     fail('argument', `--backbone-output ${name}: expected a layer that puts out a feature map.`);
   }
   return model({ inputs: whole.input, outputs: end.output, name: whole.name });
 }
 
-function freeze(backbone: Model, { unfreezeFrom, backboneOutput }: ModelConfig): void {
+function freeze(backbone: Model, config: ModelConfig): void {
+  const { unfreezeFrom } = config;
   if (unfreezeFrom === 'all') return;
   if (unfreezeFrom === null) backbone.freeze();
   else if (backbone.layers.some((layer) => layer.name === unfreezeFrom)) backbone.freezeUntil(unfreezeFrom);
-  else noLayer(backbone, '--unfreeze-from', unfreezeFrom, backboneOutput);
+  else noLayer(backbone, '--unfreeze-from', unfreezeFrom, config);
 }
 
 /** Layers that an option may well mean: those that begin a step of the network, and those that end one. */
-const likely = { '--unfreeze-from': /_conv$/, '--backbone-output': /_out$/ };
+const likely = {
+  '--unfreeze-from': ({ className }: Layer) => className.endsWith('Conv2D'),
+  '--backbone-output': ({ name }: Layer) => /(_out|_add|_concat|_pool)$|^(mixed|add)/.test(name),
+};
 
 /** Names the layers whose names begin most alike, or the last ones. */
-function noLayer(backbone: Model, flag: keyof typeof likely, name: string, end: string | null = null): never {
-  const names = backbone.layers.map((layer) => layer.name).filter((other) => likely[flag].test(other));
+function noLayer(backbone: Model, flag: keyof typeof likely, name: string, config: ModelConfig): never {
+  const names = backbone.layers.filter(likely[flag]).map((layer) => layer.name);
   const alike = (length: number) => names.filter((other) => other.startsWith(name.slice(0, length)));
   const lengths = Array.from({ length: Math.max(name.length - 4, 0) }, (_, i) => name.length - i);
   const close = lengths.map(alike).find((found) => found.length > 0) ?? names.slice(-6);
-  const where = end === null ? backbone.name : `${backbone.name} up to ${end} (--backbone-output)`;
+  const end = config.backboneOutput;
+  const where =
+    end === null || flag === '--backbone-output'
+      ? config.backbone
+      : `${config.backbone} up to ${end} (--backbone-output)`;
   return fail(
     'argument',
     `${flag} ${name}: there is no such layer in ${where}. Expected one such as ${close.slice(0, 6).join(', ')}. ` +
-      `All of them: ${invocation()} summary --backbone ${backbone.name} --expand-nested`,
+      `All of them: ${invocation()} summary --backbone ${config.backbone} --expand-nested`,
   );
 }
 

@@ -8,6 +8,7 @@ import { defineData } from './data_command.ts';
 import { defineEvaluate } from './evaluate.ts';
 import { defineExport } from './export.ts';
 import { defineInspect } from './inspect.ts';
+import { defineModels } from './models.ts';
 import { invocation } from './output.ts';
 import { definePredict } from './predict.ts';
 import { defineStart } from './start.ts';
@@ -30,7 +31,7 @@ Exit codes:
 
 const commands = [
   ...[defineStart, defineData, defineTrain, defineEvaluate, definePredict, defineExport],
-  ...[defineSummary, defineInspect, defineCache],
+  ...[defineSummary, defineModels, defineInspect, defineCache],
 ];
 
 async function makeProgram(): Promise<Command> {

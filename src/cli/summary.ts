@@ -7,7 +7,7 @@ import { summary } from '../models/summary.ts';
 import { load } from '../training/build.ts';
 import type { Model } from '../training/model.ts';
 import { addCommonOptions, type CommonOptions, isGiven } from './arguments.ts';
-import { backboneNames, backboneOption, buildModel } from './backbone.ts';
+import { backboneOption, buildModel } from './backbone.ts';
 import { classCountOf, dataWords, isPublished, parseData } from './data.ts';
 import { resolveModel } from './foreign.ts';
 import { outputFor } from './output.ts';
@@ -26,7 +26,7 @@ export function defineSummary(program: Command): void {
     .command('summary')
     .description('Show the layers of a model: a saved one, or what train would build.')
     .option('--model <path>', 'a model (.keras, .h5) or the folder of a run')
-    .addOption(backboneOption(`build a model instead, of ${backboneNames.join(', ')}, or an .onnx file`))
+    .addOption(backboneOption('build a model instead'))
     .option('--data <what>', `whose classes it tells apart: ${dataWords}`, parseData, 'cifar10');
   addModelOptions(command)
     .option('--expand-nested', 'list the layers of the backbone too')
@@ -78,7 +78,7 @@ async function saved(command: Command, path: string): Promise<Model> {
 
 /** The structure alone: no weights are read, and standardization has no statistics yet. */
 async function built(options: SummaryCommandOptions): Promise<Model> {
-  const config = await resolveModel({ ...modelConfigOf(options as ModelOptions), weights: 'none' });
+  const config = await resolveModel({ ...modelConfigOf(options as ModelOptions), weights: 'imagenet' });
   const { model } = await buildModel(config, {
     inputShape: isPublished(options.data) ? [32, 32, 3] : [config.imageSize, config.imageSize, 3],
     classes: await classCountOf(options.data),

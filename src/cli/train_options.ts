@@ -21,7 +21,7 @@ import {
   wholeNumber,
 } from './arguments.ts';
 import { augmentPresets, parseAugment } from './augment.ts';
-import { type Backbone, backboneNames, backboneOption, type ModelConfig } from './backbone.ts';
+import { backboneOption, findBackbone, type ModelConfig } from './backbone.ts';
 import { balanceNames, type Recipe, scheduleNames, type TrainConfig } from './config.ts';
 import {
   addPictureOptions,
@@ -37,7 +37,7 @@ import { invocation, plural } from './output.ts';
 
 /** The options that say what a model looks like; `summary` has them too. */
 export interface ModelOptions {
-  readonly backbone: Backbone;
+  readonly backbone: string;
   readonly imageSize?: number;
   readonly preprocessing?: string;
   readonly backboneOutput?: string;
@@ -79,11 +79,7 @@ export function addTrainOptions(command: Command): void {
   addDataOptions(command);
   command
     .optionsGroup('Model:')
-    .addOption(
-      backboneOption(`the pretrained part: ${backboneNames.join(', ')}, or an .onnx file`).default(
-        'resnet50',
-      ),
-    )
+    .addOption(backboneOption('the pretrained part').default('resnet50'))
     .option('--weights <what>', 'imagenet, none (random), or a file (.h5, .keras, .safetensors)', 'imagenet');
   addModelOptions(command);
   addRecipeOptions(command);
@@ -114,7 +110,7 @@ export function addModelOptions(command: Command): Command {
   return command
     .option(
       '--image-size <pixels>',
-      'pictures are resized to this in the model (default: 224, or what an .onnx file wants)',
+      "pictures are resized to this in the model (default: the backbone's own, 224 or 299)",
       wholeNumber(32, 2048),
     )
     .option('--backbone-output <layer>', 'end the backbone at this layer (conv4_block6_out) or ONNX tensor')
@@ -277,11 +273,11 @@ export function modelConfigOf(options: ModelOptions): Omit<ModelConfig, 'weights
   return {
     ...{ backbone, backboneOutput, unfreezeFrom, head, augment, preprocessing },
     // What a file wants is found by `resolveModel`.
-    imageSize: options.imageSize ?? (foreign ? unknownSize : 224),
+    imageSize: options.imageSize ?? (foreign ? unknownSize : findBackbone(backbone).record.inputSize),
   };
 }
 
-function checkWeights(weights: string, backbone: Backbone): string {
+function checkWeights(weights: string, backbone: string): string {
   if (isOnnx(backbone)) {
     if (weights === 'imagenet') return backbone;
     fail('argument', `--weights ${weights}: ${backbone} has its own weights; leave the option out.`);

@@ -2,17 +2,28 @@
  * Published files by name: from a mirror or their publisher, checked against a recorded checksum, kept in the
  * cache. It owns the way from a record to a verified local path; what is in the file is others' business.
  */
+import { createHash } from 'node:crypto';
 import { rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fail } from '../core/errors.ts';
 import { cacheFolder, claim, release, tryRename } from './cache.node.ts';
 import { discard, download, mirrorHint, type Patience } from './download.node.ts';
 import { findInMirror } from './mirror.node.ts';
-import { difference, differenceOnce, type Expectation, type Progress, remember } from './verify.node.ts';
+import {
+  type Checksum,
+  difference,
+  differenceOnce,
+  type Expectation,
+  type Progress,
+  remember,
+} from './verify.node.ts';
 
 export type { Progress } from './verify.node.ts';
 
-/** A published file. `md5` only where its publisher gives nothing better. */
+/**
+ * A published file. `md5` only where its publisher gives nothing better; `checksum: null` where it gives none: then
+ * size and a secure connection have to do.
+ */
 export type Asset = {
   /** Its name in mirrors and messages, such as `cifar10/binary`. */
   readonly id: string;
@@ -21,7 +32,7 @@ export type Asset = {
   readonly file: string;
   /** Size, if known. */
   readonly bytes?: number;
-} & ({ readonly sha256: string } | { readonly md5: string });
+} & ({ readonly sha256: string } | { readonly md5: string } | { readonly checksum: null });
 
 export interface AssetOptions {
   /** A folder or http(s) address with a `manifest.json`; default `GRAFT_MIRROR`, else the publisher. */
@@ -57,11 +68,13 @@ export async function resolveAsset(asset: Asset, options: AssetOptions = {}): Pr
   const { id, url, file } = asset;
   const mirror = options.mirror || process.env['GRAFT_MIRROR'];
   if (mirror) return { id, ...(await findInMirror(id, mirror, options.signal)) };
-  const checksum =
-    'sha256' in asset
-      ? ({ algorithm: 'sha256', digest: asset.sha256 } as const)
-      : ({ algorithm: 'md5', digest: asset.md5 } as const);
+  const checksum = checksumOf(asset);
   return { id, file: basename(file), checksum, bytes: asset.bytes ?? null, at: { kind: 'url', where: url } };
+}
+
+function checksumOf(asset: Asset): Checksum | null {
+  if ('sha256' in asset) return { algorithm: 'sha256', digest: asset.sha256 };
+  return 'md5' in asset ? { algorithm: 'md5', digest: asset.md5 } : null;
 }
 
 /** The second half of `fetchAsset`, for callers that need the checksum too. */
@@ -85,7 +98,8 @@ export async function fetchSource(
     );
   }
   // The folder is named by the checksum: a mirror's repacked file and the publisher's do not collide.
-  const target = join(cache, 'assets', checksum.digest.slice(0, 16), source.file);
+  const folder = checksum?.digest ?? createHash('sha256').update(at.where).digest('hex');
+  const target = join(cache, 'assets', folder.slice(0, 16), source.file);
   // A damaged file of the cache is not worth an error: it is fetched again and replaced.
   if ((await exists(target)) && (await differenceOnce(target, source, cache, checking)) === null)
     return target;

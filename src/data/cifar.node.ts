@@ -89,7 +89,9 @@ export async function openCifar(
   options: AssetOptions,
 ): Promise<Splits> {
   const source = await resolveAsset(asset, options);
-  const { algorithm, digest } = source.checksum;
+  const { algorithm, digest } =
+    source.checksum ??
+    fail('argument', `${asset.id}: an archive needs a checksum, which names what is unpacked.`);
   const folder = join(cacheFolder(options.cacheDir), 'datasets', `${layout.name}-${digest.slice(0, 16)}`);
   if (!(await isUnpacked(folder, layout))) {
     const archive = await fetchSource(source, options);

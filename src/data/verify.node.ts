@@ -24,7 +24,8 @@ export interface Checksum {
 
 /** What a file has to be. */
 export interface Expectation {
-  readonly checksum: Checksum;
+  /** null: its publisher gives none. */
+  readonly checksum: Checksum | null;
   /** null: not recorded. */
   readonly bytes: number | null;
 }
@@ -44,6 +45,7 @@ export async function difference(
   if (expected.bytes !== null && size !== expected.bytes) {
     return `${size} bytes came, ${expected.bytes} were expected`;
   }
+  if (expected.checksum === null) return null;
   const { algorithm, digest } = expected.checksum;
   const hash = createHash(algorithm);
   let done = 0;
@@ -73,7 +75,7 @@ export async function differenceOnce(
 }
 
 /** Remembers that a file was just found to be right. */
-export async function remember(path: string, checksum: Checksum, cache: string): Promise<void> {
+export async function remember(path: string, checksum: Checksum | null, cache: string): Promise<void> {
   await writeRecord(path, cache, await stampOf(path, checksum));
 }
 
@@ -87,7 +89,7 @@ export async function readIfThere(path: string): Promise<string | null> {
   }
 }
 
-async function stampOf(path: string, checksum: Checksum): Promise<string> {
+async function stampOf(path: string, checksum: Checksum | null): Promise<string> {
   const { size, mtimeNs } = await stat(path, { bigint: true });
   return `${JSON.stringify({ path, size: String(size), mtimeNs: String(mtimeNs), ...checksum })}\n`;
 }

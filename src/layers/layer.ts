@@ -235,7 +235,7 @@ export abstract class Layer {
 }
 
 /** A context in which only shapes matter. */
-const shapeContext: CallContext = {
+export const shapeContext: CallContext = {
   training: false,
   weight: (variable) => o.input(variable.path, variable.shape),
   update: () => undefined,

@@ -27,6 +27,13 @@ export function layersOf(network: Network): LayerWeights[] {
   }));
 }
 
+/** By which the layers of a model and a file's groups pair: by name if all names agree, else in order if counts do. */
+export function pairing(network: Network, groups: readonly LayerWeights[]): 'order' | 'name' {
+  const filled = new Set(groups.filter(({ weights }) => weights.length > 0).map(({ layer }) => layer));
+  const needed = network.layers.filter((layer) => layer.variables.length > 0);
+  return needed.length === filled.size && !needed.every(({ name }) => filled.has(name)) ? 'order' : 'name';
+}
+
 /**
  * Sets the weights of a model from a file's groups. By `order` Keras pairs the layers that have weights one by
  * one; by `name` groups and layers of one name pair and the rest is left alone. Returns the weights that were

@@ -3,8 +3,8 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { preprocessing } from '../../src/applications/pretrained.node.ts';
-import { resnet50 } from '../../src/applications/resnet50.ts';
+import { preprocessing } from '../../src/applications/preprocessing.ts';
+import { resnet50 } from '../../src/applications/resnet.ts';
 import { float32, formatShape, type Tensor } from '../../src/core/tensor.ts';
 import { cifar10 } from '../../src/data/cifar.node.ts';
 import * as layers from '../../src/layers/index.ts';
@@ -13,6 +13,7 @@ import type { Network } from '../../src/models/network.ts';
 import { model, sequential } from '../../src/training/build.ts';
 import type { Model } from '../../src/training/model.ts';
 import { expectNear, readGolden } from '../support/golden.ts';
+import { fillByRule } from '../support/rule_weights.ts';
 
 interface Architecture {
   readonly total_params: number;
@@ -112,31 +113,6 @@ describe('the architecture of ResNet50', () => {
     await expect(resnet50({ inputShape })).rejects.toThrow('1000 classes and takes (224, 224, 3)');
   });
 });
-
-/** The rule of the golden file, `u` for each value of the weight at position k. */
-function hashed(k: number, count: number): Float64Array {
-  return Float64Array.from({ length: count }, (_, i) => {
-    let h = (Math.imul(i, 0x9e3779b1) + Math.imul(k + 1, 0x85ebca77)) >>> 0;
-    h = Math.imul(h ^ (h >>> 16), 0x85ebca6b) >>> 0;
-    h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35) >>> 0;
-    return ((h ^ (h >>> 16)) >>> 0) / 2 ** 31 - 1;
-  });
-}
-
-function fillByRule(network: Network): void {
-  network.variables.forEach((variable, k) => {
-    const fanIn = variable.shape.slice(0, -1).reduce((product, dim) => product * dim, 1);
-    const values: Record<string, (u: number) => number> = {
-      kernel: (u) => (Math.sqrt(6 / fanIn) * u) / (k === 0 ? 64 : 1),
-      bias: (u) => 0.1 * u,
-      gamma: (u) => 1 + 0.1 * u,
-      beta: (u) => 0.1 * u,
-      moving_mean: (u) => 0.1 * u,
-      moving_variance: (u) => 1 + 0.5 * Math.abs(u),
-    };
-    variable.assign(Float32Array.from(hashed(k, variable.size), values[variable.name]!));
-  });
-}
 
 /** The average of several layers' outputs over height and width, side by side, of pictures as they come. */
 function pooledTaps(base: Network, taps: readonly string[], before: readonly Layer[] = []): Model {

@@ -1,6 +1,6 @@
 /** Where a model is cut, and what the graphs on both sides take and give. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { resnet50 } from '../../src/applications/resnet50.ts';
+import { resnet50 } from '../../src/applications/resnet.ts';
 import { findCut } from '../../src/compile/cut.ts';
 import { buildProgram, type ProgramOptions } from '../../src/compile/program.ts';
 import { float32 } from '../../src/core/tensor.ts';

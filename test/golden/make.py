@@ -29,6 +29,7 @@ tf.random.set_seed(0)
 
 from parts import (
     application_layers,
+    applications,
     augmentation,
     callbacks,
     common,
@@ -40,6 +41,7 @@ from parts import (
     training,
 )
 
+
 PARTS = {
     "layers": layers.write,
     "application_layers": application_layers.write,
@@ -48,6 +50,7 @@ PARTS = {
     "optimizers": optimizers.write,
     "training": training.write,
     "resnet50": resnet50.write,
+    "applications": applications.write,
     "defaults": defaults.write,
     "callbacks": callbacks.write,
 }

@@ -1,7 +1,7 @@
 /** The table of `model.summary()`, character by character as Keras prints it. */
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { resnet50 } from '../../src/applications/resnet50.ts';
+import { resnet50 } from '../../src/applications/resnet.ts';
 import * as layers from '../../src/layers/index.ts';
 import { clearSession } from '../../src/layers/layer.ts';
 import { summary } from '../../src/models/summary.ts';

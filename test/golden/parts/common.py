@@ -59,13 +59,18 @@ class Golden:
             raise KeyError(f"{self.stem}: {name} twice")
         self.arrays[name] = array
 
-    def write(self, folder):
+    def write(self, folder, compact=False):
         (folder / f"{self.stem}.safetensors").write_bytes(safetensors.numpy.save(self.arrays))
-        write_json(folder / f"{self.stem}.json", self.json)
+        write_json(folder / f"{self.stem}.json", self.json, compact)
 
 
-def write_json(path, value):
-    path.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+def write_json(path, value, compact=False):
+    """Indented; `compact` ones have a line for each entry of a list of lists, as diffs need."""
+    if compact:
+        text = json.dumps(value, allow_nan=False, separators=(",", ":")).replace("]],[", "]],\n[")
+    else:
+        text = json.dumps(value, indent=1, allow_nan=False)
+    path.write_text(text + "\n")
 
 
 def write_versions(folder):

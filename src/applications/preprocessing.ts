@@ -1,0 +1,60 @@
+/** What networks expect of pictures: Keras's three conventions (keras.applications.imagenet_utils), as a layer and as a function. */
+import { fail } from '../core/errors.ts';
+import { float32, formatShape, type Tensor } from '../core/tensor.ts';
+import * as layers from '../layers/index.ts';
+import type { Layer } from '../layers/layer.ts';
+
+export type PreprocessingMode = 'caffe' | 'tf' | 'torch';
+
+/** Blue, green, red of ImageNet's mean picture. */
+const caffeMean = [103.939, 116.779, 123.68] as const;
+/** Red, green, blue, in shares of 255. */
+const torchMean = [0.485, 0.456, 0.406] as const;
+const torchDeviation = [0.229, 0.224, 0.225] as const;
+
+/**
+ * RGB pictures of 0 … 255 to what a network expects, as one layer that every Keras loads without custom code:
+ *
+ * - `caffe`: RGB to BGR, minus 103.939, 116.779, 123.68 — a frozen 1x1 convolution, exact in float32
+ * - `tf`: x / 127.5 − 1
+ * - `torch`: (x / 255 − mean) / deviation of ImageNet
+ */
+export function preprocessing(mode: PreprocessingMode): Layer {
+  const name = `${mode}_preprocessing`;
+  if (mode === 'tf') return layers.rescaling({ scale: 1 / 127.5, offset: -1, name });
+  if (mode === 'torch') {
+    return layers.rescaling({
+      scale: torchDeviation.map((value) => 1 / (255 * value)),
+      offset: torchMean.map((value, i) => -value / torchDeviation[i]!),
+      name,
+    });
+  }
+  const layer = layers.conv2d({ filters: 3, kernelSize: 1, trainable: false, name });
+  layer.apply(layers.input({ shape: [1, 1, 3], name: `${name}_shape` }));
+  layer.calls.length = 0;
+  const [kernel, bias] = layer.variables;
+  kernel!.assign(Float32Array.of(0, 0, 1, 0, 1, 0, 1, 0, 0));
+  bias!.assign(Float32Array.from(caffeMean, (value) => -value));
+  return layer;
+}
+
+/**
+ * The same as a function, for models that do not carry it: pictures (…, height, width, 3), RGB of 0 … 255, to what
+ * networks of this mode take. Throws `shape` for pictures without three channels.
+ */
+export function preprocessInput(
+  pictures: Tensor<'uint8' | 'float32'>,
+  mode: PreprocessingMode,
+): Tensor<'float32'> {
+  const { shape, data } = pictures;
+  if (shape.at(-1) !== 3) {
+    fail('shape', `preprocessInput takes RGB pictures (…, height, width, 3), got ${formatShape(shape)}.`);
+  }
+  const values = Float32Array.from(data, (value, i) => {
+    const channel = (i % 3) as 0 | 1 | 2;
+    if (mode === 'tf') return value / 127.5 - 1;
+    if (mode === 'torch') return (value / 255 - torchMean[channel]) / torchDeviation[channel];
+    return data[i + 2 - 2 * channel]! - caffeMean[channel];
+  });
+  return float32(shape, values);
+}

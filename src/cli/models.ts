@@ -1,0 +1,93 @@
+/** `graft models`: the pretrained backbones, side by side. */
+import type { Command } from 'commander';
+import * as applications from '../applications/index.ts';
+import { multiplyAdds } from '../models/multiply_adds.ts';
+import { addCommonOptions, type CommonOptions } from './arguments.ts';
+import { invocation, megabytes, outputFor, percent } from './output.ts';
+
+/** One backbone: what is recorded about it, and what its layers add up to. */
+interface Row extends Omit<applications.ApplicationRecord, 'noTop' | 'top'> {
+  readonly parametersWithoutTop: number;
+  /** Of predicting one picture at the model's own size, classifier included. */
+  readonly multiplyAdds: number;
+  /** Of the float32 weights, with the classifier and without it. */
+  readonly weightsBytes: number;
+  readonly weightsBytesWithoutTop: number;
+}
+
+export function defineModels(program: Command): void {
+  const command = program
+    .command('models')
+    .description('List the pretrained backbones: size, work, licence, accuracy.')
+    .addHelpText('after', examples);
+  addCommonOptions(command).action((options: CommonOptions) => {
+    const out = outputFor(options);
+    const rows = applications.all.map(describe);
+    out.result(layout(rows));
+    out.say(notes());
+    out.json({ command: 'models', models: rows });
+  });
+}
+
+const examples = `
+Examples:
+  $ graft train --data cifar10 --backbone mobilenet_v2
+  $ graft summary --backbone densenet121 --expand-nested`;
+
+function describe({ record, structure }: applications.Application): Row {
+  const { noTop: _noTop, top: _top, ...known } = record;
+  const whole = structure({ weights: 'imagenet' });
+  const parametersWithoutTop = structure({ weights: 'imagenet', includeTop: false }).countParams();
+  return {
+    ...known,
+    parametersWithoutTop,
+    multiplyAdds: multiplyAdds(whole),
+    weightsBytes: 4 * whole.countParams(),
+    weightsBytesWithoutTop: 4 * parametersWithoutTop,
+  };
+}
+
+const columns: readonly {
+  readonly title: string;
+  readonly text: (row: Row) => string;
+  readonly right?: true;
+}[] = [
+  { title: 'Name', text: ({ name }) => name },
+  { title: 'Size', text: ({ inputSize }) => String(inputSize), right: true },
+  { title: 'Parameters', text: ({ parameters }) => `${(parameters / 1e6).toFixed(1)} M`, right: true },
+  { title: 'Multiply-adds', text: (row) => `${(row.multiplyAdds / 1e9).toFixed(2)} G`, right: true },
+  { title: 'Download', text: (row) => megabytes(row.weightsBytesWithoutTop), right: true },
+  { title: 'Top-1', text: ({ accuracy }) => percent(accuracy.top1), right: true },
+  {
+    title: 'Top-5',
+    text: ({ accuracy: { top5 } }) => (top5 === null ? '-' : percent(top5)),
+    right: true,
+  },
+  { title: 'Pictures', text: ({ preprocessing }) => preprocessing ?? 'in the model' },
+  { title: 'Licence', text: ({ licence }) => licence },
+];
+
+/** Columns two spaces apart, numbers at the right of theirs. */
+function layout(rows: readonly Row[]): string {
+  const cells = columns.map(({ title, text, right }) => {
+    const texts = [title, ...rows.map(text)];
+    const width = Math.max(...texts.map(({ length }) => length));
+    return texts.map((cell) => (right ? cell.padStart(width) : cell.padEnd(width)));
+  });
+  return cells[0]!
+    .map((_, line) =>
+      cells
+        .map((column) => column[line]!)
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+function notes(): string {
+  return (
+    '\nParameters and multiply-adds (of one picture) count the classifier; the download for training does not. ' +
+    'Accuracy on\nImageNet as Keras publishes it. Pictures: how Graft prepares them for the backbone. ' +
+    `Licence: of the weights.\nUse one: ${invocation()} train --data cifar10 --backbone NAME`
+  );
+}
