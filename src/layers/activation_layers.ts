@@ -79,7 +79,11 @@ interface DropoutConfig {
   readonly noiseShape: readonly (number | null)[] | null;
 }
 
-/** Zeroes a fraction of the values in a training step and scales the others by 1 / (1 − rate) (keras.layers.Dropout). */
+/**
+ * Zeroes a fraction of the values in a training step and scales the others by 1 / (1 − rate) (keras.layers.Dropout).
+ * Frozen it drops nothing, so that a frozen part that holds one is still the same in each step; Keras users reach
+ * that by calling a frozen model with `training=False`.
+ */
 export class Dropout extends ConfiguredLayer<DropoutConfig> {
   constructor(options: DropoutOptions) {
     super('Dropout', { rate: options.rate, noiseShape: options.noiseShape ?? null }, options);
@@ -90,7 +94,7 @@ export class Dropout extends ConfiguredLayer<DropoutConfig> {
 
   override call([x]: readonly Node[], context: CallContext): Node {
     const { rate } = this.options;
-    if (!context.training || rate === 0) return x!;
+    if (!context.training || !this.trainable || rate === 0) return x!;
     return o.mul(x!, keepMask(context.uniform(this, this.#noiseShape(x!.shape)), rate));
   }
 

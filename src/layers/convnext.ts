@@ -43,7 +43,7 @@ export interface StochasticDepthOptions extends LayerOptions {
   readonly dropPathRate: number;
 }
 
-/** Zeroes whole pictures in a training step and scales the others by 1 / (1 − rate) (Huang et al. 2016). */
+/** Zeroes whole pictures in a training step and scales the others by 1 / (1 − rate) (Huang et al. 2016); not if frozen. */
 export class StochasticDepth extends ConfiguredLayer<{ readonly dropPathRate: number }> {
   constructor(options: StochasticDepthOptions) {
     const { dropPathRate } = options;
@@ -55,7 +55,7 @@ export class StochasticDepth extends ConfiguredLayer<{ readonly dropPathRate: nu
 
   override call([x]: readonly Node[], context: CallContext): Node {
     const { dropPathRate } = this.options;
-    if (!context.training || dropPathRate === 0) return x!;
+    if (!context.training || !this.trainable || dropPathRate === 0) return x!;
     const [batch, ...rest] = x!.shape;
     return o.mul(x!, keepMask(context.uniform(this, [batch!, ...rest.map(() => 1)]), dropPathRate));
   }

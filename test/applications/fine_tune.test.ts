@@ -34,15 +34,17 @@ function classifierOn(application: applications.Application, first: string) {
   return { made, base };
 }
 
-/** Noise, in the range of a preprocessed picture or of a whole one. */
+/** Pictures of six colours with some noise, in the range of a preprocessed picture or of a whole one. */
 function batchFor({ record: { minimumSize: size, preprocessing } }: applications.Application) {
   const count = 6;
+  const colours = new Random(3, 'colours', 0).fillUniform(new Float32Array(count * 3));
   const noise = new Random(3, 'pictures', 0).fillUniform(new Float32Array(count * size * size * 3));
-  const x = float32(
-    [count, size, size, 3],
-    noise.map((value) => (preprocessing === null ? 255 * value : value)),
-  );
-  return { x, y: tensor('int32', [count], Int32Array.of(0, 1, 1, 0, 1, 0)) };
+  const values = noise.map((value, i) => {
+    const colour = colours[Math.floor(i / (size * size * 3)) * 3 + (i % 3)]!;
+    return (preprocessing === null ? 255 : 1) * (0.8 * colour + 0.2 * value);
+  });
+  const y = tensor('int32', [count], Int32Array.of(0, 1, 1, 0, 1, 0));
+  return { x: float32([count, size, size, 3], values), y };
 }
 
 /** Larger models of a family have the layers of the smallest one, only more of them. */

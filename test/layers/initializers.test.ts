@@ -168,6 +168,8 @@ describe('dropout', () => {
     });
     expect([...result!.data]).toEqual([0, 0, 6, 8, 0, 0]);
     expect(layer.call([x], { ...context, training: false })).toBe(x);
+    layer.trainable = false;
+    expect(layer.call([x], context), 'frozen').toBe(x);
   });
 
   it('a noise shape that does not fit says what was expected', () => {
