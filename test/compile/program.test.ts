@@ -209,7 +209,7 @@ describe('the program of a model', () => {
 
   it('is cut before noise that comes later: what is frozen in front of it is kept', () => {
     const frozen = conv(layers.input({ shape: [8, 8, 3] }), 'first', false);
-    const dropped = layers.dropout({ rate: 0.5, trainable: false }).apply(frozen);
+    const dropped = layers.dropout({ rate: 0.5 }).apply(frozen);
     const outputs = head(conv(dropped, 'second', false));
     const after = programOf(model({ inputs: frozen.layer.calls[0]!.inputs[0]!, outputs }));
     expect(shapesOf(after.features)).toEqual([[8, 8, 4]]);
