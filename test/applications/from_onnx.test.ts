@@ -138,7 +138,7 @@ describe('a model with a foreign backbone', () => {
       cache: 'memory',
     });
     const { epochs } = await made.fit({ x, y }, { epochs: 30, batchSize: 4, verbose: false });
-    expect(epochs[29]!['loss']).toBeLessThan(0.8 * epochs[0]!['loss']!);
+    expect(epochs[29]!['loss']).toBeLessThan(0.9 * epochs[0]!['loss']!);
   });
 
   it('is saved with the file beside it, and loaded without the original', async () => {

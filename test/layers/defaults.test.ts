@@ -45,7 +45,9 @@ const known = Object.entries(keras.layers).filter(([name]) => name in layerTypes
 
 describe('a layer with its defaults', () => {
   it('every layer class has one to compare with', () => {
-    expect(known.map(([name]) => name).sort()).toEqual(Object.keys(layerTypes).sort());
+    // Keras has no layer for a foreign ONNX model.
+    const ours = Object.keys(layerTypes).filter((name) => name !== 'OnnxBackbone');
+    expect(known.map(([name]) => name).sort()).toEqual(ours.sort());
   });
 
   it.each(known)('%s writes what Keras writes for it', (className, { arguments: given, config }) => {
