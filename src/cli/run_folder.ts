@@ -3,11 +3,11 @@
  * checkpoint while the run is unfinished. Each file appears whole or not at all.
  */
 import { existsSync, statSync } from 'node:fs';
-import { rm, rmdir } from 'node:fs/promises';
+import { readdir, rm, rmdir } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { fail } from '../core/errors.ts';
-import { readJson, writeJson } from '../core/files.node.ts';
+import { isUnfinished, readJson, writeJson } from '../core/files.node.ts';
 import { graftVersion } from '../core/version.node.ts';
 import type { WeightsFile } from './backbone.ts';
 import { earlierChoices, type TrainConfig } from './config.ts';
@@ -115,8 +115,13 @@ export class RunFolder {
   }
 
   /** Keeps other processes from the run. Throws `state` if one of them is at work on it. */
-  lock(): Promise<AsyncDisposable> {
-    return lockRun(this.#lockPath);
+  async lock(): Promise<AsyncDisposable> {
+    const lock = await lockRun(this.#lockPath);
+    // What a killed process was writing; nobody else writes here now.
+    for (const name of await readdir(this.path)) {
+      if (isUnfinished(name)) await rm(this.file(name), { force: true });
+    }
+    return lock;
   }
 
   get #lockPath(): string {

@@ -37,6 +37,11 @@ export async function writeAtomically(path: string, content: FileContent): Promi
   await flushFolder(folder);
 }
 
+/** Whether `writeAtomically` gives such names to files that it has not finished. */
+export function isUnfinished(name: string): boolean {
+  return /^\..*\.\d+-[0-9a-f]{12}\.tmp$/.test(name);
+}
+
 /** Writes `content`, if any, to a file and waits until the disk has it all. */
 async function flush(path: string, content: Uint8Array | string | null): Promise<void> {
   const handle = await open(path, content === null ? 'r+' : 'wx');

@@ -1,11 +1,13 @@
 /** Who may work on a run: one process at a time, and whoever comes after one that was killed. */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { RunFolder } from '../../src/cli/run_folder.ts';
 import { lockRun } from '../../src/cli/run_lock.ts';
+import { writeAtomically } from '../../src/core/files.node.ts';
 
 let folder: string;
 let path: string;
@@ -63,6 +65,18 @@ it('of many that want a leftover one gets it', async () => {
   const ends = await Promise.allSettled(Array.from({ length: 12 }, () => lockRun(path)));
   expect(ends.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
   expect(await readdir(join(folder, 'run'))).toEqual(['run.lock']);
+});
+
+it('what a killed process was writing is removed, and nothing else', async () => {
+  const run = new RunFolder(join(folder, 'run'));
+  const unfinished = await writeAtomically(run.file('checkpoint.safetensors'), async (path) => {
+    await writeFile(path, 'half');
+    await copyFile(path, `${path}.kept`);
+  }).then(async () => (await readdir(run.path)).find((name) => name.endsWith('.kept'))!);
+  await rename(run.file(unfinished), run.file(unfinished.replace('.kept', '')));
+  await writeFile(run.file('.notes.tmp'), '');
+  await using _lock = await run.lock();
+  expect((await readdir(run.path)).sort()).toEqual(['.notes.tmp', 'checkpoint.safetensors', 'run.lock']);
 });
 
 it('a lock that was taken away is not removed when its former owner ends', async () => {
