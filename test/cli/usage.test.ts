@@ -164,6 +164,26 @@ describe('a command line that cannot be used ends with 2 and says what was expec
       '--weights weights.bin: neither a known name nor a file of weights.',
     ],
     [
+      'a backbone that comes near one',
+      [...train, '--backbone', 'MobileNet-V2x'],
+      'There is no backbone "MobileNet-V2x". Did you mean mobilenet_v2? Expected one of vgg16, vgg19, resnet50,',
+    ],
+    [
+      'a backbone like no other',
+      ['summary', '--backbone', 'alexnet'],
+      'There is no backbone "alexnet". Expected one of vgg16,',
+    ],
+    [
+      'a layer of another backbone',
+      [...train, '--backbone', 'densenet121', '--unfreeze-from', 'conv5_block1_1'],
+      'there is no such layer in densenet121. Expected one such as conv5_block1_1_conv',
+    ],
+    [
+      'pictures too small for the backbone',
+      [...train, '--backbone', 'inception_v3', '--image-size', '64'],
+      'inception_v3 takes pictures of at least (75, 75, 3), got (64, 64, 3).',
+    ],
+    [
       'a layer that the backbone does not have',
       [...train, '--unfreeze-from', 'conv5_block1_conv'],
       '--unfreeze-from conv5_block1_conv: there is no such layer in resnet50. Expected one such as ' +

@@ -167,3 +167,35 @@ describe('graft summary', () => {
     expect(finished.stderr).toContain('└ conv5_block3_out');
   });
 });
+
+describe('graft models', () => {
+  it('lists the backbones, with what their layers add up to', async () => {
+    const finished = await run('models --json');
+    const { models } = jsonOf(finished) as { models: Record<string, unknown>[] };
+    expect(models.map(({ name }) => name)).toContain('convnext_tiny');
+    expect(models.find(({ name }) => name === 'mobilenet_v2')).toMatchObject({
+      title: 'MobileNetV2',
+      inputSize: 224,
+      preprocessing: 'tf',
+      licence: 'Apache 2.0',
+      parameters: 3_538_984,
+      parametersWithoutTop: 2_257_984,
+      // Sandler et al. 2018 say 300 million; this is their table with Keras's paddings.
+      multiplyAdds: 300_774_272,
+      weightsBytesWithoutTop: 4 * 2_257_984,
+      accuracy: { top1: 0.713, top5: 0.901 },
+    });
+    expect(finished.stderr).toMatch(
+      /^inception_v3 +299 +23\.9 M +5\.71 G +87 MB +77\.9 % +93\.7 % +tf +Apache 2\.0$/m,
+    );
+    expect(finished.code).toBe(0);
+  });
+
+  it('each can be summarized, at its own size', async () => {
+    const { stdout, code } = await run(
+      'summary --backbone xception --head linear --unfreeze-from block14_sepconv1',
+    );
+    expect(stdout).toMatch(/xception \(Functional\) +│ \(None, 10, 10, 2048\)/);
+    expect(code).toBe(0);
+  });
+});

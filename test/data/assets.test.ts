@@ -202,6 +202,19 @@ describe('fetching an asset', () => {
     );
   });
 
+  it('checks the size alone where the publisher gives no checksum', async () => {
+    const server = await serve((request, response) => send(request, response, Buffer.from('hello')));
+    const asset = { id: 'a', url: server.url, file: 'a', checksum: null };
+    const cacheDir = await temporaryFolder();
+    await expect(fetchFast({ ...asset, bytes: 6 }, cacheDir)).rejects.toThrow(
+      '5 bytes came, 6 were expected',
+    );
+    const path = await fetchFast({ ...asset, bytes: 5 }, cacheDir);
+    expect(await readFile(path, 'utf8')).toBe('hello');
+    await fetchFast({ ...asset, bytes: 5 }, cacheDir);
+    expect(server.requests.length, 'the second comes from the cache').toBe(2);
+  });
+
   it('does not try again when the server says no for good', async () => {
     const server = await serveInTurn(404);
     await expect(fetchFast(assetAt(server.url), await temporaryFolder())).rejects.toMatchObject({
