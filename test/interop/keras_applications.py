@@ -83,6 +83,10 @@ def make(folder, names):
 def predict(model, pictures, output):
     custom = CUSTOM if "convnext" in model else None
     loaded = keras.models.load_model(model, custom_objects=custom)
+    for layer in loaded._flatten_layers():
+        # Keras 3.15 forgets this for nested models of any .h5, its own included; its .keras files are complete.
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
     save_file({"predictions": np.ascontiguousarray(loaded(load_file(pictures)["x"], training=False).numpy())}, output)
 
 
