@@ -1,6 +1,8 @@
 /** Reads the golden files (`test/golden`): numbers that real Keras computed, and how far ours are from them. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
 import { afterAll, expect } from 'vitest';
 import type { Tensor } from '../../src/core/tensor.ts';
 import { toValue } from '../../src/graph/reference.ts';
@@ -19,8 +21,13 @@ export function goldenPath(file: string): string {
   return fileURLToPath(new URL(`../golden/${file}`, import.meta.url));
 }
 
+/** Long ones are packed. */
 export async function goldenJson<T>(file: string): Promise<T> {
-  return JSON.parse(await readFile(goldenPath(file), 'utf8')) as T;
+  const packed = goldenPath(`${file}.gz`);
+  const text = existsSync(packed)
+    ? gunzipSync(await readFile(packed)).toString()
+    : await readFile(goldenPath(file), 'utf8');
+  return JSON.parse(text) as T;
 }
 
 export async function readGolden<T>(stem: string): Promise<Golden<T>> {

@@ -117,4 +117,4 @@ def write(folder):
         common = len(model.layers) - 1
         entry["top"] = {"parameters": top.count_params(), "layers": architecture(top)[common:]}
         golden.json["applications"][name] = entry
-    golden.write(folder, compact=True)
+    golden.write(folder, packed=True)

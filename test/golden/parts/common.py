@@ -1,5 +1,6 @@
 """What every part shares: repeatable random arrays, and the pair of files (.safetensors, .json) of one stem."""
 
+import gzip
 import json
 import platform
 import zlib
@@ -59,18 +60,18 @@ class Golden:
             raise KeyError(f"{self.stem}: {name} twice")
         self.arrays[name] = array
 
-    def write(self, folder, compact=False):
+    def write(self, folder, packed=False):
         (folder / f"{self.stem}.safetensors").write_bytes(safetensors.numpy.save(self.arrays))
-        write_json(folder / f"{self.stem}.json", self.json, compact)
+        write_json(folder / f"{self.stem}.json", self.json, packed)
 
 
-def write_json(path, value, compact=False):
-    """Indented; `compact` ones have a line for each entry of a list of lists, as diffs need."""
-    if compact:
-        text = json.dumps(value, allow_nan=False, separators=(",", ":")).replace("]],[", "]],\n[")
+def write_json(path, value, packed=False):
+    """Indented; long and repetitive ones are `packed` into `.json.gz`."""
+    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+    if packed:
+        path.with_suffix(".json.gz").write_bytes(gzip.compress(text.encode(), 9, mtime=0))
     else:
-        text = json.dumps(value, indent=1, allow_nan=False)
-    path.write_text(text + "\n")
+        path.write_text(text)
 
 
 def write_versions(folder):

@@ -257,4 +257,4 @@ def write(folder):
     golden = Golden("layers", cases=[])
     for case in cases():
         add_case(golden, *case)
-    golden.write(folder)
+    golden.write(folder, packed=True)

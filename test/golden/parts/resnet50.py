@@ -123,7 +123,7 @@ def write(folder):
         keras.applications.ResNet50(weights=None, include_top=False, input_shape=(224, 224, 3))
     )
     golden.json["top_224"] = architecture(keras.applications.ResNet50(weights=None))
-    golden.write(folder)
+    golden.write(folder, packed=True)
 
 
 def cifar10_test_images(archive, count):
@@ -150,7 +150,7 @@ def write_mirror(folder, mirror, reference):
     golden = Golden("resnet50_mirror", taps=taps, images="CIFAR-10 test 0..3", size=96)
     for name, output in zip(taps, model(prepared, training=False)):
         golden.put(f"pooled/{name}", output.numpy().mean((1, 2), dtype="float64").astype("float32"))
-    golden.write(folder)
+    golden.write(folder, packed=True)
 
     if reference and reference.is_dir():
         expected = np.fromfile(reference / "resnet50-conv4-pooled-96px-16x1024.f32", "<f4").reshape(16, 1024)[:4]
