@@ -94,7 +94,7 @@ describe('a file', () => {
         for (const [at, value] of list) bytes[Math.floor(at * (bytes.length - 1))] = value;
         await use(name, bytes);
       }),
-      { numRuns: 60 * runs },
+      { numRuns: 60 * runs, endOnFailure: true },
     );
   });
 
@@ -104,7 +104,7 @@ describe('a file', () => {
         const whole = files.get(name)!;
         await use(name, whole.subarray(0, Math.floor(whole.length * part)));
       }),
-      { numRuns: 20 * runs },
+      { numRuns: 20 * runs, endOnFailure: true },
     );
   });
 
@@ -125,7 +125,7 @@ describe('a file', () => {
           await use(name, Buffer.concat([whole.subarray(0, at), piece, whole.subarray(at + piece.length)]));
         },
       ),
-      { numRuns: 20 * runs },
+      { numRuns: 20 * runs, endOnFailure: true },
     );
   });
 });
@@ -179,7 +179,7 @@ describe('the description of a model', () => {
         }
         await usable(network);
       }),
-      { numRuns: 200 * runs },
+      { numRuns: 200 * runs, endOnFailure: true },
     );
   });
 
@@ -198,7 +198,7 @@ describe('the description of a model', () => {
         const model = await graftErrorOr(load(path));
         await model?.close();
       }),
-      { numRuns: 25 * runs },
+      { numRuns: 25 * runs, endOnFailure: true },
     );
   });
 });
