@@ -1,8 +1,9 @@
 /** How each primitive operation becomes ONNX nodes (opset 20): the emission rule of every operation. */
 import { fail } from '../core/errors.ts';
 import { float32, tensor } from '../core/tensor.ts';
-import type { GraphDType, Node, NodeOf, OpName, PoolAttributes, Shape } from '../graph/node.ts';
+import type { GraphDType, Node, NodeOf, OpName, PoolAttributes } from '../graph/node.ts';
 import { symbolicSize } from '../graph/shapes.ts';
+import { columnSums, dynamicShape } from './columns.ts';
 import { emitConv2d, emitConv2dInputGradient, emitConv2dKernelGradient } from './convolution.ts';
 import type { Emitter } from './emitter.ts';
 import { OnnxPart } from './foreign.ts';
@@ -73,10 +74,6 @@ const reduction =
     else e.define(node, reduced);
   };
 
-/**
- * The sum over all axes but the last is 1ᵀX with X the map as a matrix. Measured on the CPU provider: 2 to 40 times
- * faster than ReduceSum, whose threads share out the channels.
- */
 function emitSum(e: Emitter, node: NodeOf<'sum'> & Node): void {
   const x = node.inputs[0]!;
   const { axes } = node.attributes;
@@ -87,8 +84,7 @@ function emitSum(e: Emitter, node: NodeOf<'sum'> & Node): void {
     return;
   }
   const rows = symbolicSize(x.shape.slice(0, last));
-  const ones = e.once(`ones/${rows}`, () => e.node('Expand', [e.scalar(1), dynamicShape(e, [1, rows])]));
-  const total = e.node('MatMul', [ones, e.reshape(e.value(x), [-1, x.shape[last]!])]);
+  const total = columnSums(e, e.reshape(e.value(x), [-1, x.shape[last]!]), rows);
   e.define(node, e.reshape(total, node.shape));
 }
 
@@ -112,19 +108,6 @@ function paddedForMaximum(e: Emitter, pad: NodeOf<'pad'> & Node): string {
   const order = [0, 3, 1, 2];
   const pads = [...order.map((axis) => before[axis]!), ...order.map((axis) => after[axis]!)];
   return e.node('Pad', [e.channelsFirst(pad.inputs[0]!), e.int64(pads), e.scalar(2 ** -126)]);
-}
-
-/** An int64 shape that contains the batch, computed from an input that has it. */
-function dynamicShape(e: Emitter, shape: Shape): string {
-  if (shape.every((dim) => dim >= 0)) return e.int64(shape);
-  const parts = shape.map((dim) => {
-    if (dim >= 0) return e.int64([dim]);
-    const batch = e.once('batch', () =>
-      fail('state', 'A graph whose shapes contain the batch needs an input with it.'),
-    );
-    return dim === -1 ? batch : e.once(`batch*${-dim}`, () => e.node('Mul', [batch, e.int64([-dim])]));
-  });
-  return e.once(`shape/${shape}`, () => e.node('Concat', parts, { axis: 0 }));
 }
 
 function paddingValue(e: Emitter, dtype: GraphDType, value: number): string {
