@@ -6,7 +6,7 @@ import * as o from '../graph/ops.ts';
 import { Optimizer, type OptimizerOptions, type UpdateRule } from './optimizer.ts';
 import { scheduleFromKeras } from './schedules.ts';
 
-export { Optimizer, type OptimizerOptions, type Updated } from './optimizer.ts';
+export { averageSlot, Optimizer, type OptimizerOptions, type Updated } from './optimizer.ts';
 export type { Schedule } from './schedules.ts';
 export * as schedules from './schedules.ts';
 
@@ -177,7 +177,6 @@ export function optimizerFromKeras(value: unknown): Optimizer {
       `Graft does not have the optimizer ${class_name}; it has ${optimizerNames.join(', ')}.`,
     );
   }
-  if (config['use_ema'] === true) fail('unsupported', `${class_name}: Graft does not have use_ema.`);
   if (config['decay']) {
     fail('unsupported', `${class_name}: Graft does not have decay = ${JSON.stringify(config['decay'])}.`);
   }
@@ -189,6 +188,9 @@ export function optimizerFromKeras(value: unknown): Optimizer {
     globalClipnorm: (config['global_clipnorm'] as number | null) ?? null,
     clipvalue: (config['clipvalue'] as number | null) ?? null,
     gradientAccumulationSteps: (config['gradient_accumulation_steps'] as number | null) ?? null,
+    useEma: config['use_ema'] === true,
+    emaMomentum: (config['ema_momentum'] as number | undefined) ?? 0.99,
+    emaOverwriteFrequency: (config['ema_overwrite_frequency'] as number | null) ?? null,
     ...own(config, ['momentum', 'nesterov', 'rho', 'epsilon', 'centered', 'amsgrad']),
     ...(config['beta_1'] === undefined ? {} : { beta1: config['beta_1'], beta2: config['beta_2'] }),
   } as AdamOptions);

@@ -25,6 +25,15 @@ export interface OptimizerOptions {
    * with every batch. As in Keras, groups go on across the ends of epochs, and a schedule counts batches.
    */
   readonly gradientAccumulationSteps?: number | null;
+  /**
+   * Keeps an exponential moving average of the weights beside them; `fit` ends with the averages in the model. Defaults
+   * to false.
+   */
+  readonly useEma?: boolean;
+  /** average = emaMomentum · average + (1 − emaMomentum) · weight, from the first update's weights on. Defaults to 0.99. */
+  readonly emaMomentum?: number;
+  /** After every so many updates the averages become the weights; null, the default, for only at the end. */
+  readonly emaOverwriteFrequency?: number | null;
 }
 
 /** One weight on its way through an update. */
@@ -73,7 +82,11 @@ export class Optimizer {
       globalClipnorm: options.globalClipnorm ?? null,
       clipvalue: options.clipvalue ?? null,
       gradientAccumulationSteps: options.gradientAccumulationSteps ?? null,
+      useEma: options.useEma ?? false,
+      emaMomentum: options.emaMomentum ?? 0.99,
+      emaOverwriteFrequency: options.emaOverwriteFrequency ?? null,
     };
+    this.#checkAverages();
     const { clipnorm, globalClipnorm, clipvalue, learningRate, gradientAccumulationSteps } = this.options;
     if ([clipnorm, globalClipnorm, clipvalue].filter((value) => value !== null).length > 1) {
       fail('argument', 'Only one of clipnorm, globalClipnorm and clipvalue can be set.');
@@ -92,9 +105,32 @@ export class Optimizer {
     }
   }
 
+  #checkAverages(): void {
+    const { useEma, emaMomentum, emaOverwriteFrequency: every, gradientAccumulationSteps } = this.options;
+    if (!useEma) return;
+    if (!(emaMomentum >= 0 && emaMomentum <= 1)) {
+      fail('argument', `emaMomentum must be between 0 and 1, got ${emaMomentum}.`);
+    }
+    if (every !== null && !(Number.isInteger(every) && every >= 1)) {
+      fail('argument', `emaOverwriteFrequency must be a whole number of at least 1, got ${every}.`);
+    }
+    // Keras averages after every batch then, also after those that change no weight.
+    if (gradientAccumulationSteps !== null) {
+      fail(
+        'unsupported',
+        'Graft does not have useEma together with gradientAccumulationSteps; leave one out.',
+      );
+    }
+  }
+
   /** State that each weight has, of its shape, zero at the start. */
   get slots(): readonly string[] {
-    return this.#accumulates ? [accumulator, ...this.rule.slots] : this.rule.slots;
+    return [...this.#common, ...this.rule.slots];
+  }
+
+  /** The slots in front of the rule's, in Keras's order. */
+  get #common(): readonly string[] {
+    return [...(this.options.useEma ? [averageSlot] : []), ...(this.#accumulates ? [accumulator] : [])];
   }
 
   get #accumulates(): boolean {
@@ -115,7 +151,13 @@ export class Optimizer {
   /** The numbers to feed for the batch after `step` batches. */
   scalarsAt(step: number, learningRate: number): Readonly<Record<string, number>> {
     const updates = Math.floor(step / (this.options.gradientAccumulationSteps ?? 1));
-    return { learningRate, ...this.rule.scalars(learningRate, updates + 1) };
+    const { useEma, emaMomentum, emaOverwriteFrequency: every } = this.options;
+    return {
+      learningRate,
+      ...(useEma ? { emaMomentum: updates === 0 ? 0 : emaMomentum } : {}),
+      ...(useEma && every !== null ? { emaOverwrites: Number((updates + 1) % every === 0) } : {}),
+      ...this.rule.scalars(learningRate, updates + 1),
+    };
   }
 
   /**
@@ -149,7 +191,8 @@ export class Optimizer {
       const decays = weightDecay !== null && !excludeFromWeightDecay.some((part) => path.includes(part));
       const shrink = decays ? o.mul(o.mul(value, weightDecay), scalars['learningRate']!) : null;
       const decayed = shrink === null ? value : o.sub(value, shrink);
-      return this.rule.update({ ...parameter, value: decayed, gradient: clipped[i]! }, scalars);
+      const updated = this.rule.update({ ...parameter, value: decayed, gradient: clipped[i]! }, scalars);
+      return this.options.useEma ? averaged(parameter, updated, scalars) : updated;
     });
   }
 
@@ -176,8 +219,8 @@ export class Optimizer {
     const apart = slots
       .filter((slot) => !interleaved.includes(slot))
       .flatMap((slot) => indices.map((weight) => ({ weight, slot })));
-    const waiting = this.#accumulates ? indices.map((weight) => ({ weight, slot: accumulator })) : [];
-    return [...waiting, ...together, ...apart];
+    const first = this.#common.flatMap((slot) => indices.map((weight) => ({ weight, slot })));
+    return [...first, ...together, ...apart];
   }
 
   /** Keras's class and config, for files. */
@@ -195,9 +238,9 @@ export class Optimizer {
         clipnorm,
         global_clipnorm: globalClipnorm,
         clipvalue,
-        use_ema: false,
-        ema_momentum: 0.99,
-        ema_overwrite_frequency: null,
+        use_ema: this.options.useEma,
+        ema_momentum: this.options.emaMomentum,
+        ema_overwrite_frequency: this.options.emaOverwriteFrequency,
         loss_scale_factor: null,
         gradient_accumulation_steps: this.options.gradientAccumulationSteps,
         ...this.rule.config,
@@ -208,6 +251,22 @@ export class Optimizer {
 
 /** The slot in which gradients wait for the update of their group: their sum. */
 const accumulator = 'gradient_accumulator';
+
+/** The slot with the moving average of a weight. */
+export const averageSlot = 'average';
+
+/** Adds the weight to its average, and puts that in its place where it is time. */
+function averaged(
+  { slots }: Parameter,
+  { value, slots: next }: Updated,
+  { emaMomentum, emaOverwrites }: Readonly<Record<string, Node>>,
+): Updated {
+  const average = o.add(o.mul(emaMomentum!, slots[averageSlot]!), o.mul(o.sub(1, emaMomentum!), value));
+  return {
+    value: emaOverwrites === undefined ? value : o.select(o.greater(emaOverwrites, 0.5), average, value),
+    slots: { ...next, [averageSlot]: average },
+  };
+}
 
 function accumulated({ gradient, slots }: Parameter): Node {
   return o.add(gradient, slots[accumulator]!);

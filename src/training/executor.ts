@@ -17,7 +17,7 @@ import type { Variable } from '../layers/layer.ts';
 import type { Loss } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
 import type { Network } from '../models/network.ts';
-import type { Optimizer } from '../optimizers/index.ts';
+import { averageSlot, type Optimizer } from '../optimizers/index.ts';
 import { Engine, type Session, type Tensors } from '../runtime/engine.node.ts';
 import { Extractor, type ExtractorOptions } from './extractor.ts';
 import { labelled, numbers, only, stepNoise, type Views } from './feeds.ts';
@@ -158,6 +158,16 @@ export class Executor {
       );
     }
     this.#engineIsNewer = false;
+  }
+
+  /** Ends a training as Keras does: moving averages of weights, where the optimizer keeps some, become the weights. */
+  async finalize(): Promise<void> {
+    if (!this.options.optimizer.options.useEma) return;
+    await this.pull();
+    for (const [name, { variable, slot }] of this.#any().slots) {
+      const average = this.#slots?.[name];
+      if (slot === averageSlot && average !== undefined) variable.assign(average.slice());
+    }
   }
 
   /** Optimizer state by name (`w3/velocity`), or `null` before the first step. Call `pull` first. */

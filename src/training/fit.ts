@@ -83,6 +83,8 @@ export async function train(model: Model, data: Dataset, options: FitOptions): P
       await run.each((callback) => callback.onSettled?.(run));
     } else progress.end(logs);
   }
+  // A training that stops inside an epoch will be continued.
+  if (run.stopping !== 'step') await executor.finalize();
   await run.each((callback) => callback.onTrainEnd?.(run));
   await executor.pull();
   return { epochs: run.history, completed: run.stopping !== 'step' };

@@ -7,7 +7,7 @@ import { float32 } from '../../src/core/tensor.ts';
 import type { Node } from '../../src/graph/node.ts';
 import * as o from '../../src/graph/ops.ts';
 import * as layers from '../../src/layers/index.ts';
-import type { SymbolicTensor } from '../../src/layers/layer.ts';
+import type { Layer, SymbolicTensor } from '../../src/layers/layer.ts';
 import { categoricalCrossentropy } from '../../src/losses/index.ts';
 import { accuracy } from '../../src/metrics/index.ts';
 import type { Network } from '../../src/models/network.ts';
@@ -177,6 +177,27 @@ describe('the program of a model', () => {
     expect([...step.feeds].sort()).toEqual(['feature0', 'learningRate', 'noise1', 'sampleWeight', 'y']);
     expect([...program.evaluate.feeds].sort()).toEqual(['feature0', 'sampleWeight', 'y']);
     expect(program.predict.feeds).toEqual(['feature0']);
+  });
+
+  it('draws for each picture what moves it by itself, and keeps what mixes a batch in the step', () => {
+    const behind = (front: Layer) => {
+      const input = layers.input({ shape: [8, 8, 3] });
+      const outputs = head(conv(front.apply(input), 'frozen', false));
+      return programOf(model({ inputs: input, outputs }));
+    };
+    const moved = behind(layers.randomTranslation({ heightFactor: 0.1, widthFactor: 0.1 }));
+    expect(moved.augmented!.noises.map(({ shape }) => shape)).toEqual([
+      [-1, 1],
+      [-1, 1],
+    ]);
+    expect(moved.noises).toEqual([]);
+    const mixed = behind(layers.mixUp());
+    expect(mixed.augmented).toBeNull();
+    expect(mixed.features.map(({ name }) => name)).toEqual(['image']);
+    expect(mixed.noises.map(({ distribution }) => distribution)).toEqual([
+      'permutation',
+      { beta: [0.2, 0.2] },
+    ]);
   });
 
   it('finds the same values in inference inside a layer too: the pixels that a strided one looks at', () => {

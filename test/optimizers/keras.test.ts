@@ -159,9 +159,11 @@ describe('an optimizer read from its Keras config', () => {
     expect(read.options.learningRate).toBe(0.001);
   });
 
-  it('unknown optimizers, averaged weights and two kinds of clipping are refused', () => {
+  it('unknown optimizers, impossible averages and two kinds of clipping are refused', () => {
     expect(() => optimizerFromKeras({ class_name: 'Adagrad', config: {} })).toThrow('the optimizer Adagrad');
-    expect(() => optimizerFromKeras({ class_name: 'SGD', config: { use_ema: true } })).toThrow('use_ema');
+    expect(() => sgd({ useEma: true, emaMomentum: 2 })).toThrow('emaMomentum must be between 0 and 1, got 2');
+    expect(() => sgd({ useEma: true, emaOverwriteFrequency: 0 })).toThrow('at least 1, got 0');
+    expect(() => sgd({ useEma: true, gradientAccumulationSteps: 2 })).toThrow('leave one out');
     expect(() => optimizer('lamb' as 'sgd')).toThrow('expected sgd, rmsprop, adam, adamw');
     expect(() => sgd({ clipnorm: 1, clipvalue: 1 })).toThrow('Only one of');
     expect(() => sgd({ learningRate: -1 })).toThrow('at least 0, got -1');

@@ -23,6 +23,8 @@ def cases():
     yield "sgd_global_clipnorm", O.SGD(0.01, global_clipnorm=1.5), []
     yield "sgd_everything", O.SGD(0.01, 0.9, True, weight_decay=0.1, clipnorm=1.0), []
     yield "sgd_cosine", O.SGD(O.schedules.CosineDecay(0.1, 8), momentum=0.9, weight_decay=0.1), []
+    yield "sgd_ema", O.SGD(0.01, momentum=0.9, weight_decay=0.1, use_ema=True, ema_momentum=0.8), []
+    yield "adam_ema_overwrite", O.Adam(0.01, use_ema=True, ema_momentum=0.7, ema_overwrite_frequency=3), []
     yield "rmsprop", O.RMSprop(), []
     yield "rmsprop_rho", O.RMSprop(0.01, rho=0.8), []
     yield "rmsprop_momentum", O.RMSprop(0.01, momentum=0.9), []
