@@ -4,18 +4,17 @@
  */
 import type { WriteStream } from 'node:tty';
 import type { Tensor } from '../core/tensor.ts';
+import { areaSampler, type Colour } from '../data/index.ts';
 
 /** Bits of colour that a terminal shows: 24, 8, or fewer. A pipe, `NO_COLOR` and `TERM=dumb` make it 1. */
 export function colourDepth(stream: WriteStream): number {
   return stream.isTTY ? stream.getColorDepth() : 1;
 }
 
-type Colour = readonly [red: number, green: number, blue: number];
-
 /** One line for each two rows of pixels, `width` characters wide. `depth` is 24 or 8. */
 export function drawPicture(image: Tensor<'uint8'>, width: number, depth: number): string[] {
   const rows = 2 * Math.round((width * image.shape[0]!) / image.shape[1]! / 2);
-  const pixel = sampler(image, rows, width);
+  const pixel = areaSampler(image, rows, width);
   return Array.from({ length: rows / 2 }, (_, line) => {
     const cells = Array.from({ length: width }, (__, column) => {
       const upper = colourCode(38, pixel(2 * line, column), depth);
@@ -23,35 +22,6 @@ export function drawPicture(image: Tensor<'uint8'>, width: number, depth: number
     });
     return `${cells.join('')}\x1b[0m`;
   });
-}
-
-/** The picture at another size: the mean of the pixels that a new one covers, by area. */
-function sampler({ shape, data }: Tensor<'uint8'>, rows: number, columns: number) {
-  const [height, width] = shape as [number, number];
-  return (row: number, column: number): Colour => {
-    const sums = [0, 0, 0];
-    let total = 0;
-    for (const [y, heightShare] of covered(row, rows, height)) {
-      for (const [x, widthShare] of covered(column, columns, width)) {
-        const weight = heightShare * widthShare;
-        total += weight;
-        for (let channel = 0; channel < 3; channel++) {
-          sums[channel]! += weight * data[(y * width + x) * 3 + channel]!;
-        }
-      }
-    }
-    return sums.map((sum) => Math.round(sum / total)) as unknown as Colour;
-  };
-}
-
-/** The old positions under a new one, and how much of each lies under it. */
-function covered(index: number, count: number, length: number): [position: number, share: number][] {
-  const [start, end] = [(index * length) / count, ((index + 1) * length) / count];
-  const found: [number, number][] = [];
-  for (let at = Math.floor(start); at < end - 1e-9; at++) {
-    found.push([at, Math.min(at + 1, end) - Math.max(at, start)]);
-  }
-  return found;
 }
 
 /** Sets the colour of the letter (38) or of what is behind it (48). */

@@ -66,7 +66,8 @@ export async function decodeBytes(file: Buffer, path: string, size?: ImageSize):
   }
 }
 
-async function pixelsOf(picture: Sharp): Promise<Tensor<'uint8'>> {
+/** The 8-bit RGB values of a picture. */
+export async function pixelsOf(picture: Sharp): Promise<Tensor<'uint8'>> {
   const { data, info } = await picture.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   return tensor('uint8', [info.height, info.width, 3], bytes);

@@ -1,4 +1,5 @@
 /** Where pictures and labels come from. */
+export { areaSampler, type Colour } from './area.ts';
 export { type Asset, type AssetOptions, fetchAsset, type Progress } from './assets.node.ts';
 export { cacheFolder, isAlive, privatePath, tryRename } from './cache.node.ts';
 export { toCategorical } from './categorical.ts';

@@ -1,35 +1,38 @@
 /** Pictures that look alike: the same one saved again, resized or retouched. By their looks alone, not their bytes. */
 
+import type { Tensor } from '../core/tensor.ts';
+import { areaSampler, type Colour } from './area.ts';
+
 /** The looks of a picture. */
 export interface Look {
   /** 16 hexadecimal digits. */
   readonly look: string;
   /** Mean colour, 0 … 255. */
-  readonly colour: readonly [red: number, green: number, blue: number];
+  readonly colour: Colour;
 }
 
 /**
  * The difference hash (dHash, Krawetz 2013, http://www.hackerfactor.com/blog/?/archives/529-Kind-of-Like-That.html)
- * of a picture shrunk to 9x8: bit i of a row is 1 where pixel i is brighter than its right neighbour.
+ * of a picture shrunk to 9x8 by area: bit i of a row is 1 where pixel i is brighter than its right neighbour.
  *
- * @param pixels 8 rows of 9 RGB pixels
+ * @param image [height, width, 3]
  */
-export function differenceHash(pixels: Uint8Array): Look {
-  const grey = Array.from({ length: 72 }, (_, i) => {
-    return 299 * pixels[3 * i]! + 587 * pixels[3 * i + 1]! + 114 * pixels[3 * i + 2]!;
-  });
+export function differenceHash(image: Tensor<'uint8'>): Look {
+  const sample = areaSampler(image, 8, 9);
+  const sums = [0, 0, 0];
   let look = '';
   for (let row = 0; row < 8; row++) {
+    const colours = Array.from({ length: 9 }, (_, column) => sample(row, column));
+    for (const colour of colours)
+      colour.forEach((level, channel) => {
+        sums[channel]! += level;
+      });
+    const levels = colours.map(([red, green, blue]) => 299 * red + 587 * green + 114 * blue);
     let byte = 0;
-    for (let i = 0; i < 8; i++) byte = 2 * byte + (grey[9 * row + i]! > grey[9 * row + i + 1]! ? 1 : 0);
+    for (let i = 0; i < 8; i++) byte = 2 * byte + (levels[i]! > levels[i + 1]! ? 1 : 0);
     look += byte.toString(16).padStart(2, '0');
   }
-  const mean = (channel: number) => {
-    let sum = 0;
-    for (let i = channel; i < pixels.length; i += 3) sum += pixels[i]!;
-    return Math.round((3 * sum) / pixels.length);
-  };
-  return { look, colour: [mean(0), mean(1), mean(2)] };
+  return { look, colour: sums.map((sum) => Math.round(sum / 72)) as unknown as Colour };
 }
 
 /** Two pictures that look alike, by their positions. */

@@ -1,8 +1,10 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { tensor } from '../../src/core/tensor.ts';
 import { differenceHash, type Look, lookAlikes } from '../../src/data/near-duplicates.ts';
 
-const grey = (levels: readonly number[]) => Uint8Array.from(levels.flatMap((level) => [level, level, level]));
+const picture = (values: readonly number[]) => tensor('uint8', [8, 9, 3], Uint8Array.from(values));
+const grey = (levels: readonly number[]) => picture(levels.flatMap((level) => [level, level, level]));
 
 describe('the difference hash', () => {
   it('has a bit for each pixel that is brighter than its right neighbour, row by row', () => {
@@ -17,7 +19,7 @@ describe('the difference hash', () => {
   it('weighs colours as the eye does, and keeps their mean', () => {
     // Green 100 (58,700) is brighter than red 150 (44,850), which is brighter than blue 255 (29,070).
     const row = [0, 100, 0, 150, 0, 0, 0, 0, 255, ...new Array<number>(18).fill(0)];
-    const { look, colour } = differenceHash(Uint8Array.from(new Array(8).fill(row).flat()));
+    const { look, colour } = differenceHash(picture(new Array(8).fill(row).flat()));
     expect(look).toBe('e0'.repeat(8));
     expect(colour).toEqual([Math.round(150 / 9), Math.round(100 / 9), Math.round(255 / 9)]);
   });
