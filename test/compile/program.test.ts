@@ -238,6 +238,17 @@ describe('the program of a model', () => {
     expect(after.evaluate.feeds).not.toContain('noise0');
   });
 
+  it('is not cut at a frozen dropout, which drops nothing', () => {
+    const input = layers.input({ shape: [8, 8, 3] });
+    const dropped = layers.dropout({ rate: 0.5, trainable: false }).apply(conv(input, 'first', false));
+    const program = programOf(model({ inputs: input, outputs: head(conv(dropped, 'second', false)) }));
+    expect(program.noises).toEqual([]);
+    const without = conv(conv(input, 'first', false), 'second', false);
+    const plain = programOf(model({ inputs: input, outputs: head(without) }));
+    expect(shapesOf(program.features)).toEqual(shapesOf(plain.features));
+    expect(program.frozen).not.toBeNull();
+  });
+
   it('has frozen layers behind the cut as constants, not as state', () => {
     const input = layers.input({ shape: [8, 8, 3] });
     const outputs = head(conv(conv(input, 'learns', true), 'stays', false));
