@@ -100,7 +100,7 @@ describe('an ONNX file', () => {
 
   it.each([
     ['--backbone gone.onnx', 'There is no such file.'],
-    ['--backbone plain', 'Expected resnet50 or an .onnx file.'],
+    ['--backbone plain', 'or an .onnx file.'],
     ['--backbone plain.onnx', 'plain.onnx does not say how its pictures are normalised'],
     [
       '--backbone plain.onnx --preprocessing 1,2/3',
