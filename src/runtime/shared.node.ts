@@ -1,7 +1,7 @@
 /**
- * Memory that an engine and its process share: an unlinked file in the memory file system, open in both. Writing
- * and reading a batch of 2 MB there takes 0.3 ms; through a stream, which comes in pieces of 64 KB, 1.7 ms. Where
- * there is no such file system, or it is full, messages take the stream.
+ * Memory that an engine and its process share: an unlinked file in the memory file system, open in both. A stream
+ * hands a batch of 2 MB over in pieces of 64 KB; without them a head-only epoch is a sixth shorter. Where there is no
+ * such file system, or it is full, messages take the stream.
  */
 import { closeSync, existsSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
