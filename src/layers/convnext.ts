@@ -9,6 +9,9 @@ import { keepMask } from './activation_layers.ts';
 import { constant } from './initializers.ts';
 import { type CallContext, ConfiguredLayer, type LayerOptions, type VariableSpec } from './layer.ts';
 
+/** Keras keeps these two with the application, outside of `keras.layers`. */
+const convnextModule = 'keras.src.applications.convnext';
+
 export interface LayerScaleOptions extends LayerOptions {
   /** What every factor begins with. */
   readonly initValues: number;
@@ -23,6 +26,8 @@ interface LayerScaleConfig {
 
 /** `x · γ`, a learned factor for each channel (Touvron et al. 2021). Weights: `variable` (channels,), as Keras names it. */
 export class LayerScale extends ConfiguredLayer<LayerScaleConfig> {
+  override readonly kerasModule = convnextModule;
+
   constructor(options: LayerScaleOptions) {
     const { initValues, projectionDim } = options;
     super('LayerScale', { initValues, projectionDim }, options);
@@ -45,6 +50,8 @@ export interface StochasticDepthOptions extends LayerOptions {
 
 /** Zeroes whole pictures in a training step and scales the others by 1 / (1 − rate) (Huang et al. 2016); not if frozen. */
 export class StochasticDepth extends ConfiguredLayer<{ readonly dropPathRate: number }> {
+  override readonly kerasModule = convnextModule;
+
   constructor(options: StochasticDepthOptions) {
     const { dropPathRate } = options;
     super('StochasticDepth', { dropPathRate }, options);

@@ -147,6 +147,8 @@ export function uniqueName(base: string): string {
 
 export abstract class Layer {
   readonly className: string;
+  /** Where Keras has the class, for its files. */
+  readonly kerasModule: string = 'keras.layers';
   readonly name: string;
   readonly calls: LayerCall[] = [];
   #trainable: boolean;

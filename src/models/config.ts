@@ -59,10 +59,10 @@ function plainConfig(layer: Layer): KerasLayerConfig {
   const { name, trainable } = layer;
   const base = layer instanceof InputLayer ? { name } : { name, trainable };
   return {
-    module: 'keras.layers',
+    module: layer.kerasModule,
     class_name: layer.className,
     config: { ...base, dtype: 'float32', ...layer.config() },
-    registered_name: null,
+    registered_name: layer.kerasModule === 'keras.layers' ? null : layer.className,
   };
 }
 

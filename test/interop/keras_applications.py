@@ -17,7 +17,6 @@ import h5py
 import keras
 import numpy as np
 from keras import applications as A
-from keras.src.applications import convnext
 from keras.src.legacy.saving import legacy_h5_format
 from safetensors.numpy import load_file, save_file
 
@@ -38,8 +37,6 @@ MAKE = {
     "convnext_tiny": A.ConvNeXtTiny,
 }
 SIZES = {"inception_v3": 75, "xception": 71}
-# Keras itself wants these named when it loads a legacy file.
-CUSTOM = {"LayerScale": convnext.LayerScale, "StochasticDepth": convnext.StochasticDepth}
 
 
 def randomize(model, random):
@@ -81,8 +78,7 @@ def make(folder, names):
 
 
 def predict(model, pictures, output):
-    custom = CUSTOM if "convnext" in model else None
-    loaded = keras.models.load_model(model, custom_objects=custom)
+    loaded = keras.models.load_model(model)
     for layer in loaded._flatten_layers():
         # Keras 3.15 forgets this for nested models of any .h5, its own included; its .keras files are complete.
         if isinstance(layer, keras.layers.Normalization):
