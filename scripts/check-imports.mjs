@@ -22,8 +22,9 @@ const allowed = {
     ...['models', 'compile', 'saving', 'quantize'],
   ],
   applications: [...['core', 'graph', 'onnx', 'runtime', 'data', 'layers', 'models', 'saving', 'training']],
+  report: ['core', 'data'],
   cli: [
-    ...['core', 'data', 'layers', 'losses', 'metrics', 'optimizers', 'models', 'runtime'],
+    ...['core', 'data', 'report', 'layers', 'losses', 'metrics', 'optimizers', 'models', 'runtime'],
     ...['saving', 'training', 'applications', 'features', 'quantize'],
   ],
 };
