@@ -11,6 +11,7 @@ import { defineInspect } from './inspect.ts';
 import { defineModels } from './models.ts';
 import { invocation } from './output.ts';
 import { definePredict } from './predict.ts';
+import { defineReport } from './run_report.ts';
 import { defineStart } from './start.ts';
 import { defineSummary } from './summary.ts';
 import { defineTrain } from './train.ts';
@@ -31,7 +32,7 @@ Exit codes:
 
 const commands = [
   ...[defineStart, defineData, defineTrain, defineEvaluate, definePredict, defineExport],
-  ...[defineSummary, defineModels, defineInspect, defineCache],
+  ...[defineReport, defineSummary, defineModels, defineInspect, defineCache],
 ];
 
 async function makeProgram(): Promise<Command> {

@@ -37,12 +37,15 @@ export function outputFor(options: CommonOptions): Output {
   return output({ json: options.json === true, quiet: options.quiet === true });
 }
 
+/** A line of a table. */
+export type Row = readonly [label: string, text: string];
+
 /** Lines of `label  text`, texts in one column, broken between words to fit into a terminal. */
-export function table(rows: readonly (readonly [label: string, text: string])[]): string {
+export function table(rows: readonly Row[]): string {
   const indent = Math.max(...rows.map(([label]) => label.length)) + 2;
   const columns = process.stdout.isTTY ? process.stdout.columns : Number.POSITIVE_INFINITY;
   const width = Math.max(columns - indent, 40);
-  const line = ([label, text]: readonly [string, string]) =>
+  const line = ([label, text]: Row) =>
     label.padEnd(indent) + wrap(text, width).join(`\n${' '.repeat(indent)}`);
   return rows.map(line).join('\n');
 }

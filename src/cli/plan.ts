@@ -12,7 +12,7 @@ import { cacheOf, describeRecipe, type TrainConfig } from './config.ts';
 import { isPublished, type LoadedData } from './data.ts';
 import { describeOnnx, isOnnx } from './foreign.ts';
 import { headPresets } from './heads.ts';
-import { count, megabytes, plural, table } from './output.ts';
+import { count, megabytes, plural, type Row } from './output.ts';
 
 export interface Planned {
   readonly config: TrainConfig;
@@ -22,10 +22,10 @@ export interface Planned {
   readonly runPath: string;
 }
 
-export async function describePlan(planned: Planned): Promise<string> {
+export async function planRows(planned: Planned): Promise<Row[]> {
   const { config, data, runPath } = planned;
   const threads = config.threads ?? availableParallelism();
-  return table([
+  return [
     ...dataRows(config, data),
     ['Model', describeModel(config)],
     ...(await layerRows(planned)),
@@ -33,10 +33,8 @@ export async function describePlan(planned: Planned): Promise<string> {
     ['Recipe', describeRecipe(config)],
     ['Device', config.device === 'cpu' ? `cpu, ${plural(threads, 'thread')}` : config.device],
     ['Run', runPath],
-  ]);
+  ];
 }
-
-type Row = readonly [string, string];
 
 function dataRows(config: TrainConfig, data: LoadedData): Row[] {
   const { train, validation, test } = data.whole;

@@ -17,6 +17,7 @@ export function reportRun(command: string, folder: RunFolder, record: RunRecord,
   const { mainPeak = null, enginePeak = null } = memory ?? {};
   out.json({
     ...{ command, status, run: folder.path, model, history: folder.historyPath },
+    ...(status === 'finished' ? { report: folder.reportPath } : {}),
     ...metrics,
     memory: { mainPeak, enginePeak },
   });
@@ -53,6 +54,7 @@ function describePlaces(folder: RunFolder, model: string, { config, weights }: R
   const path = shellWord(folder.path);
   return table([
     ['Model', `${model} (${also})`],
+    ['Report', folder.reportPath],
     ['History', folder.historyPath],
     ['Record', folder.recordPath],
     ['Next', `${graft} predict --model ${path} picture.jpg`],

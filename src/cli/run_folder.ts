@@ -11,7 +11,7 @@ import { isUnfinished, readJson, writeJson } from '../core/files.node.ts';
 import { graftVersion } from '../core/version.node.ts';
 import type { WeightsFile } from './backbone.ts';
 import { earlierChoices, type TrainConfig } from './config.ts';
-import { invocation, shellWord } from './output.ts';
+import { invocation, type Row, shellWord } from './output.ts';
 import { lockRun } from './run_lock.ts';
 
 /** What a training came to. Without a prefix: on the training pictures, in the best epoch. */
@@ -44,6 +44,16 @@ export interface Memory {
   readonly epochs: readonly { readonly main: number; readonly engine: number | null }[];
 }
 
+/** Pictures and weights; model and features of the frozen part; and then epoch by epoch, and the end. */
+export type PhaseName = 'loading' | 'features' | 'training' | 'validation' | 'saving' | 'evaluation';
+
+export interface Phase {
+  readonly name: PhaseName;
+  readonly seconds: number;
+  /** Bytes: the largest resident size that was seen, of this process and the engines' together. */
+  readonly memory: number;
+}
+
 /** One process that worked on the run. */
 export interface Session {
   readonly seconds: number;
@@ -51,6 +61,17 @@ export interface Session {
   /** Spent in steps, and the pictures that went through them. */
   readonly trainingSeconds: number;
   readonly images: number;
+  /** Since reports are written. */
+  readonly phases?: readonly Phase[];
+}
+
+/** What the kept model made of the pictures that the report is about. */
+export interface PredictionsRecord {
+  /** `labels`, int32 [n], and `probabilities`, float32 [n, classes]. */
+  readonly file: string;
+  /** The test pictures where there are some beside those that chose the epoch. */
+  readonly on: 'test' | 'validation';
+  readonly fingerprint: string;
 }
 
 export interface RunRecord {
@@ -71,6 +92,12 @@ export interface RunRecord {
   };
   readonly weights: WeightsFile | null;
   readonly model: { readonly file: string; readonly parameters: number; readonly trainable: number };
+  /** What was typed, without the program: `train --data cifar10`. Since reports are written. */
+  readonly command?: readonly string[];
+  /** What was said before the training: data, model, what trains and what is frozen. Since reports are written. */
+  readonly plan?: readonly Row[];
+  /** Of a finished run, since reports are written. */
+  readonly predictions?: PredictionsRecord;
   readonly sessions: readonly Session[];
   /** Null before the first epoch is done. */
   readonly metrics: Metrics | null;
@@ -90,6 +117,10 @@ export class RunFolder {
 
   get historyPath(): string {
     return join(this.path, 'history.csv');
+  }
+
+  get reportPath(): string {
+    return join(this.path, 'report.html');
   }
 
   get checkpointPath(): string {

@@ -15,8 +15,17 @@ import { keepAssets } from './foreign.ts';
 import { Interrupt } from './interrupt.ts';
 import { Meter } from './meter.ts';
 import { invocation, type Output, shellWord, table } from './output.ts';
-import { describePlan } from './plan.ts';
-import { type Metrics, type RunFolder, type RunRecord, type Session, versions } from './run_folder.ts';
+import { planRows } from './plan.ts';
+import {
+  type Metrics,
+  type PhaseName,
+  type RunFolder,
+  type RunRecord,
+  type Session,
+  versions,
+} from './run_folder.ts';
+import { keepPredictions } from './run_predictions.ts';
+import { reportFinished } from './run_report.ts';
 import { measureFeatures } from './standardize.ts';
 
 export interface TrainingRequest {
@@ -47,17 +56,19 @@ export async function runTraining(request: TrainingRequest): Promise<TrainedRun>
   );
   const data = await loadData(config, request.mirror, out);
   const weights = await fetchWeights(config, request.mirror, out);
+  meter.enter('features');
   checkUnchanged(previous, data, weights);
   const built = await build(request, data, weights).catch(explainWeights);
   const { model } = built;
   meter.watch(model);
   try {
-    out.say(`\n${await describePlan({ ...built, config, data, runPath: folder.path })}\n`);
+    const plan = await planRows({ ...built, config, data, runPath: folder.path });
+    out.say(`\n${table(plan)}\n`);
     await using _lock = previous ? null : await folder.lock();
     if (!previous) folder.checkFree();
     // A foreign backbone stays with the run, whatever becomes of its file.
     const kept = await keepAssets(folder, model);
-    const record = await newRecord(request, data, kept ?? weights, model);
+    const record = { ...(await newRecord(request, data, kept ?? weights, model)), plan };
     await folder.write(record);
 
     const history = await runEpochs(request, { model, data, meter, interrupt }, resumeCommand);
@@ -149,6 +160,7 @@ async function newRecord(
     sessions: previous?.sessions ?? [],
     metrics: null,
     memory: previous?.memory ?? null,
+    command: previous === null ? process.argv.slice(2) : (previous.command ?? []),
   };
 }
 
@@ -213,15 +225,18 @@ interface Progressed {
 
 /** Writes the record with what has been measured up to now. */
 async function writeRecord(
-  { request: { folder, previous }, record, model, meter, history, start }: Progressed,
+  { request: { folder, previous }, record, meter, history, start }: Progressed,
   status: RunRecord['status'],
   evaluated: Partial<Metrics> = {},
 ): Promise<RunRecord> {
+  const phases = meter.phases();
+  const secondsOf = (wanted: PhaseName) => phases.find(({ name }) => name === wanted)?.seconds ?? 0;
   const session: Session = {
     seconds: (performance.now() - start) / 1000,
-    preparationSeconds: meter.preparationSeconds,
-    trainingSeconds: meter.seconds,
+    preparationSeconds: secondsOf('loading') + secondsOf('features'),
+    trainingSeconds: secondsOf('training'),
     images: meter.images,
+    phases,
   };
   const sessions = [...record.sessions, session];
   const updated: RunRecord = {
@@ -229,7 +244,7 @@ async function writeRecord(
     status,
     sessions,
     metrics: history.epochs.length === 0 ? null : { ...metricsOf(history, sessions), ...evaluated },
-    memory: await meter.memory(model, previous?.memory ?? null),
+    memory: await meter.memory(previous?.memory ?? null),
   };
   await folder.write(updated);
   return updated;
@@ -245,7 +260,8 @@ function metricsOf(history: History, sessions: readonly Session[]): Metrics {
   const { epochs } = history;
   const best = bestEpochOf(history);
   const { accuracy, loss, valAccuracy, valLoss } = epochs[best] as Record<keyof Metrics, number>;
-  const total = (key: keyof Session) => sessions.reduce((sum, session) => sum + session[key], 0);
+  const total = (key: Exclude<keyof Session, 'phases'>) =>
+    sessions.reduce((sum, session) => sum + session[key], 0);
   return {
     ...{ accuracy, loss, valAccuracy, valLoss },
     seconds: total('seconds'),
@@ -287,19 +303,27 @@ async function stop(progress: Progressed, resumeCommand: string): Promise<RunRec
 
 /** Evaluates the file of the best epoch, through the features that are there already. */
 async function finish(progress: Progressed, data: LoadedData): Promise<RunRecord> {
-  const { request, model, history, record } = progress;
+  const { request, model, meter, history, record } = progress;
   const { folder, config, out } = request;
+  meter.enter('evaluation');
   const bestEpoch = bestEpochOf(history) + 1;
   out.say(`\nEvaluating ${folder.file(record.model.file)}, kept after epoch ${bestEpoch}`);
   model.setWeights((await load(folder.file(record.model.file))).getWeights());
   const options = { batchSize: config.batchSize, verbose: out.verbose };
   const { accuracy, loss } = await model.evaluate(data.validation, options);
   const tested = data.test && (await model.evaluate(data.test, options));
-  const finished = await writeRecord(progress, 'finished', {
+  const predictions = await keepPredictions(folder, model, data, config.batchSize);
+  const evaluated = {
     valAccuracy: accuracy!,
     valLoss: loss!,
     ...(tested ? { testAccuracy: tested['accuracy']!, testLoss: tested['loss']! } : {}),
-  });
+  };
+  const finished = await writeRecord(
+    { ...progress, record: { ...record, predictions } },
+    'finished',
+    evaluated,
+  );
   await folder.removeCheckpoint();
+  await reportFinished(folder, finished, data);
   return finished;
 }

@@ -11,6 +11,7 @@ export {
   type Dataset,
   type Examples,
   fromTensors,
+  labelsOf,
   lengthOf,
   limit,
   type Rows,

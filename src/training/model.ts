@@ -184,18 +184,35 @@ export class Model extends Network {
     const dataset = 'read' in x ? x : fromTensors(x, tensor('int32', [x.shape[0]!]));
     this.#checkShape(dataset);
     const kind: ProgramKind = { imageDType: dataset.dtype, labels: 'ids', featureDType: 'float32' };
-    const output = new Float32Array(lengthOf(dataset) * sizeOf(this.result.shape));
+    const read = async (indices: ArrayLike<number>) => {
+      const { x: images, y } = await dataset.read(indices);
+      return { features: await executor.features(kind, images), y };
+    };
     const progress = stepProgress(verbose, lengthOf(dataset), batchSize);
+    const rows = { name: dataset.name, shape: dataset.shape, read };
+    const output = await this.predictPrepared({ kind, rows: () => rows }, batchSize, progress);
+    progress.end({});
+    return output;
+  }
+
+  /** `predict` on a data set that is behind the cut already. */
+  async predictPrepared(
+    { rows, kind }: Prepared,
+    batchSize: number,
+    progress?: Progress,
+  ): Promise<Tensor<'float32'>> {
+    const { executor } = this.#upToDate();
+    const all = rows(0);
+    const output = new Float32Array(lengthOf(all) * sizeOf(this.result.shape));
     let at = 0;
     let done = 0;
-    for await (const { x: images } of batches(dataset, { batchSize })) {
-      const { data } = await executor.predict(kind, await executor.features(kind, images));
+    for await (const { features } of batches(all, { batchSize })) {
+      const { data } = await executor.predict(kind, features);
       output.set(data, at);
       at += data.length;
-      progress.update(++done, {});
+      progress?.update(++done, {});
     }
-    progress.end({});
-    return float32([lengthOf(dataset), ...this.result.shape], output);
+    return float32([lengthOf(all), ...this.result.shape], output);
   }
 
   #compileForPrediction(): void {

@@ -68,12 +68,17 @@ describe('graft train', () => {
 
   it('leaves a folder with the record, the history and the model, and no checkpoint', async () => {
     const names = await readdir(workplace.path('runs/colours'));
-    expect(names.sort()).toEqual(['cifar10.h5', 'history.csv', 'run.json']);
+    expect(names.sort()).toEqual([
+      ...['cifar10.h5', 'history.csv', 'predictions.safetensors', 'report.html', 'run.json'],
+    ]);
   });
 
   it('learns, and keeps the epoch that was best on the validation pictures', async () => {
     const history = historyOf(await readFile(workplace.path('runs/colours/history.csv'), 'utf8'));
-    expect(Object.keys(history[0]!)).toEqual(['epoch', 'loss', 'accuracy', 'valLoss', 'valAccuracy']);
+    expect(Object.keys(history[0]!)).toEqual([
+      ...['epoch', 'loss', 'accuracy', 'valLoss', 'valAccuracy', 'learningRate'],
+    ]);
+    for (const { learningRate } of history) expect(learningRate).toBeCloseTo(0.01, 7);
     expect(history.map(({ epoch }) => epoch)).toEqual([0, 1, 2]);
     const metrics = (await workplace.record('runs/colours')).metrics!;
     const best = history[metrics.bestEpoch - 1]!;

@@ -1,0 +1,62 @@
+/** What the kept model of a run makes of the pictures that it did not learn from: computed, kept, read again. */
+
+import { fail } from '../core/errors.ts';
+import { type Tensor, tensor } from '../core/tensor.ts';
+import { type Dataset, labelsOf } from '../data/index.ts';
+import type { Predictions } from '../report/predictions.ts';
+import { readSafetensors, writeSafetensors } from '../saving/safetensors.node.ts';
+import type { Model } from '../training/model.ts';
+import type { LoadedData } from './data.ts';
+import type { PredictionsRecord, RunFolder, RunRecord } from './run_folder.ts';
+
+const file = 'predictions.safetensors';
+
+/** The pictures that tell how good a model is: test pictures where the epoch was chosen by others. */
+export function judges({ test, validation, validatesOn }: LoadedData): Pick<PredictionsRecord, 'on'> & {
+  readonly pictures: Dataset;
+} {
+  return test === null ? { pictures: validation, on: validatesOn } : { pictures: test, on: 'test' };
+}
+
+/** Predicts, through features that are there already, and keeps the answers in the run's folder. */
+export async function keepPredictions(
+  folder: RunFolder,
+  model: Model,
+  data: LoadedData,
+  batchSize: number,
+): Promise<PredictionsRecord> {
+  const { pictures, on } = judges(data);
+  const [prepared] = await model.prepare([{ dataset: pictures, training: false }], false);
+  const probabilities = await model.predictPrepared(prepared!, batchSize);
+  const labels = await labelsOf(pictures);
+  await writeSafetensors(folder.file(file), [
+    { name: 'labels', tensor: tensor('int32', [labels.length], labels) },
+    { name: 'probabilities', tensor: probabilities },
+  ]);
+  return { file, on, fingerprint: pictures.fingerprint };
+}
+
+/** Throws `argument` if the run has none, `file` if they do not fit its record. */
+export async function readPredictions(folder: RunFolder, record: RunRecord): Promise<Predictions> {
+  const { predictions, data, status } = record;
+  if (predictions === undefined) {
+    const why = status === 'finished' ? 'it is from an earlier version' : `it is ${status}`;
+    fail('argument', `${folder.path} holds no predictions to report on: ${why}. Expected a finished run.`);
+  }
+  const path = folder.file(predictions.file);
+  const tensors = await readSafetensors(path, ['labels', 'probabilities']);
+  const labels = tensors.get('labels')!;
+  const probabilities = tensors.get('probabilities')!;
+  const classes = data.classNames.length;
+  const fits =
+    labels.dtype === 'int32' &&
+    probabilities.dtype === 'float32' &&
+    probabilities.shape[0] === labels.shape[0] &&
+    probabilities.shape[1] === classes;
+  if (!fits) fail('file', `${path} does not fit the run's ${classes} classes.`);
+  return {
+    labels: (labels as Tensor<'int32'>).data,
+    probabilities: (probabilities as Tensor<'float32'>).data,
+    classes,
+  };
+}

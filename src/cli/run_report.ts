@@ -1,0 +1,123 @@
+/** `report.html` of a run: written when a training is finished, and again by `graft report`. */
+import { readFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { fail } from '../core/errors.ts';
+import { writeAtomically } from '../core/files.node.ts';
+import type { Dataset } from '../data/index.ts';
+import { renderRunReport } from '../report/run_report.ts';
+import { addCommonOptions, addMirrorOption, type CommonOptions } from './arguments.ts';
+import { dataTitle, type LoadedData, loadData } from './data.ts';
+import { type Output, outputFor, shellWord } from './output.ts';
+import { type Phase, RunFolder, type RunRecord } from './run_folder.ts';
+import { judges, readPredictions } from './run_predictions.ts';
+
+interface ReportOptions extends CommonOptions {
+  readonly mirror?: string;
+  readonly pictures: boolean;
+}
+
+export function defineReport(program: Command): void {
+  const command = program
+    .command('report')
+    .description('Write the report of a finished run again.')
+    .argument('<run>', 'the folder of a run')
+    .option('--no-pictures', 'without thumbnails, for where the pictures are gone');
+  addCommonOptions(addMirrorOption(command));
+  command.addHelpText('after', examples).action(runReport);
+}
+
+const examples = `
+Examples:
+  $ graft report runs/NAME
+  $ graft report runs/NAME --no-pictures`;
+
+async function runReport(path: string, options: ReportOptions): Promise<void> {
+  const out = outputFor(options);
+  const folder = new RunFolder(path);
+  const record = await folder.read();
+  const pictures = options.pictures ? await picturesOf(record, options.mirror, out) : null;
+  await writeReport(folder, record, pictures);
+  out.result(folder.reportPath);
+  out.json({ command: 'report', run: path, report: folder.reportPath });
+}
+
+/** The pictures that a run was judged by. Throws `data` if they are no longer the same. */
+export async function picturesOf(
+  record: RunRecord,
+  mirror: string | undefined,
+  out: Output,
+): Promise<Dataset> {
+  const { pictures } = judges(await loadData(record.config, mirror, out));
+  if (record.predictions !== undefined && pictures.fingerprint !== record.predictions.fingerprint) {
+    fail(
+      'data',
+      `${record.config.data} holds other pictures than those the run was judged by. ` +
+        'Bring them back, or leave the pictures out with --no-pictures.',
+    );
+  }
+  return pictures;
+}
+
+/** Writes the report of a run that has just been finished. */
+export async function reportFinished(folder: RunFolder, record: RunRecord, data: LoadedData): Promise<void> {
+  await writeReport(folder, record, judges(data).pictures);
+}
+
+async function writeReport(folder: RunFolder, record: RunRecord, pictures: Dataset | null): Promise<void> {
+  const { config, data, metrics, versions } = record;
+  const predictions = await readPredictions(folder, record);
+  const { on } = record.predictions!;
+  const page = await renderRunReport({
+    title: `${config.backbone} on ${dataTitle(config.data)}`,
+    ...{ predictions, pictures, names: namesOf(pictures), classNames: data.classNames },
+    what: `${on} pictures`,
+    // Other pictures chose the epoch only where test pictures were kept for the end.
+    choseEpoch: data.testImages === null,
+    bestEpoch: metrics!.bestEpoch,
+    history: await readHistory(folder),
+    plan: record.plan ?? [],
+    phases: phasesOf(record),
+    seconds: metrics!.seconds,
+    command: commandOf(record),
+    versions,
+  });
+  await writeAtomically(folder.reportPath, page);
+}
+
+/** File names, where the pictures have some. */
+export function namesOf(pictures: Dataset | null): readonly string[] | null {
+  if (pictures === null || !('files' in pictures)) return null;
+  return (pictures.files as readonly { readonly name: string }[]).map(({ name }) => name);
+}
+
+/** The rows of `history.csv`. */
+export async function readHistory(folder: RunFolder): Promise<Record<string, number>[]> {
+  const [header = '', ...rows] = (await readFile(folder.historyPath, 'utf8')).trimEnd().split('\n');
+  const keys = header.split(',');
+  return rows.map((row) => {
+    const values = row.split(',').map(Number);
+    return Object.fromEntries(keys.map((key, i) => [key, values[i]!]));
+  });
+}
+
+/** Time of all sessions together, and the most memory of any. */
+export function phasesOf({ sessions }: RunRecord): Phase[] {
+  const total = new Map<string, Phase>();
+  for (const phase of sessions.flatMap(({ phases = [] }) => phases)) {
+    const before = total.get(phase.name) ?? { seconds: 0, memory: 0 };
+    total.set(phase.name, {
+      name: phase.name,
+      seconds: before.seconds + phase.seconds,
+      memory: Math.max(before.memory, phase.memory),
+    });
+  }
+  return [...total.values()];
+}
+
+/** The command that trains the same again, into another folder. */
+function commandOf({ command = [] }: RunRecord): string {
+  const kept = command.filter(
+    (word, i) => word !== '--out' && command[i - 1] !== '--out' && !word.startsWith('--out='),
+  );
+  return ['graft', ...kept.map(shellWord)].join(' ');
+}

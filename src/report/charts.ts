@@ -1,0 +1,110 @@
+/**
+ * The charts of reports, drawn by Observable Plot as SVG. Colours are CSS variables and `currentColor`, so that a
+ * page's light and dark apply to them. Plot draws into a document, which linkedom is without a browser.
+ */
+import * as Plot from '@observablehq/plot';
+import { parseHTML } from 'linkedom';
+import type { Bin } from './calibration.ts';
+import { escapeHtml } from './html.ts';
+
+export interface Curve {
+  readonly name: string;
+  /** One value an epoch, from the first. */
+  readonly values: readonly number[];
+}
+
+/** As many colours as `page.ts` defines. */
+const colours = Array.from({ length: 6 }, (_, i) => `var(--series-${i + 1})`);
+
+export function colourOf(series: number): string {
+  return colours[series % colours.length]!;
+}
+
+/** Narrow enough for a phone without shrinking. */
+const size = { width: 340, height: 220, marginLeft: 48, marginBottom: 34 };
+
+function draw(title: string, options: Plot.PlotOptions): string {
+  const { document } = parseHTML('<!doctype html><html><body></body></html>');
+  const page = document as unknown as NonNullable<Plot.PlotOptions['document']>;
+  const svg = Plot.plot({ ...size, ...options, document: page });
+  svg.setAttribute('role', 'img');
+  svg.setAttribute('aria-label', title);
+  return svg.outerHTML;
+}
+
+/** Curves over epochs, counted from 1. */
+export function drawCurves(title: string, curves: readonly Curve[]): string {
+  const values = curves.flatMap(({ values }) => values).filter(Number.isFinite);
+  const longest = Math.max(...curves.map((curve) => curve.values.length));
+  const marks = curves.flatMap((curve, i) => {
+    const points = curve.values.map((value, epoch) => ({ epoch: epoch + 1, value }));
+    const common = { x: 'epoch', y: 'value', stroke: colourOf(i) };
+    return [
+      Plot.lineY(points, { ...common, strokeWidth: 2 }),
+      Plot.dot(points, { ...common, r: longest > 40 ? 0 : 2, fill: colourOf(i) }),
+    ];
+  });
+  return draw(title, {
+    x: { label: 'epoch', ticks: Math.min(longest, 8), tickFormat: (epoch: number) => wholeOnly(epoch) },
+    y: { label: null, grid: true, nice: true, ...flat(values) },
+    marks,
+  });
+}
+
+function wholeOnly(epoch: number): string {
+  return Number.isInteger(epoch) ? String(epoch) : '';
+}
+
+/** A scale for values that are all the same. */
+function flat(values: readonly number[]): { readonly domain?: [number, number] } {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  return low === high ? { domain: [0, low === 0 ? 1 : 2 * low] } : {};
+}
+
+/** Accuracy by confidence; on the diagonal probabilities mean what they say. */
+export function drawReliability(title: string, bins: readonly Bin[]): string {
+  const filled = bins.filter(({ count }) => count > 0);
+  return draw(title, {
+    height: 300,
+    x: { label: 'confidence', domain: [0, 1], percent: false },
+    y: { label: 'accuracy', domain: [0, 1], grid: true },
+    marks: [
+      Plot.rectY(filled, {
+        x1: 'low',
+        x2: 'high',
+        y: 'accuracy',
+        fill: colourOf(0),
+        fillOpacity: 0.7,
+        inset: 1,
+      }),
+      Plot.line(
+        [
+          [0, 0],
+          [1, 1],
+        ],
+        { stroke: 'currentColor', strokeDasharray: '4 3' },
+      ),
+      Plot.dot(filled, { x: 'confidence', y: 'accuracy', r: 3, fill: colourOf(1) }),
+    ],
+  });
+}
+
+/** The share of pictures in each bin of confidence. */
+export function drawConfidences(title: string, bins: readonly Bin[]): string {
+  const total = bins.reduce((sum, { count }) => sum + count, 0);
+  const shares = bins.map(({ low, high, count }) => ({ low, high, share: count / total }));
+  return draw(title, {
+    height: 300,
+    x: { label: 'confidence', domain: [0, 1] },
+    y: { label: 'share of pictures', grid: true },
+    marks: [Plot.rectY(shares, { x1: 'low', x2: 'high', y: 'share', fill: colourOf(2), inset: 1 })],
+  });
+}
+
+/** Which colour is which. */
+export function legend(names: readonly string[]): string {
+  const entries = names.map(
+    (name, i) => `<span><i style="background:${colourOf(i)}"></i>${escapeHtml(name)}</span>`,
+  );
+  return `<p class="legend">${entries.join(' ')}</p>`;
+}

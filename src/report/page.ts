@@ -1,0 +1,107 @@
+/** The frame of a report: one file that asks nothing of a network, in light and dark, wide and narrow. */
+import { escapeHtml, scriptJson } from './html.ts';
+
+export interface Page {
+  readonly title: string;
+  /** HTML. */
+  readonly body: string;
+  readonly gallery: Gallery;
+}
+
+/** The pictures of a page, each there once. */
+export interface Gallery {
+  readonly pictures: Readonly<Record<number, { readonly uri: string; readonly caption: string }>>;
+  /** What a button shows: by its `data-group`. */
+  readonly groups: Readonly<Record<string, { readonly title: string; readonly pictures: readonly number[] }>>;
+}
+
+/** Places for pictures that the page's script fills in; what has no thumbnail shows its caption only. */
+export function figures(positions: readonly number[]): string {
+  return `<div class="pictures">${positions.map((i) => `<figure data-picture="${i}"></figure>`).join('')}</div>`;
+}
+
+const style = `
+:root { color-scheme: light dark;
+  --ground: light-dark(#fff, #16181c); --text: light-dark(#1c1e21, #e6e6e6); --soft: light-dark(#5c6066, #a0a4ab);
+  --line: light-dark(#dcdfe3, #363a41); --right: light-dark(#2b8a3e, #51a862); --wrong: light-dark(#c92a2a, #ef6b6b);
+  --series-1: light-dark(#1864ab, #6cb2f0); --series-2: light-dark(#c2510c, #f7a35c);
+  --series-3: light-dark(#2b8a3e, #69c77c); --series-4: light-dark(#862e9c, #cf8fe0);
+  --series-5: light-dark(#a61e4d, #f783ac); --series-6: light-dark(#0b7285, #3bc9db); }
+:root[data-theme=light] { color-scheme: light } :root[data-theme=dark] { color-scheme: dark }
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 72em; margin: 0 auto; padding: 1em;
+  color: var(--text); background: var(--ground) }
+header { display: flex; gap: 1em; align-items: start; justify-content: space-between }
+h1 { font-size: 1.4em; margin: 0; overflow-wrap: anywhere } h2 { font-size: 1.15em; margin: 2em 0 .6em }
+h3 { font-size: 1em; margin: .8em 0 .3em } p { margin: .5em 0; max-width: 45em } .soft { color: var(--soft) }
+.big { font-size: 1.9em; font-weight: 600; margin: .4em 0 0 }
+button { font: inherit; color: inherit; background: none; border: 1px solid var(--line); border-radius: 5px;
+  cursor: pointer } button:focus-visible { outline: 2px solid var(--series-1) }
+.wide { overflow-x: auto } table { border-collapse: collapse } th, td { padding: .2em .6em; text-align: right;
+  border-bottom: 1px solid var(--line); vertical-align: top } th:first-child { text-align: left }
+tbody th { font-weight: 500 } .words td { text-align: left; overflow-wrap: anywhere; min-width: 9em }
+.confusion td { padding: 1px; border: 0; min-width: 2.6em; text-align: center }
+.confusion button { width: 100%; border: 0; padding: .3em 0; border-radius: 2px }
+.confusion thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; padding: .3em }
+.charts { display: flex; flex-wrap: wrap; gap: .5em 1.5em } .charts svg { max-width: 100%; height: auto;
+  --plot-background: var(--ground) }
+.legend span { margin-right: 1em } .legend i { display: inline-block; width: .8em; height: .8em; margin-right: .4em }
+.pictures { display: flex; flex-wrap: wrap; gap: .8em } figure { margin: 0; width: 104px; font-size: 12px }
+figure img { width: 96px; height: 96px; object-fit: contain; image-rendering: pixelated; display: block }
+figcaption { overflow-wrap: anywhere } pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .7em;
+  border: 1px solid var(--line); border-radius: 5px }
+#shown { border: 1px solid var(--line); border-radius: 5px; padding: .2em .8em .8em; margin-top: .8em }
+`;
+
+const script = `
+const gallery = JSON.parse(document.getElementById('gallery').textContent);
+const fill = (figure, id) => {
+  const picture = gallery.pictures[id];
+  if (picture.uri) {
+    const image = new Image();
+    image.src = picture.uri; image.alt = picture.caption;
+    figure.append(image);
+  }
+  const caption = document.createElement('figcaption');
+  caption.textContent = picture.caption;
+  figure.append(caption);
+  return figure;
+};
+for (const figure of document.querySelectorAll('[data-picture]')) fill(figure, figure.dataset.picture);
+for (const button of document.querySelectorAll('[data-group]')) button.addEventListener('click', () => {
+  const { title, pictures } = gallery.groups[button.dataset.group];
+  const shown = document.getElementById('shown');
+  const heading = document.createElement('h3');
+  heading.textContent = title;
+  const list = document.createElement('div');
+  list.className = 'pictures';
+  list.append(...pictures.map((id) => fill(document.createElement('figure'), id)));
+  shown.replaceChildren(heading, list);
+  shown.hidden = false;
+  shown.scrollIntoView({ block: 'nearest' });
+});
+document.getElementById('theme').addEventListener('click', () => {
+  const dark = getComputedStyle(document.documentElement).colorScheme === 'dark' ||
+    (!document.documentElement.dataset.theme && matchMedia('(prefers-color-scheme: dark)').matches);
+  document.documentElement.dataset.theme = dark ? 'light' : 'dark';
+});
+`;
+
+/** The page forbids itself everything that does not lie in it. */
+const policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+
+export function renderPage({ title, body, gallery }: Page): string {
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escapeHtml(title)}</title>
+<link rel="icon" href="data:,">
+<style>${style}</style></head>
+<body>
+<header><h1>${escapeHtml(title)}</h1><button id="theme" type="button">Light / dark</button></header>
+${body}
+<script type="application/json" id="gallery">${scriptJson(gallery)}</script>
+<script>${script}</script>
+</body></html>
+`;
+}

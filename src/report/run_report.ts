@@ -1,0 +1,241 @@
+/** The report of one training: what came out, how it went, which pictures it gets wrong, what was done. */
+import type { Dataset } from '../data/index.ts';
+import { atTemperature, type Calibration, calibrationOf, fitTemperature } from './calibration.ts';
+import { type Curve, drawConfidences, drawCurves, drawReliability, legend } from './charts.ts';
+import { escapeHtml, htmlTable, percent, section } from './html.ts';
+import { figures, type Gallery, renderPage } from './page.ts';
+import { isRight, type Judged, judge, leastSure, type Predictions, worstMistakes } from './predictions.ts';
+import { accuracyOf, classScores, confusionMatrix, type Share } from './scores.ts';
+import { thumbnails } from './thumbnails.node.ts';
+
+export interface RunReport {
+  readonly title: string;
+  readonly predictions: Predictions;
+  /** The pictures of the predictions; null shows their numbers only. */
+  readonly pictures: Dataset | null;
+  /** What the pictures are called; their numbers where nobody said. */
+  readonly names: readonly string[] | null;
+  readonly classNames: readonly string[];
+  /** `test pictures` */
+  readonly what: string;
+  /** True if the epoch that is kept was chosen by these pictures: then they flatter it. */
+  readonly choseEpoch: boolean;
+  readonly bestEpoch: number;
+  /** The numbers of each epoch by the names of `history.csv`. */
+  readonly history: readonly Readonly<Record<string, number>>[];
+  /** What was trained on which data, line by line. */
+  readonly plan: readonly (readonly [string, string])[];
+  readonly phases: readonly { readonly name: string; readonly seconds: number; readonly memory: number }[];
+  readonly seconds: number;
+  /** What a shell takes. */
+  readonly command: string;
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+/** Pictures that a cell of the confusion matrix shows, and that each list of pictures shows. */
+const perCell = 12;
+const perList = 24;
+/** Bytes of all thumbnails. */
+const thumbnailLimit = 2_000_000;
+/** Classes up to which the confusion matrix is drawn; of more, the most frequent confusions are listed. */
+const mostClasses = 25;
+const mostConfusions = 40;
+
+export async function renderRunReport(report: RunReport): Promise<string> {
+  const judged = judge(report.predictions);
+  const worst = worstMistakes(judged).slice(0, perList);
+  const unsure = leastSure(judged).slice(0, perList);
+  const cells = cellsOf(judged);
+  const gallery = await galleryOf(report, judged, [...worst, ...unsure], cells);
+  const body = [
+    describeResult(report, accuracyOf(judged)),
+    section('Learning curves', describeCurves(report)),
+    section('Confusion', describeConfusion(report, judged, cells)),
+    section('Classes', describeClasses(report, judged)),
+    section('Worst mistakes', describeList(worst, 'Wrong, the highest loss first.')),
+    section(
+      'Least sure',
+      describeList(unsure, 'The two most probable classes are closest here, right or wrong.'),
+    ),
+    section('Calibration', describeCalibration(report)),
+    section('What was trained, and on what', words(report.plan)),
+    section('Time and memory', describePhases(report)),
+    section('Again', describeCommand(report)),
+  ].join('\n');
+  return renderPage({ title: report.title, body, gallery });
+}
+
+/** Pictures by `label-predicted`; of mistakes the highest loss first, of the right ones the surest first. */
+function cellsOf(judged: readonly Judged[]): Map<string, Judged[]> {
+  const cells = new Map<string, Judged[]>();
+  for (const one of judged) {
+    const key = `${one.label}-${one.predicted}`;
+    const cell = cells.get(key);
+    if (cell === undefined) cells.set(key, [one]);
+    else cell.push(one);
+  }
+  for (const cell of cells.values()) {
+    cell.sort((a, b) => (isRight(a) ? a.loss - b.loss : b.loss - a.loss) || a.index - b.index);
+  }
+  return cells;
+}
+
+async function galleryOf(
+  { pictures, names, classNames }: RunReport,
+  judged: readonly Judged[],
+  listed: readonly Judged[],
+  cells: ReadonlyMap<string, readonly Judged[]>,
+): Promise<Gallery> {
+  // Where room runs out, every cell has had its turn.
+  const turns = Array.from({ length: perCell }, (_, turn) =>
+    [...cells.values()].flatMap((cell) => cell[turn] ?? []),
+  );
+  const positions = [...listed, ...turns.flat()].map(({ index }) => index);
+  const uris =
+    pictures === null ? new Map<number, string>() : await thumbnails(pictures, positions, thumbnailLimit);
+  const captionOf = ({ index, label, predicted, confidence }: Judged) => {
+    const answer = `${classNames[predicted]!} ${percent(confidence)}`;
+    const truth = label === predicted ? 'right' : `it is: ${classNames[label]!}`;
+    return `${names?.[index] ?? `picture ${index}`}: ${answer}, ${truth}`;
+  };
+  const groups = [...cells].map(([key, cell]) => {
+    const { label, predicted } = cell[0]!;
+    const shown = cell.slice(0, perCell).filter(({ index }) => pictures === null || uris.has(index));
+    const title =
+      `${classNames[label]!} taken for ${classNames[predicted]!}: ${cell.length}` +
+      (shown.length < cell.length ? `, ${shown.length} of them shown` : '');
+    return [key, { title, pictures: shown.map(({ index }) => index) }] as const;
+  });
+  const known = [...new Set(positions)].map((index) => {
+    const caption = captionOf(judged[index]!);
+    return [index, { uri: uris.get(index) ?? '', caption }] as const;
+  });
+  return { pictures: Object.fromEntries(known), groups: Object.fromEntries(groups) };
+}
+
+function describeResult({ what, choseEpoch, bestEpoch, history }: RunReport, accuracy: Share): string {
+  const { right, count, value, low, high } = accuracy;
+  const note = choseEpoch
+    ? ` These pictures also chose the epoch that is kept, so expect a little less on new ones.`
+    : '';
+  return `<p class="big">${percent(value)}</p>
+<p>${right.toLocaleString('en')} of ${count.toLocaleString('en')} ${escapeHtml(what)} are right;
+95 % interval ${percent(low)} … ${percent(high)} (Wilson). Epoch ${bestEpoch} of ${history.length} is kept.${note}</p>`;
+}
+
+function describeCurves({ history }: RunReport): string {
+  const curve = (name: string, key: string): Curve[] =>
+    history.some((logs) => key in logs)
+      ? [{ name, values: history.map((logs) => logs[key] ?? Number.NaN) }]
+      : [];
+  const pair = (key: string, validation: string) => [
+    ...curve('training', key),
+    ...curve('validation', validation),
+  ];
+  const charts = [
+    ['Loss', pair('loss', 'valLoss')],
+    ['Accuracy', pair('accuracy', 'valAccuracy')],
+    ['Learning rate', curve('learning rate', 'learningRate')],
+  ] as const;
+  const drawn = charts
+    .filter(([, curves]) => curves.length > 0)
+    .map(([title, curves]) => `<div><h3>${title}</h3>${drawCurves(title, curves)}</div>`);
+  return `${legend(['training', 'validation'])}<div class="charts">${drawn.join('\n')}</div>
+<p class="soft">Training numbers are means over an epoch while weights change; dropout and augmentation are at work in them.</p>`;
+}
+
+function describeConfusion(
+  { classNames }: RunReport,
+  judged: readonly Judged[],
+  cells: ReadonlyMap<string, readonly Judged[]>,
+): string {
+  const shown = '<div id="shown" hidden aria-live="polite"></div>';
+  if (classNames.length <= mostClasses) {
+    const matrix = confusionMatrix(judged, classNames.length);
+    const names = classNames.map(escapeHtml);
+    const rows = matrix.map((row, label) => [
+      names[label]!,
+      ...row.map((count, predicted) => matrixCell(count, label, predicted, row)),
+    ]);
+    return `<p>Rows are what pictures are, columns what they were taken for. A cell shows its pictures.</p>
+<div class="confusion">${htmlTable(['', ...names], rows)}</div>${shown}`;
+  }
+  const confusions = [...cells.entries()]
+    .filter(([, cell]) => !isRight(cell[0]!))
+    .sort(([, a], [, b]) => b.length - a.length)
+    .slice(0, mostConfusions);
+  const rows = confusions.map(([key, cell]) => [
+    escapeHtml(classNames[cell[0]!.label]!),
+    escapeHtml(classNames[cell[0]!.predicted]!),
+    `<button type="button" data-group="${key}">${cell.length}</button>`,
+  ]);
+  return `<p>The most frequent confusions of ${classNames.length} classes. A number shows its pictures.</p>
+${htmlTable(['is', 'taken for', 'pictures'], rows)}${shown}`;
+}
+
+function matrixCell(count: number, label: number, predicted: number, row: readonly number[]): string {
+  if (count === 0) return '';
+  const share = count / row.reduce((sum, value) => sum + value, 0);
+  const colour = label === predicted ? 'var(--right)' : 'var(--wrong)';
+  // At most 60 %, so that the number stays readable on it.
+  const strength = (10 + 50 * share).toFixed(0);
+  const ground = `color-mix(in srgb, ${colour} ${strength}%, transparent)`;
+  return `<button type="button" data-group="${label}-${predicted}" style="background:${ground}">${count}</button>`;
+}
+
+function describeClasses({ classNames }: RunReport, judged: readonly Judged[]): string {
+  const scores = classScores(confusionMatrix(judged, classNames.length));
+  const rows = scores.map(({ precision, recall, f1, support }, id) => [
+    escapeHtml(classNames[id]!),
+    percent(precision),
+    percent(recall),
+    percent(f1),
+    support.toLocaleString('en'),
+  ]);
+  return `${htmlTable(['class', 'precision', 'recall', 'F1', 'pictures'], rows)}
+<p class="soft">Precision: of those taken for the class, the share that is. Recall: of those of the class, the share recognised.</p>`;
+}
+
+function describeList(judged: readonly Judged[], text: string): string {
+  if (judged.length === 0) return '<p>None.</p>';
+  return `<p>${text}</p>${figures(judged.map(({ index }) => index))}`;
+}
+
+function describeCalibration({ predictions }: RunReport): string {
+  const before = calibrationOf(predictions);
+  const temperature = fitTemperature(predictions);
+  const after = temperature === null ? null : calibrationOf(atTemperature(predictions, temperature));
+  const row = (name: string, { error, loss }: Calibration) => [name, percent(error), loss.toFixed(4)];
+  const rows = [row('as it is', before)];
+  if (after !== null) rows.push(row(`at temperature ${temperature!.toFixed(3)}`, after));
+  const meaning =
+    temperature === null
+      ? 'No temperature between 0.01 and 100 has the least loss.'
+      : `A temperature above 1 means that the model is surer than it is right. It is fitted to these very pictures,
+so that its gain is the most that can be hoped for.`;
+  return `<div class="charts"><div><h3>Accuracy by confidence</h3>${drawReliability('Accuracy by confidence', before.bins)}</div>
+<div><h3>Confidence</h3>${drawConfidences('Share of pictures by confidence', before.bins)}</div></div>
+${htmlTable(['', 'expected calibration error', 'loss'], rows)}
+<p class="soft">${meaning} 15 bins, as in Guo et al. 2017.</p>`;
+}
+
+function words(rows: readonly (readonly [string, string])[]): string {
+  return `<div class="words">${htmlTable(
+    [],
+    rows.map((row) => row.map(escapeHtml)),
+  )}</div>`;
+}
+
+function describePhases({ phases, seconds }: RunReport): string {
+  const rows = phases.map(({ name, seconds, memory }) => [
+    name,
+    `${seconds.toFixed(1)} s`,
+    `${(memory / 1e6).toFixed(0)} MB`,
+  ]);
+  return htmlTable(['', 'time', 'memory'], [...rows, ['in all', `${seconds.toFixed(1)} s`, '']]);
+}
+
+function describeCommand({ command, versions }: RunReport): string {
+  const made = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
+  return `<pre>${escapeHtml(command)}</pre><p class="soft">${escapeHtml(made.join(', '))}</p>`;
+}
