@@ -73,6 +73,22 @@ describe('graft train', () => {
     ]);
   });
 
+  it('reports on the kept model: predictions agree with its accuracy, and the report is written again', async () => {
+    const { metrics, predictions } = await workplace.record('runs/colours');
+    expect(predictions).toMatchObject({ file: 'predictions.safetensors', on: 'test' });
+    const page = await readFile(workplace.path('runs/colours/report.html'), 'utf8');
+    const right = Math.round(60 * metrics!.valAccuracy);
+    expect(page).toContain(`${right} of 60 test pictures are right;`);
+    expect(page).toMatch(/<pre>graft train --data cifar10 [^<]*--seed 5 --json --mirror [^<]*<\/pre>/);
+    const { code, stdout, stderr } = await run('report runs/colours');
+    expect(code, stderr).toBe(0);
+    expect(stdout).toBe('runs/colours/report.html\n');
+    expect(await readFile(workplace.path('runs/colours/report.html'), 'utf8')).toBe(page);
+    const phases = (await workplace.record('runs/colours')).sessions[0]!.phases!;
+    const total = phases.reduce((sum, { seconds }) => sum + seconds, 0);
+    expect(Math.abs(total - metrics!.seconds), 'phases are the whole time').toBeLessThan(0.05);
+  });
+
   it('learns, and keeps the epoch that was best on the validation pictures', async () => {
     const history = historyOf(await readFile(workplace.path('runs/colours/history.csv'), 'utf8'));
     expect(Object.keys(history[0]!)).toEqual([

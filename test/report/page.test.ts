@@ -1,0 +1,107 @@
+/** A whole report of made-up predictions: what is in the file, and what a browser makes of it. */
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { type Browser, chromium } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { tensor } from '../../src/core/tensor.ts';
+import { fromTensors } from '../../src/data/dataset.ts';
+import { type RunReport, renderRunReport } from '../../src/report/run_report.ts';
+import { thumbnails } from '../../src/report/thumbnails.node.ts';
+
+/** A class that would end the script, and one that would be an element. */
+const classNames = ['</script><script>alert(1)</script>', '<img src=x onerror=alert(2)>'];
+const labels = Int32Array.of(0, 0, 0, 1, 1);
+// Taken for 0, 1, 1, 1, 0: two of class 0 are taken for class 1, the last one more surely.
+const probabilities = Float32Array.of(0.9, 0.1, 0.4, 0.6, 0.2, 0.8, 0.3, 0.7, 0.6, 0.4);
+const pictures = fromTensors(tensor('uint8', [5, 8, 8, 3]), tensor('int32', [5], labels));
+
+const report: RunReport = {
+  title: 'small & <odd>',
+  predictions: { labels, probabilities, classes: 2 },
+  ...{ pictures, names: ['a.png', 'b.png', 'c.png', 'd"<.png', 'e.png'], classNames },
+  ...{ what: 'test pictures', choseEpoch: false, bestEpoch: 2 },
+  history: [
+    { epoch: 0, loss: 1, accuracy: 0.5, valLoss: 1.1, valAccuracy: 0.4, learningRate: 0.01 },
+    { epoch: 1, loss: 0.8, accuracy: 0.6, valLoss: 0.9, valAccuracy: 0.6, learningRate: 0.001 },
+  ],
+  plan: [['Data', '<pets>']],
+  phases: [{ name: 'training', seconds: 1.25, memory: 20e6 }],
+  ...{ seconds: 2, command: "graft train --data 'my <pets>'", versions: { graft: '1' } },
+};
+
+let html: string;
+beforeAll(async () => {
+  html = await renderRunReport(report);
+});
+
+describe('the report of a run', () => {
+  it('says what came out, with the interval', () => {
+    // Two of five, z² = 3.8415: (0.4 + z²/10 ± z·√(0.24/5 + z²/100)) / (1 + z²/5) = 0.4434 ± 0.3258.
+    expect(html).toContain('<p class="big">40.0 %</p>');
+    expect(html).toContain('95 % interval 11.8 % … 76.9 %');
+  });
+
+  it('escapes names of classes and files, options and commands', () => {
+    expect(html).not.toContain('<script>alert');
+    expect(html).not.toContain('<img src=x');
+    expect(html).not.toContain('<pets>');
+    expect(html).toContain('<title>small &amp; &lt;odd&gt;</title>');
+    expect(html).toContain('graft train --data &#39;my &lt;pets&gt;&#39;');
+  });
+
+  it('embeds no more pictures than fit', async () => {
+    const all = await thumbnails(pictures, [3, 3, 1, 0], 1e6);
+    expect([...all.keys()]).toEqual([3, 1, 0]);
+    const size = all.get(3)!.length;
+    expect([...(await thumbnails(pictures, [3, 1, 0], 2 * size)).keys()]).toEqual([3, 1]);
+  });
+});
+
+const browsers = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+const executablePath = browsers.find((path) => existsSync(path));
+
+describe.skipIf(executablePath === undefined)(`in a browser (${browsers.join(' or ')})`, () => {
+  let folder: string;
+  let browser: Browser;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'graft-report-'));
+    await writeFile(join(folder, 'report.html'), html);
+    browser = await chromium.launch({ executablePath: executablePath!, args: ['--no-sandbox'] });
+  });
+  afterAll(async () => {
+    await browser.close();
+    await rm(folder, { recursive: true });
+  });
+
+  it.each(['light', 'dark'] as const)(
+    'shows the pictures of a cell, silently and without a request: %s',
+    async (colorScheme) => {
+      const page = await browser.newPage({ colorScheme, viewport: { width: 390, height: 800 } });
+      const heard: string[] = [];
+      page.on('console', (message) => heard.push(message.text()));
+      page.on('pageerror', (error) => heard.push(error.message));
+      const address = pathToFileURL(join(folder, 'report.html')).href;
+      page.on('request', (request) => {
+        if (request.url() !== address && !request.url().startsWith('data:')) heard.push(request.url());
+      });
+      await page.goto(address);
+      await page.click('button[data-group="0-1"]');
+      expect(await page.textContent('#shown h3')).toBe(`${classNames[0]} taken for ${classNames[1]}: 2`);
+      const captions = await page.locator('#shown figcaption').allTextContents();
+      expect(captions.map((caption) => caption.split(':')[0])).toEqual(['c.png', 'b.png']);
+      // Strings are evaluated in the page, whose types this project does not have.
+      expect(await page.evaluate("document.querySelector('#shown img').naturalWidth")).toBe(8);
+      const ground = 'getComputedStyle(document.body).backgroundColor';
+      const [light, dark] = ['rgb(255, 255, 255)', 'rgb(22, 24, 28)'];
+      expect(await page.evaluate(ground)).toBe(colorScheme === 'light' ? light : dark);
+      await page.click('#theme');
+      expect(await page.evaluate(ground)).toBe(colorScheme === 'light' ? dark : light);
+      expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(390);
+      expect(heard).toEqual([]);
+      await page.close();
+    },
+  );
+});
