@@ -2,7 +2,6 @@
 import { fail } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
 import { lengthOf } from '../data/index.ts';
-import { load } from '../training/build.ts';
 import type { Logs } from '../training/callback.ts';
 import { csvLogger, modelCheckpoint, terminateOnNaN } from '../training/callbacks.ts';
 import { backup, loadCheckpoint } from '../training/checkpoint.node.ts';
@@ -308,7 +307,7 @@ async function finish(progress: Progressed, data: LoadedData): Promise<RunRecord
   meter.enter('evaluation');
   const bestEpoch = bestEpochOf(history) + 1;
   out.say(`\nEvaluating ${folder.file(record.model.file)}, kept after epoch ${bestEpoch}`);
-  model.setWeights((await load(folder.file(record.model.file))).getWeights());
+  await model.loadWeights(folder.file(record.model.file));
   const options = { batchSize: config.batchSize, verbose: out.verbose };
   const { accuracy, loss } = await model.evaluate(data.validation, options);
   const tested = data.test && (await model.evaluate(data.test, options));

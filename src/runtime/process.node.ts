@@ -51,6 +51,8 @@ async function createSession(
       intraOpNumThreads: threads,
       graphOptimizationLevel: 'all',
       logSeverityLevel: 3,
+      // One block for all values of a run would stay reserved beside the arena that new values take.
+      enableMemPattern: false,
       // Waiting threads sleep instead of burning the cores that load the next batch.
       extra: { session: { intra_op: { allow_spinning: '0' } } },
       ...(onDevice ? { preferredOutputLocation: locations } : {}),

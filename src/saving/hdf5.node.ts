@@ -19,7 +19,7 @@ import {
 } from './hdf5_library.node.ts';
 import { asFloat32 } from './tensors.ts';
 
-/** Bytes that are read at once from a data set. */
+/** Bytes that go through the library's memory at once: it never gives memory back. */
 const SLICE_BYTES = 16 << 20;
 
 /** A compressed data set may be this many times larger than the whole file; Keras compresses nothing. */
@@ -135,25 +135,12 @@ export class Hdf5Reader {
   #readSlices(path: string, type: Hdf5Metadata, into: Tensor, convert: Conversion | null): void {
     const size = sizeOf(into.shape);
     if (size === 0) return;
-    const shape = into.shape.map(BigInt);
-    const rowCount = into.shape[0] ?? 1;
-    const rowSize = size / rowCount;
-    const step = Math.max(1, Math.min(rowCount, Math.floor(SLICE_BYTES / (rowSize * type.size))));
+    const rowSize = size / (into.shape[0] ?? 1);
     const target = bytesOf(into);
-    this.#withBuffer(step * rowSize * type.size, (pointer) => {
-      for (let row = 0; row < rowCount; row += step) {
-        const count = Math.min(step, rowCount - row);
-        const whole = count === rowCount;
-        checked(() =>
-          this.#hdf5.get_dataset_data(
-            this.#file,
-            path,
-            whole ? null : [BigInt(count), ...shape.slice(1)],
-            whole ? null : [BigInt(row), ...shape.slice(1).map(() => 0n)],
-            whole ? null : shape.map(() => 1n),
-            BigInt(pointer),
-          ),
-        );
+    const slices = slicesOf(into.shape, type.size);
+    this.#withBuffer(slices[0]!.count * rowSize * type.size, (pointer) => {
+      for (const { row, count, extent } of slices) {
+        checked(() => this.#hdf5.get_dataset_data(this.#file, path, ...extent, BigInt(pointer)));
         const heap = this.#hdf5.HEAPU8;
         if (convert) convert(heap.buffer as ArrayBuffer, pointer, count * rowSize, into, row * rowSize);
         else {
@@ -167,6 +154,31 @@ export class Hdf5Reader {
   #withBuffer<T>(bytes: number, use: (pointer: number) => T): T {
     return withBuffer(this.#hdf5, bytes, use);
   }
+}
+
+type Dims = readonly bigint[] | null;
+
+/** Some rows of a data set; `extent` is their count, offset and strides as the library takes them, null for all. */
+interface Slice {
+  readonly row: number;
+  readonly count: number;
+  readonly extent: readonly [count: Dims, offset: Dims, strides: Dims];
+}
+
+/** A data set of some size, by the rows that fit into the buffer. */
+function slicesOf(shape: readonly number[], elementBytes: number): Slice[] {
+  const [rows = 1, ...rest] = shape;
+  const most = Math.max(1, Math.floor(SLICE_BYTES / (sizeOf(rest) * elementBytes)));
+  if (most >= rows) return [{ row: 0, count: rows, extent: [null, null, null] }];
+  const inner = rest.map(BigInt);
+  const strides = shape.map(() => 1n);
+  const slices: Slice[] = [];
+  for (let row = 0; row < rows; row += most) {
+    const count = Math.min(most, rows - row);
+    const offset = [BigInt(row), ...inner.map(() => 0n)];
+    slices.push({ row, count, extent: [[BigInt(count), ...inner], offset, strides] });
+  }
+  return slices;
 }
 
 function withBuffer<T>(hdf5: Hdf5Library, bytes: number, use: (pointer: number) => T): T {
@@ -282,9 +294,22 @@ export class Hdf5Writer {
     const kind = stored.dtype === 'float32' ? HDF5_FLOAT : HDF5_INTEGER;
     const signed = stored.dtype !== 'uint8' && stored.dtype !== 'bool';
     const type = typeOf(kind, bytesPerElement(stored.dtype), stored.shape, { signed });
-    withBuffer(this.#hdf5, bytes.length, (pointer) => {
-      this.#hdf5.HEAPU8.set(bytes, pointer);
-      checked(() => this.#hdf5.create_dataset(this.#file, path, BigInt(pointer), type));
+    const slices = slicesOf(stored.shape, bytesPerElement(stored.dtype));
+    const rowBytes = bytes.length / (stored.shape[0] ?? 1);
+    withBuffer(this.#hdf5, Math.min(bytes.length, slices[0]!.count * rowBytes), (pointer) => {
+      const put = ({ row, count }: Slice) =>
+        this.#hdf5.HEAPU8.set(bytes.subarray(row * rowBytes, (row + count) * rowBytes), pointer);
+      if (slices.length === 1) {
+        put(slices[0]!);
+        checked(() => this.#hdf5.create_dataset(this.#file, path, BigInt(pointer), type));
+        return;
+      }
+      // Made without values: the library complains that there are none, and what is really wrong shows below.
+      quiet(() => this.#hdf5.create_dataset(this.#file, path, 0n, type));
+      for (const slice of slices) {
+        put(slice);
+        checked(() => this.#hdf5.set_dataset_data(this.#file, path, ...slice.extent, BigInt(pointer)));
+      }
     });
   }
 }

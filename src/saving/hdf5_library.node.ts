@@ -82,6 +82,14 @@ export interface Hdf5Library {
     strides: readonly bigint[] | null,
     pointer: bigint,
   ): number;
+  set_dataset_data(
+    file: bigint,
+    path: string,
+    count: readonly bigint[] | null,
+    offset: readonly bigint[] | null,
+    strides: readonly bigint[] | null,
+    pointer: bigint,
+  ): number;
   create_group(file: bigint, path: string, trackOrder: boolean): number;
   create_attribute(
     file: bigint,

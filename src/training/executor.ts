@@ -109,6 +109,7 @@ export class Executor {
     const name = optimizer.updatesAt(this.step) ? 'step' : 'accumulate';
     const session = await this.#session(loaded, name);
     await this.#push(loaded.program);
+    await this.#pushSlots(loaded.program);
     const scalars = Object.entries(optimizer.scalarsAt(this.step, learningRate));
     const size = batch.sampleWeight.length;
     const feeds: Tensors = {
@@ -144,35 +145,34 @@ export class Executor {
   /** Brings the weights of the engine into the model. */
   async pull(): Promise<void> {
     if (!this.#engineIsNewer || this.#engine === null) return;
-    const { weights, slots } = this.#any();
-    const tensors = await this.#engine.read([...weights.keys(), ...slots.keys()]);
-    for (const [name, variable] of weights) {
+    for (const [name, variable] of this.#any().weights) {
       // What was assigned since the engine got it is the newer one.
       if (this.#pushed.get(variable) !== variable.version) continue;
+      // One after the other, so that the old values of all are not there beside the new ones.
+      const tensors = await this.#engine.read([name]);
       variable.assign(tensors[name]!.data as Float32Array);
       this.#pushed.set(variable, variable.version);
     }
-    if (this.#slotsPushed) {
-      this.#slots = Object.fromEntries(
-        [...slots.keys()].map((name) => [name, tensors[name]!.data as Float32Array]),
-      );
-    }
     this.#engineIsNewer = false;
+  }
+
+  /** A copy of the optimizer's state by name (`w3/velocity`), or `null` before the first step. */
+  async slots(): Promise<Readonly<Record<string, Float32Array>> | null> {
+    if (!this.#slotsPushed || this.#engine === null) return this.#slots;
+    const names = [...this.#any().slots.keys()];
+    const tensors = await this.#engine.read(names);
+    return Object.fromEntries(names.map((name) => [name, tensors[name]!.data as Float32Array]));
   }
 
   /** Ends a training as Keras does: moving averages of weights, where the optimizer keeps some, become the weights. */
   async finalize(): Promise<void> {
     if (!this.options.optimizer.options.useEma) return;
     await this.pull();
+    const slots = await this.slots();
     for (const [name, { variable, slot }] of this.#any().slots) {
-      const average = this.#slots?.[name];
+      const average = slots?.[name];
       if (slot === averageSlot && average !== undefined) variable.assign(average.slice());
     }
-  }
-
-  /** Optimizer state by name (`w3/velocity`), or `null` before the first step. Call `pull` first. */
-  get slots(): Readonly<Record<string, Float32Array>> | null {
-    return this.#slots;
   }
 
   /** Sets optimizer state, as from a file. */
@@ -212,6 +212,7 @@ export class Executor {
 
   async close(): Promise<void> {
     await this.pull();
+    this.#slots = await this.slots();
     await Promise.all([this.#engine?.close(), this.#extractor.close()]);
     this.#engine = null;
     this.#programs.clear();
@@ -282,13 +283,19 @@ export class Executor {
       tensors[name] = tensor('float32', variable.shape, variable.values);
       this.#pushed.set(variable, variable.version);
     }
-    if (!this.#slotsPushed) {
-      for (const [name, zeros] of Object.entries(initialSlots(program))) {
-        const given = this.#slots?.[name];
-        tensors[name] = given ? tensor('float32', zeros.shape, given) : zeros;
-      }
-      this.#slotsPushed = true;
+    if (Object.keys(tensors).length > 0) await this.#engine!.write(tensors);
+  }
+
+  /** Only steps need the optimizer's state; from the first one on it is in the engine alone. */
+  async #pushSlots(program: Program): Promise<void> {
+    if (this.#slotsPushed) return;
+    const tensors: Record<string, Tensor> = {};
+    for (const [name, zeros] of Object.entries(initialSlots(program))) {
+      const given = this.#slots?.[name];
+      tensors[name] = given ? tensor('float32', zeros.shape, given) : zeros;
     }
+    this.#slotsPushed = true;
+    this.#slots = null;
     if (Object.keys(tensors).length > 0) await this.#engine!.write(tensors);
   }
 }

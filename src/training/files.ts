@@ -19,14 +19,15 @@ interface Running {
 }
 
 /** What a file keeps of a training. */
-export function savedTraining({ optimizer, loss, metrics, seed, executor }: Running): SavedTraining {
-  const { step, slots, learningRate } = executor;
+export async function savedTraining(running: Running): Promise<SavedTraining> {
+  const { optimizer, loss, metrics, seed, executor } = running;
+  const { step, learningRate } = executor;
   // A rate that a callback set goes into the file, as in Keras; a schedule stays a schedule.
   const scheduled = typeof optimizer.options.learningRate !== 'number';
   const current = scheduled
     ? optimizer
     : new Optimizer(optimizer.rule, { ...optimizer.options, learningRate });
-  return { optimizer: current, loss, metrics, seed, step, slots };
+  return { optimizer: current, loss, metrics, seed, step, slots: await executor.slots() };
 }
 
 /** Takes the optimizer's state over from a file of weights if it fits, or says on stderr that it does not. */

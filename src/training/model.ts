@@ -317,7 +317,7 @@ export class Model extends Network {
 
   async #saved(): Promise<SavedModel> {
     await this.#compiled?.executor.pull();
-    return { network: this, training: this.#compiled?.trains ? savedTraining(this.#compiled) : null };
+    return { network: this, training: this.#compiled?.trains ? await savedTraining(this.#compiled) : null };
   }
 
   /** Prints Keras's table. */

@@ -81,8 +81,8 @@ export class Run implements Training {
   }
 
   async state(): Promise<TrainingState> {
-    const weights = await this.model.currentWeights();
     const { executor } = this.model.compiled;
+    await executor.pull();
     const callbacks = this.#callbacks.flatMap((callback, i) =>
       callback.saveState ? [[`${i}/${callback.name}`, callback.saveState()] as const] : [],
     );
@@ -95,8 +95,9 @@ export class Run implements Training {
       totals: this.totals.state(),
       history: [...this.history],
       callbacks: Object.fromEntries(callbacks),
-      weights,
-      slots: executor.slots ?? {},
+      // Not copies: training replaces these arrays, it does not write into them.
+      weights: this.model.variables.map(({ values }) => values),
+      slots: (await executor.slots()) ?? {},
     };
   }
 
