@@ -3,7 +3,7 @@ import { fail } from '../core/errors.ts';
 import { differentiate } from '../graph/autodiff.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import type { Variable } from '../layers/layer.ts';
+import type { Layer, Variable } from '../layers/layer.ts';
 import { type Loss, targets } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
 import type { Optimizer, Updated } from '../optimizers/index.ts';
@@ -80,6 +80,7 @@ export function updates(
   loss: Node,
   learned: readonly Variable[],
   optimizer: Optimizer,
+  multipliers: ReadonlyMap<Layer, number>,
 ): Updates {
   const slots = new Map<string, Slot>();
   const nodes = learned.map((variable) => trace.weights.get(variable)!);
@@ -94,6 +95,7 @@ export function updates(
       path: variable.path,
       value: nodes[i]!,
       gradient: gradients[i]!,
+      rateMultiplier: multipliers.get(variable.layer) ?? 1,
       slots: Object.fromEntries(inputs),
     };
   });

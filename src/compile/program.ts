@@ -17,6 +17,7 @@ import type { Variable } from '../layers/layer.ts';
 import type { Loss } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
 import type { Network } from '../models/network.ts';
+import { type LearningRateMultipliers, multipliersOf } from '../models/rates.ts';
 import type { Optimizer } from '../optimizers/index.ts';
 import { chooseCut } from './cut.ts';
 import { type Executable, inputsOf, link } from './executable.ts';
@@ -40,6 +41,8 @@ export interface ProgramOptions {
   readonly optimizer: Optimizer;
   readonly loss: Loss;
   readonly metrics: readonly Metric[];
+  /** Defaults to the whole rate for all layers. */
+  readonly learningRateMultipliers?: LearningRateMultipliers;
   /** False for a model that only predicts: every weight is a constant, whatever its layer says. */
   readonly trains: boolean;
   /** Element type of the pictures. */
@@ -127,13 +130,14 @@ export function buildProgram(options: ProgramOptions): Program {
 
 /** What each graph computes from pictures on. Simplified together, so that what they share is the same nodes. */
 function writeGraphs(trace: Trace, learned: readonly Variable[], options: ProgramOptions) {
-  const { loss, metrics, optimizer } = options;
+  const { network, loss, metrics, optimizer, learningRateMultipliers = {} } = options;
   const labels = labelInput(options.labels, trace.inference.output);
   const objective = { loss, metrics, labels, sampleWeight: o.input('sampleWeight', [-1]) };
   const penalty = regularization(trace);
   const mixed = { ...objective, labels: mixedLabels(trace, objective) };
   const measured = measure(trace.training.output, mixed, penalty);
-  const { step, accumulate, slots } = updates(trace, measured['loss']!, learned, optimizer);
+  const multipliers = multipliersOf(network, learningRateMultipliers);
+  const { step, accumulate, slots } = updates(trace, measured['loss']!, learned, optimizer, multipliers);
   const { trained, inferred, ...graphs } = simplifyTogether({
     step: { ...measured, ...step },
     accumulate: accumulate === null ? {} : { ...measured, ...accumulate },

@@ -41,6 +41,8 @@ export interface Parameter {
   readonly path: string;
   readonly value: Node;
   readonly gradient: Node;
+  /** The share of the learning rate at which it learns. Defaults to 1. */
+  readonly rateMultiplier?: number;
   /** State by slot name. */
   readonly slots: Readonly<Record<string, Node>>;
 }
@@ -63,7 +65,7 @@ export interface UpdateRule {
   readonly slots: readonly string[];
   /** Slots that Keras stores weight by weight before the others, which follow slot by slot. */
   readonly interleaved: readonly string[];
-  /** Numbers that depend on the step, computed in float64. `step` counts from 1. */
+  /** Numbers proportional to the rate that depend on the step, computed in float64. `step` counts from 1. */
   scalars(learningRate: number, step: number): Readonly<Record<string, number>>;
   update(parameter: Parameter, scalars: Readonly<Record<string, Node>>): Updated;
 }
@@ -188,12 +190,23 @@ export class Optimizer {
     const { weightDecay, excludeFromWeightDecay } = this.options;
     return parameters.map((parameter, i) => {
       const { path, value } = parameter;
+      const own = this.#ratesFor(parameter, scalars);
       const decays = weightDecay !== null && !excludeFromWeightDecay.some((part) => path.includes(part));
-      const shrink = decays ? o.mul(o.mul(value, weightDecay), scalars['learningRate']!) : null;
+      const shrink = decays ? o.mul(o.mul(value, weightDecay), own['learningRate']!) : null;
       const decayed = shrink === null ? value : o.sub(value, shrink);
-      const updated = this.rule.update({ ...parameter, value: decayed, gradient: clipped[i]! }, scalars);
+      const updated = this.rule.update({ ...parameter, value: decayed, gradient: clipped[i]! }, own);
       return this.options.useEma ? averaged(parameter, updated, scalars) : updated;
     });
+  }
+
+  /** The learning rate, and what the rule makes of it, as one weight sees them. */
+  #ratesFor(
+    { rateMultiplier = 1 }: Parameter,
+    scalars: Readonly<Record<string, Node>>,
+  ): Readonly<Record<string, Node>> {
+    if (rateMultiplier === 1) return scalars;
+    const rates = ['learningRate', ...Object.keys(this.rule.scalars(1, 1))];
+    return Object.fromEntries(rates.map((name) => [name, o.mul(scalars[name]!, rateMultiplier)]));
   }
 
   #clip(gradients: readonly Node[]): readonly Node[] {

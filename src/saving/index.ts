@@ -4,6 +4,7 @@ import type { Loss } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
 import { type MakeNetwork, networkConfig, networkFromConfig } from '../models/config.ts';
 import type { Network } from '../models/network.ts';
+import type { LearningRateMultipliers } from '../models/rates.ts';
 import type { Optimizer } from '../optimizers/index.ts';
 import { loadAssets, saveAssets } from './assets.node.ts';
 import { fillHdf5, readHdf5 } from './hdf5_files.node.ts';
@@ -30,6 +31,7 @@ export interface SavedTraining {
   readonly metrics: readonly Metric[];
   /** Decides shuffles and dropout. */
   readonly seed: number;
+  readonly learningRateMultipliers: LearningRateMultipliers;
   /** Updates done. */
   readonly step: number;
   /** Optimizer state by name (`w3/velocity`), or `null` before the first step. */

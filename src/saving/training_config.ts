@@ -5,6 +5,7 @@ import { float32, formatShape, sameShape, tensor } from '../core/tensor.ts';
 import { lossFromKeras } from '../losses/index.ts';
 import { metricFromKeras } from '../metrics/index.ts';
 import type { Network } from '../models/network.ts';
+import type { LearningRateMultipliers } from '../models/rates.ts';
 import { type Optimizer, optimizerFromKeras, shortest } from '../optimizers/index.ts';
 import type { SavedTraining } from './index.ts';
 import { asFloat32, type NamedTensor } from './tensors.ts';
@@ -88,9 +89,8 @@ export function readTraining(
   const read = ([metrics].flat(2) as unknown[])
     .filter((entry) => entry !== null && entry !== undefined)
     .map(metricFromKeras);
-  const seed = isRecord(extra) && Number.isInteger(extra['seed']) ? (extra['seed'] as number) : 0;
   const { step, slots } = readOptimizer(path, network, optimizer, variables ?? []);
-  return { optimizer, loss: lossFromKeras(loss), metrics: read, seed, step, slots };
+  return { optimizer, loss: lossFromKeras(loss), metrics: read, ...readExtra(path, extra), step, slots };
 }
 
 /** An optimizer's state in the middle of a training. */
@@ -152,6 +152,20 @@ function slotBySlot(network: Network, optimizer: Optimizer) {
 }
 
 /** What Keras has no place for. */
-export function extraState({ seed }: SavedTraining): { readonly seed: number } {
-  return { seed };
+export function extraState({
+  seed,
+  learningRateMultipliers,
+}: SavedTraining): Readonly<Record<string, unknown>> {
+  return { seed, ...(Object.keys(learningRateMultipliers).length > 0 ? { learningRateMultipliers } : {}) };
+}
+
+/** What `extraState` wrote; files of Keras have none of it. Throws `file` for multipliers that are no numbers. */
+function readExtra(path: string, extra: unknown): Pick<SavedTraining, 'seed' | 'learningRateMultipliers'> {
+  const { seed, learningRateMultipliers = {} } = isRecord(extra) ? extra : {};
+  const numbers = (value: unknown): value is LearningRateMultipliers =>
+    isRecord(value) && Object.values(value).every((each) => typeof each === 'number');
+  if (!numbers(learningRateMultipliers)) {
+    fail('file', `${path}: learningRateMultipliers are no numbers by the names of layers.`);
+  }
+  return { seed: Number.isInteger(seed) ? (seed as number) : 0, learningRateMultipliers };
 }

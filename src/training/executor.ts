@@ -17,6 +17,7 @@ import type { Variable } from '../layers/layer.ts';
 import type { Loss } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
 import type { Network } from '../models/network.ts';
+import type { LearningRateMultipliers } from '../models/rates.ts';
 import { averageSlot, type Optimizer } from '../optimizers/index.ts';
 import { Engine, type Session, type Tensors } from '../runtime/engine.node.ts';
 import { Extractor, type ExtractorOptions } from './extractor.ts';
@@ -28,6 +29,7 @@ export interface ExecutorOptions extends ExtractorOptions {
   readonly optimizer: Optimizer;
   readonly loss: Loss;
   readonly metrics: readonly Metric[];
+  readonly learningRateMultipliers: LearningRateMultipliers;
   readonly trains: boolean;
 }
 

@@ -3,6 +3,7 @@ import { GraftError } from '../core/errors.ts';
 import type { Loss } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
 import type { Network } from '../models/network.ts';
+import type { LearningRateMultipliers } from '../models/rates.ts';
 import { Optimizer } from '../optimizers/index.ts';
 import type { SavedTraining } from '../saving/index.ts';
 import type { NamedTensor } from '../saving/tensors.ts';
@@ -16,18 +17,20 @@ interface Running {
   readonly loss: Loss;
   readonly metrics: readonly Metric[];
   readonly seed: number;
+  readonly learningRateMultipliers: LearningRateMultipliers;
 }
 
 /** What a file keeps of a training. */
-export async function savedTraining(running: Running): Promise<SavedTraining> {
-  const { optimizer, loss, metrics, seed, executor } = running;
+export async function savedTraining({ optimizer, executor, ...kept }: Running): Promise<SavedTraining> {
+  const { loss, metrics, seed, learningRateMultipliers } = kept;
   const { step, learningRate } = executor;
   // A rate that a callback set goes into the file, as in Keras; a schedule stays a schedule.
   const scheduled = typeof optimizer.options.learningRate !== 'number';
   const current = scheduled
     ? optimizer
     : new Optimizer(optimizer.rule, { ...optimizer.options, learningRate });
-  return { optimizer: current, loss, metrics, seed, step, slots: await executor.slots() };
+  const slots = await executor.slots();
+  return { optimizer: current, loss, metrics, seed, learningRateMultipliers, step, slots };
 }
 
 /** Takes the optimizer's state over from a file of weights if it fits, or says on stderr that it does not. */

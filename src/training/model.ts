@@ -12,6 +12,7 @@ import type { Layer } from '../layers/layer.ts';
 import { type Loss, loss as lossOf, unscored } from '../losses/index.ts';
 import { type Metric, metric as metricOf } from '../metrics/index.ts';
 import { Network, someOf } from '../models/network.ts';
+import { type LearningRateMultipliers, multipliersOf } from '../models/rates.ts';
 import { type SummaryOptions, summary } from '../models/summary.ts';
 import { type Optimizer, type OptimizerName, optimizer as optimizerOf } from '../optimizers/index.ts';
 import { type Device, parseDevice } from '../runtime/engine.node.ts';
@@ -40,6 +41,11 @@ export interface CompileOptions {
   readonly loss: Loss | string;
   /** `accuracy`, `topKCategoricalAccuracy`, or metrics. */
   readonly metrics?: readonly (Metric | string)[];
+  /**
+   * Groups of layers that learn at a share of the learning rate, by the first layer of each:
+   * `{ resnet50: 0.1, dense: 1 }`. Defaults to the whole rate for all.
+   */
+  readonly learningRateMultipliers?: LearningRateMultipliers;
   /** Decides initial weights, shuffles and dropout. Defaults to 0. */
   readonly seed?: number;
   /** Where to run. Defaults to `cpu`. */
@@ -67,6 +73,7 @@ interface Compiled {
   readonly optimizer: Optimizer;
   readonly loss: Loss;
   readonly metrics: readonly Metric[];
+  readonly learningRateMultipliers: LearningRateMultipliers;
   readonly seed: number;
   readonly cache: ResolvedCache;
   /** False if only predictions were asked for. */
@@ -91,7 +98,8 @@ export class Model extends Network {
     if (this.#compiled?.executor.ahead) {
       fail('state', 'The engine holds newer weights; await model.close() before compiling again.');
     }
-    const { seed = 0, device = 'cpu', threads } = options;
+    const { seed = 0, device = 'cpu', threads, learningRateMultipliers = {} } = options;
+    multipliersOf(this, learningRateMultipliers);
     const precision = checkPrecision(options.precision ?? 'float32', parseDevice(device));
     const cache = cacheOptions(options.cache);
     const optimizer = optimizerOf(options.optimizer ?? 'rmsprop');
@@ -110,6 +118,7 @@ export class Model extends Network {
       optimizer,
       loss,
       metrics,
+      learningRateMultipliers,
       trains,
       seed,
       device: parseDevice(device),
@@ -117,12 +126,13 @@ export class Model extends Network {
       precision,
     });
     const flags = new Map(this.leaves().map((layer) => [layer, layer.trainable]));
-    this.#compiled = { executor, optimizer, loss, metrics, seed, cache, trains, flags };
+    const decided = { optimizer, loss, metrics, learningRateMultipliers, seed, cache, trains, flags };
+    this.#compiled = { executor, ...decided };
   }
 
   /** Goes on with a training that a file described. */
-  restoreTraining({ optimizer, loss, metrics, seed, step, slots }: SavedTraining): void {
-    this.compile({ optimizer, loss, metrics, seed });
+  restoreTraining({ step, slots, ...decided }: SavedTraining): void {
+    this.compile(decided);
     this.compiled.executor.setSlots(slots, step);
   }
 

@@ -44,7 +44,7 @@ function optimizerOf(each: Case): Optimizer {
 }
 
 /** A batch as a graph, with an update or without: every variable and slot that changes, and what it becomes. */
-function updateGraph(made: Optimizer, updates = true) {
+function updateGraph(made: Optimizer, updates = true, rateMultiplier = 1) {
   const next: Record<string, Node> = {};
   const initial: Record<string, Tensor> = {};
   const parameters = variables.map((name) => {
@@ -60,6 +60,7 @@ function updateGraph(made: Optimizer, updates = true) {
       path: name,
       value: o.input(name, start.shape),
       gradient: o.input(`${name}/gradient`, start.shape),
+      rateMultiplier,
       slots,
     };
   });
@@ -131,6 +132,24 @@ describe('an optimizer read from its Keras config', () => {
       }
     }
     expectState('optimizer state, float64', each, made, state);
+  });
+
+  it.each(cases)('%s: at four times the rate and a multiplier of a quarter it is the same', (name, each) => {
+    const plain = optimizerOf(each);
+    const made = new Optimizer(plain.rule, {
+      ...plain.options,
+      learningRate: { keras: { class_name: '', config: {} }, at: (step) => 4 * plain.rateAt(step) },
+    });
+    let state = valuesOf(updateGraph(made).initial);
+    for (let step = 0; step < steps; step++) {
+      const { next } = updateGraph(made, made.updatesAt(step), 0.25);
+      const results = evaluate(Object.values(next), { ...state, ...valuesOf(feedsAt(made, step)) });
+      state = { ...state, ...Object.fromEntries(Object.keys(next).map((key, i) => [key, results[i]!])) };
+    }
+    for (const variable of variables) {
+      const wanted = expected(`${name}/variables/${variable}`, steps - 1);
+      expectNear('optimizers, multiplied rates', `${name}/${variable}`, state[variable]!, wanted, 1e-6);
+    }
   });
 
   it.each(cases)('%s: writes the config that Keras wrote', (_, each) => {

@@ -29,12 +29,22 @@ export interface FitCase {
   readonly error?: string;
 }
 
+/** Trained by an optimizer of its own for each group of layers. */
+export interface GroupsCase {
+  readonly name: string;
+  readonly optimizer: string;
+  readonly config: Record<string, unknown>;
+  readonly multipliers: Readonly<Record<string, number>>;
+  readonly loss: readonly number[];
+}
+
 interface TrainingGolden {
   readonly model: KerasLayerConfig;
   readonly classes: number;
   readonly weights: readonly { readonly path: string; readonly shape: readonly number[] }[];
   readonly steps: readonly StepsCase[];
   readonly fits: readonly FitCase[];
+  readonly groups: readonly GroupsCase[];
 }
 
 export const training = await readGolden<TrainingGolden>('training');

@@ -1,4 +1,5 @@
-"""training.*: a small model trained step by step with each optimizer, whole and partly frozen; weighted fits."""
+"""training.*: a small model trained step by step with each optimizer, whole, partly frozen and with a rate for each
+group of layers; weighted fits."""
 
 import json
 
@@ -13,6 +14,8 @@ STEPS = 10
 BATCH = 6
 CLASSES = 5
 FROZEN = ["conv_a", "bn_a"]
+# From each layer on, the share of the learning rate.
+MULTIPLIERS = {"conv_a": 0.1, "conv_b": 0.5, "dense_a": 1.0}
 OPTIMIZERS = {
     "sgd_nesterov": lambda: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
     "rmsprop": lambda: keras.optimizers.RMSprop(1e-3),
@@ -175,8 +178,46 @@ def add_fits(golden, values, x, y):
         )
 
 
+def grouped(model, make_optimizer):
+    """An optimizer of its own for the weights of each group, at its share of the learning rate."""
+    groups = []
+    for layer in model.layers:
+        if layer.name in MULTIPLIERS:
+            optimizer = make_optimizer()
+            optimizer.learning_rate = float(optimizer.learning_rate.numpy()) * MULTIPLIERS[layer.name]
+            groups.append((optimizer, []))
+        if groups:
+            groups[-1][1].extend(layer.trainable_weights)
+    return groups
+
+
+def add_groups(golden, values, x, y):
+    for name in ("sgd_nesterov", "rmsprop", "adamw"):
+        model = compiled(values, keras.optimizers.SGD, [])
+        groups = grouped(model, OPTIMIZERS[name])
+        losses = []
+        for step in range(STEPS):
+            with tf.GradientTape() as tape:
+                loss = model.compute_loss(x[step], y[step], model(x[step], training=True))
+            found = tape.gradient(loss, [[w.value for w in weights] for _, weights in groups])
+            for (optimizer, weights), gradients in zip(groups, found):
+                optimizer.apply(gradients, weights)
+            losses.append(float(loss))
+        for weight in model.weights:
+            golden.put(f"groups_{name}/final/{weight.path}", weight.numpy())
+        golden.json["groups"].append(
+            {
+                "name": f"groups_{name}",
+                "optimizer": type(groups[0][0]).__name__,
+                "config": OPTIMIZERS[name]().get_config(),
+                "multipliers": MULTIPLIERS,
+                "loss": losses,
+            }
+        )
+
+
 def write(folder):
-    golden = Golden("training", batch=BATCH, classes=CLASSES, steps=[], fits=[])
+    golden = Golden("training", batch=BATCH, classes=CLASSES, steps=[], fits=[], groups=[])
     model = small_model()
     values = initial_weights(model)
     golden.json["model"] = json.loads(model.to_json())
@@ -189,4 +230,5 @@ def write(folder):
         golden.put(f"initial/{path}", value)
     add_steps(golden, values, x, y)
     add_fits(golden, values, x, y)
+    add_groups(golden, values, x, y)
     golden.write(folder)
