@@ -36,6 +36,7 @@ export { model, sequential } from './training/build.ts';
 export type { Callback, Logs, Training, TrainingState } from './training/callback.ts';
 export * as callbacks from './training/callbacks.ts';
 export { backup, loadCheckpoint, saveCheckpoint } from './training/checkpoint.node.ts';
+export type { FineTuneOptions } from './training/fine_tune.ts';
 export type { FitOptions, History } from './training/fit.ts';
 export type { CompileOptions, Model, RunOptions } from './training/model.ts';
 export { type PreviewOptions, preview } from './training/preview.ts';

@@ -43,6 +43,26 @@ export interface History {
 }
 
 export async function train(model: Model, data: Dataset, options: FitOptions): Promise<History> {
+  return historyOf(await trainPart(model, data, options, { begins: true, ends: true }));
+}
+
+export function historyOf({ history, stopping }: Run): History {
+  return { epochs: history, completed: stopping !== 'step' };
+}
+
+/** Whether a training begins and ends with this call, or goes on from one and into another. */
+export interface Part {
+  readonly begins: boolean;
+  readonly ends: boolean;
+}
+
+/** Trains until `epochs` epochs are done or a callback stops it, which ends the training wherever it is. */
+export async function trainPart(
+  model: Model,
+  data: Dataset,
+  options: FitOptions,
+  { begins, ends }: Part,
+): Promise<Run> {
   const { epochs = 1, batchSize = 32, callbacks = [], verbose = true, resume = null } = options;
   if (model.trainableVariables.length === 0) {
     fail('state', `Model ${model.name} has no trainable weights; thaw a layer with layer.trainable = true.`);
@@ -63,7 +83,7 @@ export async function train(model: Model, data: Dataset, options: FitOptions): P
   if (all.every(({ kept }) => kept)) await executor.endExtraction();
   const [prepared, preparedValidation] = all;
 
-  await run.each((callback) => callback.onTrainBegin?.(run));
+  if (begins) await run.each((callback) => callback.onTrainBegin?.(run));
   if (resume) run.restoreCallbacks(resume);
   while (run.epoch < epochs && run.stopping === null) {
     run.beginEpoch();
@@ -83,11 +103,13 @@ export async function train(model: Model, data: Dataset, options: FitOptions): P
       await run.each((callback) => callback.onSettled?.(run));
     } else progress.end(logs);
   }
-  // A training that stops inside an epoch will be continued.
-  if (run.stopping !== 'step') await executor.finalize();
-  await run.each((callback) => callback.onTrainEnd?.(run));
+  if (ends || run.stopping !== null) {
+    // A training that stops inside an epoch will be continued.
+    if (run.stopping !== 'step') await executor.finalize();
+    await run.each((callback) => callback.onTrainEnd?.(run));
+  }
   await executor.pull();
-  return { epochs: run.history, completed: run.stopping !== 'step' };
+  return run;
 }
 
 /** In which order pictures come and how much each counts. */
@@ -136,7 +158,14 @@ async function trainEpoch(
   }
 }
 
-function splitData(data: Dataset, { validationData, validationSplit }: FitOptions) {
+/** What is trained on, and what is validated on. */
+export function splitData(
+  data: Dataset,
+  { validationData, validationSplit }: FitOptions,
+): {
+  readonly training: Dataset;
+  readonly validation: Dataset | null;
+} {
   if (validationData !== undefined) return { training: data, validation: asDataset(validationData) };
   if (validationSplit === undefined) return { training: data, validation: null };
   const { train, validation } = splitValidation(data, validationSplit);

@@ -7,22 +7,17 @@ import { fail } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
 import { float32, formatShape, sameShape, sizeOf, type Tensor, tensor } from '../core/tensor.ts';
 import { batches, type Dataset, fromTensors, lengthOf } from '../data/dataset.ts';
-import { type CacheMode, type CacheOptions, cacheOptions, type ResolvedCache } from '../features/index.ts';
-import type { Layer } from '../layers/layer.ts';
-import { type Loss, loss as lossOf, unscored } from '../losses/index.ts';
-import { type Metric, metric as metricOf } from '../metrics/index.ts';
+import { unscored } from '../losses/index.ts';
 import { Network, someOf } from '../models/network.ts';
-import { type LearningRateMultipliers, multipliersOf } from '../models/rates.ts';
 import { type SummaryOptions, summary } from '../models/summary.ts';
-import { type Optimizer, type OptimizerName, optimizer as optimizerOf } from '../optimizers/index.ts';
-import { type Device, parseDevice } from '../runtime/engine.node.ts';
 import { type SavedModel, type SavedTraining, saveModel } from '../saving/index.ts';
 import { loadWeights, saveWeights } from '../saving/weights.ts';
 import type { Logs } from './callback.ts';
-import { Executor, type ProgramKind } from './executor.ts';
+import { type Compiled, type CompileOptions, compileNetwork } from './compiled.ts';
+import type { ProgramKind } from './executor.ts';
 import { savedTraining, takeOptimizer } from './files.ts';
+import { type FineTuneOptions, fineTune } from './fine_tune.ts';
 import { type FitOptions, type History, train } from './fit.ts';
-import { checkPrecision, type Precision } from './integers.ts';
 import {
   asDataset,
   type Data,
@@ -35,51 +30,13 @@ import {
 import { type Progress, progressFor } from './progress.ts';
 import { Totals } from './totals.ts';
 
-export interface CompileOptions {
-  /** Defaults to RMSprop, as in Keras. */
-  readonly optimizer?: Optimizer | OptimizerName;
-  readonly loss: Loss | string;
-  /** `accuracy`, `topKCategoricalAccuracy`, or metrics. */
-  readonly metrics?: readonly (Metric | string)[];
-  /**
-   * Groups of layers that learn at a share of the learning rate, by the first layer of each:
-   * `{ resnet50: 0.1, dense: 1 }`. Defaults to the whole rate for all.
-   */
-  readonly learningRateMultipliers?: LearningRateMultipliers;
-  /** Decides initial weights, shuffles and dropout. Defaults to 0. */
-  readonly seed?: number;
-  /** Where to run. Defaults to `cpu`. */
-  readonly device?: Device;
-  /** Threads of an operation. Defaults to the cores of the machine. */
-  readonly threads?: number;
-  /**
-   * What the frozen part computes with. `int8` is faster and a little coarser; `fit` takes the ranges of its integers
-   * from some training pictures. Defaults to `float32`.
-   */
-  readonly precision?: Precision;
-  /** Whether and how the frozen part's features are kept, between epochs and runs. Defaults to `auto`. */
-  readonly cache?: CacheMode | CacheOptions;
-}
+export type { CompileOptions } from './compiled.ts';
 
 export interface RunOptions {
   /** Pictures of a batch. Defaults to 32. */
   readonly batchSize?: number;
   /** Progress on the terminal. Defaults to true for evaluate, false for predict. */
   readonly verbose?: boolean;
-}
-
-interface Compiled {
-  readonly executor: Executor;
-  readonly optimizer: Optimizer;
-  readonly loss: Loss;
-  readonly metrics: readonly Metric[];
-  readonly learningRateMultipliers: LearningRateMultipliers;
-  readonly seed: number;
-  readonly cache: ResolvedCache;
-  /** False if only predictions were asked for. */
-  readonly trains: boolean;
-  /** What was trainable then. */
-  readonly flags: ReadonlyMap<Layer, boolean>;
 }
 
 export class Model extends Network {
@@ -98,36 +55,9 @@ export class Model extends Network {
     if (this.#compiled?.executor.ahead) {
       fail('state', 'The engine holds newer weights; await model.close() before compiling again.');
     }
-    const { seed = 0, device = 'cpu', threads, learningRateMultipliers = {} } = options;
-    multipliersOf(this, learningRateMultipliers);
-    const precision = checkPrecision(options.precision ?? 'float32', parseDevice(device));
-    const cache = cacheOptions(options.cache);
-    const optimizer = optimizerOf(options.optimizer ?? 'rmsprop');
-    const loss = lossOf(options.loss);
-    const metrics = (options.metrics ?? []).map(metricOf);
-    const drawn = this.initialize(seed);
-    if (drawn.length > 0) {
-      const names = [...new Set(drawn.map(({ layer }) => layer.name))];
-      process.stderr.write(
-        `Initialized ${names.length} trainable layers that the weights file lacks: ${someOf(names)}.\n`,
-      );
-    }
-    this.#compiled?.executor.abandon();
-    const executor = new Executor({
-      network: this,
-      optimizer,
-      loss,
-      metrics,
-      learningRateMultipliers,
-      trains,
-      seed,
-      device: parseDevice(device),
-      threads,
-      precision,
-    });
-    const flags = new Map(this.leaves().map((layer) => [layer, layer.trainable]));
-    const decided = { optimizer, loss, metrics, learningRateMultipliers, seed, cache, trains, flags };
-    this.#compiled = { executor, ...decided };
+    const previous = this.#compiled?.executor;
+    this.#compiled = compileNetwork(this, options, trains);
+    previous?.abandon();
   }
 
   /** Goes on with a training that a file described. */
@@ -159,6 +89,14 @@ export class Model extends Network {
   /** Trains the model; returns the numbers of each epoch. */
   async fit(data: Data, options: FitOptions = {}): Promise<History> {
     return train(this, asDataset(data), options);
+  }
+
+  /**
+   * Trains in two phases, as fastai's fine_tune: first the head alone, then everything that is trainable, with lower
+   * rates for earlier layers. `fine_tune.ts` tells what is in it.
+   */
+  async fineTune(data: Data, options: FineTuneOptions = {}): Promise<History> {
+    return fineTune(this, asDataset(data), options);
   }
 
   /** Loss and metrics over a data set, as Keras averages them. */

@@ -1,0 +1,84 @@
+/** What `compile` decides about a network, before anything runs. */
+import { type CacheMode, type CacheOptions, cacheOptions, type ResolvedCache } from '../features/index.ts';
+import type { Layer } from '../layers/layer.ts';
+import { type Loss, loss as lossOf } from '../losses/index.ts';
+import { type Metric, metric as metricOf } from '../metrics/index.ts';
+import { type Network, someOf } from '../models/network.ts';
+import { type LearningRateMultipliers, multipliersOf } from '../models/rates.ts';
+import { type Optimizer, type OptimizerName, optimizer as optimizerOf } from '../optimizers/index.ts';
+import { type Device, parseDevice } from '../runtime/engine.node.ts';
+import { Executor } from './executor.ts';
+import { checkPrecision, type Precision } from './integers.ts';
+
+export interface CompileOptions {
+  /** Defaults to RMSprop, as in Keras. */
+  readonly optimizer?: Optimizer | OptimizerName;
+  readonly loss: Loss | string;
+  /** `accuracy`, `topKCategoricalAccuracy`, or metrics. */
+  readonly metrics?: readonly (Metric | string)[];
+  /**
+   * Groups of layers that learn at a share of the learning rate, by the first layer of each:
+   * `{ resnet50: 0.1, dense: 1 }`. Defaults to the whole rate for all.
+   */
+  readonly learningRateMultipliers?: LearningRateMultipliers;
+  /** Decides initial weights, shuffles and dropout. Defaults to 0. */
+  readonly seed?: number;
+  /** Where to run. Defaults to `cpu`. */
+  readonly device?: Device;
+  /** Threads of an operation. Defaults to the cores of the machine. */
+  readonly threads?: number;
+  /**
+   * What the frozen part computes with. `int8` is faster and a little coarser; `fit` takes the ranges of its integers
+   * from some training pictures. Defaults to `float32`.
+   */
+  readonly precision?: Precision;
+  /** Whether and how the frozen part's features are kept, between epochs and runs. Defaults to `auto`. */
+  readonly cache?: CacheMode | CacheOptions;
+}
+
+export interface Compiled {
+  readonly executor: Executor;
+  readonly optimizer: Optimizer;
+  readonly loss: Loss;
+  readonly metrics: readonly Metric[];
+  readonly learningRateMultipliers: LearningRateMultipliers;
+  readonly seed: number;
+  readonly cache: ResolvedCache;
+  /** False if only predictions were asked for. */
+  readonly trains: boolean;
+  /** What was trainable then. */
+  readonly flags: ReadonlyMap<Layer, boolean>;
+}
+
+/** Gives values to weights that have none. Throws `argument` or `weights`, and changes nothing, where it cannot. */
+export function compileNetwork(network: Network, options: CompileOptions, trains: boolean): Compiled {
+  const { seed = 0, threads, learningRateMultipliers = {} } = options;
+  multipliersOf(network, learningRateMultipliers);
+  const device = parseDevice(options.device ?? 'cpu');
+  const precision = checkPrecision(options.precision ?? 'float32', device);
+  const cache = cacheOptions(options.cache);
+  const optimizer = optimizerOf(options.optimizer ?? 'rmsprop');
+  const loss = lossOf(options.loss);
+  const metrics = (options.metrics ?? []).map(metricOf);
+  const drawn = network.initialize(seed);
+  if (drawn.length > 0) {
+    const names = [...new Set(drawn.map(({ layer }) => layer.name))];
+    process.stderr.write(
+      `Initialized ${names.length} trainable layers that the weights file lacks: ${someOf(names)}.\n`,
+    );
+  }
+  const decided = { optimizer, loss, metrics, learningRateMultipliers, trains, seed };
+  const executor = new Executor({ network, ...decided, device, threads, precision });
+  const flags = new Map(network.leaves().map((layer) => [layer, layer.trainable]));
+  return { executor, ...decided, cache, flags };
+}
+
+/** The options that would compile the same again. */
+export function optionsOf({ executor, ...decided }: Compiled): CompileOptions {
+  const { optimizer, loss, metrics, learningRateMultipliers, seed, cache } = decided;
+  const { device, threads, precision } = executor.options;
+  return {
+    ...{ optimizer, loss, metrics, learningRateMultipliers, seed, cache, device, precision },
+    ...(threads === undefined ? {} : { threads }),
+  };
+}
