@@ -2,8 +2,8 @@
 import { fail } from '../core/errors.ts';
 
 /**
- * - `auto`: on disk, so that the next run starts at once, and read from memory where they fit into half of the
- *   memory that is free; in memory alone if the disk has no room.
+ * - `auto`: on disk, so that the next run starts at once. Read from there, but small rows (under 32 KB, as pooled
+ *   features are) from memory where they fit into half of what is free; in memory alone if the disk has no room.
  * - `memory`: in memory, gone with the process.
  * - `disk`: on disk, and read from there.
  * - `off`: computed whenever they are read.

@@ -40,8 +40,9 @@ let nextSession = 0;
 
 async function createSession(
   model: Uint8Array,
-  stateOutputs: readonly string[],
+  { reads = {}, writes = {} }: Partial<Binding> = {},
 ): Promise<ort.InferenceSession> {
+  const stateOutputs = Object.keys(writes);
   const onDevice = device === 'webgpu' && stateOutputs.length > 0;
   const locations = Object.fromEntries(stateOutputs.map((name) => [name, 'gpu-buffer' as const]));
   try {
@@ -53,6 +54,8 @@ async function createSession(
       logSeverityLevel: 3,
       // One block for all values of a run would stay reserved beside the arena that new values take.
       enableMemPattern: false,
+      // Evaluation comes between steps. An arena of its own would stay, in the gaps that large state leaves and needs.
+      enableCpuMemArena: stateOutputs.length > 0 || Object.keys(reads).length === 0,
       // Waiting threads sleep instead of burning the cores that load the next batch.
       extra: { session: { intra_op: { allow_spinning: '0' } } },
       ...(onDevice ? { preferredOutputLocation: locations } : {}),
@@ -78,7 +81,7 @@ const deviceAdvice = {
 async function answer(request: Request, tensors: Tensors, bytes: Uint8Array | null): Promise<Answer> {
   switch (request.type) {
     case 'load': {
-      const session = await createSession(bytes!, Object.keys(request.binding.writes));
+      const session = await createSession(bytes!, request.binding);
       sessions.set(nextSession, { session, binding: request.binding });
       return { session: nextSession++ };
     }
@@ -187,7 +190,7 @@ function fromOrt(tensor: ort.Tensor): Tensor {
 /** Weights that are only read would otherwise cross to the device at every run. */
 async function upload(tensor: ort.Tensor): Promise<ort.Tensor> {
   if (device !== 'webgpu' || tensor.type !== 'float32' || tensor.size === 0) return tensor;
-  uploads ??= await createSession(identityModel('float32'), ['y']);
+  uploads ??= await createSession(identityModel('float32'), { writes: { y: 'y' } });
   return (await uploads.run({ x: tensor }))['y']!;
 }
 
@@ -196,7 +199,7 @@ async function download(tensor: ort.Tensor): Promise<Tensor> {
   if (tensor.location === 'cpu') return fromOrt(tensor);
   let session = downloads.get(tensor.type);
   if (session === undefined) {
-    session = await createSession(identityModel(tensor.type as DType), []);
+    session = await createSession(identityModel(tensor.type as DType));
     downloads.set(tensor.type, session);
   }
   return fromOrt((await session.run({ x: tensor }))['y']!);

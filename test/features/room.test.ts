@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { cacheOptions } from '../../src/features/index.ts';
 import { machine, type Room } from '../../src/features/room.node.ts';
-import { computedRows, keep, plainColumns, temporaryFolder } from './support.ts';
+import { computedRows, type Keeping, keep, plainColumns, temporaryFolder } from './support.ts';
 
 const GB = 1e9;
 const roomOf = (disk: number, memory: number): Room => ({ disk: async () => disk, memory: () => memory });
@@ -122,19 +122,30 @@ describe('the disk', () => {
 });
 
 describe('memory', () => {
-  it('serves auto if twice the features would fit, else the disk does, and both are on disk', async () => {
+  /** Where features of `auto` are read from. They are on disk in any case. */
+  const served = async (options: Keeping) => {
+    const { features, path } = await keep(await temporaryFolder(), { ...options, mode: 'auto' });
+    await rm(path(0)); // What lies in memory does not miss it.
+    await features.read([0]);
+    return existsSync(path(0)) ? 'disk' : 'memory';
+  };
+
+  it('serves auto if twice the features would fit, else the disk does', async () => {
     const bytes = (await keep(await temporaryFolder())).plan.bytes();
-    const read = async (memory: number) => {
-      const folder = await temporaryFolder();
-      const { features, path } = await keep(folder, { mode: 'auto', room: roomOf(GB, memory) });
-      await rm(path(0)); // What lies in memory does not miss it.
-      const again = await keep(folder, { mode: 'memory' });
-      again.computed.length = 0;
-      await features.read([0]);
-      return existsSync(path(0)) ? 'disk' : 'memory';
-    };
-    expect(await read(2 * bytes)).toBe('memory');
-    expect(await read(2 * bytes - 2)).toBe('disk');
+    expect(await served({ room: roomOf(GB, 2 * bytes) })).toBe('memory');
+    expect(await served({ room: roomOf(GB, 2 * bytes - 2) })).toBe('disk');
+  });
+
+  it('serves small rows of auto, the disk those of 32 KB and more, checksums included', async () => {
+    const rows = (width: number) => ({
+      rows: 3,
+      columns: [{ name: 'feature0', shape: [width], dtype: 'float32', encoding: 'plain' }] as const,
+      room: roomOf(GB, GB),
+    });
+    // 4 bytes a value, 4 of checksum a row, and 28 at the end of the only shard: 32,765.3 and 32,769.3 bytes a row.
+    const [below, above] = [8188, 8189];
+    expect(await served({ ...rows(below), shardBytes: GB })).toBe('memory');
+    expect(await served({ ...rows(above), shardBytes: GB })).toBe('disk');
   });
 
   it('takes the features of auto alone when the disk has no room, and says so', async () => {
