@@ -91,16 +91,29 @@ export function rows<D extends DType>(source: Tensor<D>, start: number, end: num
   return { dtype: source.dtype, shape: [end - start, ...source.shape.slice(1)], data };
 }
 
-/** Copies the rows with the given indices along the first axis. */
-export function gatherRows<D extends DType>(source: Tensor<D>, indices: ArrayLike<number>): Tensor<D> {
+/** Copies the rows with the given indices along the first axis, into a tensor of that shape if one is given. */
+export function gatherRows<D extends DType>(
+  source: Tensor<D>,
+  indices: ArrayLike<number>,
+  into: Tensor<D> = tensor(source.dtype, [indices.length, ...source.shape.slice(1)]),
+): Tensor<D> {
   const width = sizeOf(source.shape.slice(1));
-  const result = tensor(source.dtype, [indices.length, ...source.shape.slice(1)]);
   const from = source.data as Float32Array;
-  const to = result.data as Float32Array;
+  const to = into.data as Float32Array;
   for (let i = 0; i < indices.length; i++) {
     to.set(from.subarray(indices[i]! * width, (indices[i]! + 1) * width), i * width);
   }
-  return result;
+  return into;
+}
+
+/** Copies rows to the given indices of another tensor, the inverse of `gatherRows`. */
+export function scatterRows(source: Tensor, indices: ArrayLike<number>, into: Tensor): void {
+  const width = sizeOf(source.shape.slice(1));
+  const from = source.data as Float32Array;
+  const to = into.data as Float32Array;
+  for (let i = 0; i < indices.length; i++) {
+    to.set(from.subarray(i * width, (i + 1) * width), indices[i]! * width);
+  }
 }
 
 /** The bytes of a tensor's data; shares memory. */

@@ -35,6 +35,8 @@ export interface Dataset extends Rows<Examples> {
   readonly classNames: readonly string[] | null;
   /** Changes whenever `read` would return something else: caches are keyed by it. */
   readonly fingerprint: string;
+  /** True if the pictures lie in memory. Default false. */
+  readonly inMemory?: boolean;
   /** The class ids of all rows, where they are known without reading pictures. */
   readonly labels?: Int32Array;
   /** A position may come twice. Throws `argument` for one outside the data set. */
@@ -93,6 +95,7 @@ export function fromTensors(
     shape: x.shape,
     dtype: x.dtype,
     classNames,
+    inMemory: true,
     get fingerprint() {
       // Only on demand: it passes over all the bytes.
       fingerprint ??= `tensors:${fingerprintOf(x, y)}`;
@@ -132,6 +135,7 @@ export function slice(dataset: Dataset, start: number, end: number): Dataset {
     shape: [end - start, ...dataset.shape.slice(1)],
     dtype: dataset.dtype,
     classNames: dataset.classNames,
+    inMemory: dataset.inMemory === true,
     ...(dataset.labels && { labels: dataset.labels.subarray(start, end) }),
     // Composed on demand, since the source's own may be costly.
     get fingerprint() {

@@ -10,16 +10,28 @@ import { availableParallelism } from 'node:os';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { fail, GraftError } from '../core/errors.ts';
-import type { Binding, Device, EngineOptions, Envelope, Reply, Request, Tensors } from './protocol.ts';
+import type {
+  Binding,
+  Device,
+  EngineOptions,
+  Envelope,
+  KeptRows,
+  Reply,
+  Request,
+  Tensors,
+} from './protocol.ts';
 import { SharedMemory } from './shared.node.ts';
 import { type Message, receive, send } from './wire.node.ts';
 
-export type { Binding, Device, Tensors } from './protocol.ts';
+export type { Binding, Device, KeptRows, Tensors } from './protocol.ts';
 
 /** A loaded graph. Valid until it is released or its engine is closed. */
 export interface Session {
-  /** Runs the graph. `feeds` are the inputs that are not bound to state; do not change them meanwhile. */
-  run(feeds: Tensors): Promise<Tensors>;
+  /**
+   * Runs the graph. `feeds` are the inputs that are not bound to state; do not change them meanwhile. Inputs that are
+   * `rows` of a data set are fed once: the engine keeps them until `forgetRows`.
+   */
+  run(feeds: Tensors, rows?: KeptRows | null): Promise<Tensors>;
   release(): Promise<void>;
 }
 
@@ -82,7 +94,7 @@ export class Engine {
     const { body } = await this.#ask({ type: 'load', binding: { reads, writes } }, {}, model);
     const session = (body as Reply).session!;
     return {
-      run: async (feeds) => (await this.#ask({ type: 'run', session }, feeds)).tensors,
+      run: async (feeds, rows = null) => (await this.#ask({ type: 'run', session, rows }, feeds)).tensors,
       release: async () => {
         await this.#ask({ type: 'release', session });
       },
@@ -102,6 +114,11 @@ export class Engine {
   /** Frees state tensors. */
   async forget(names: readonly string[]): Promise<void> {
     await this.#ask({ type: 'forget', names });
+  }
+
+  /** Frees the rows that runs have kept. */
+  async forgetRows(): Promise<void> {
+    await this.#ask({ type: 'forgetRows' });
   }
 
   /** Lets what was asked before finish, then ends the process. Closing twice is allowed. */

@@ -12,6 +12,7 @@ import { fail, GraftError, messageOf } from '../core/errors.ts';
 import type { DType, Tensor } from '../core/tensor.ts';
 import { identityModel } from '../onnx/identity.ts';
 import type { Binding, Device, Envelope, Reply, Request, Tensors } from './protocol.ts';
+import { RowSets } from './row_sets.ts';
 import { type Message, receive, send } from './wire.node.ts';
 
 // Where Float16Array exists (Node 24), the runtime's JavaScript insists on it and its native side then reads no values.
@@ -34,6 +35,7 @@ const threads = Number(process.argv[3]);
 const stream = new Socket({ fd: 3, allowHalfOpen: true });
 const sessions = new Map<number, Loaded>();
 const state = new Map<string, ort.Tensor>();
+const rowSets = new RowSets();
 let uploads: ort.InferenceSession | null = null;
 const downloads = new Map<string, ort.InferenceSession>();
 let nextSession = 0;
@@ -86,7 +88,15 @@ async function answer(request: Request, tensors: Tensors, bytes: Uint8Array | nu
       return { session: nextSession++ };
     }
     case 'run':
-      return { tensors: await run(request.session, tensors) };
+      return {
+        tensors: await run(
+          request.session,
+          request.rows === null ? tensors : rowSets.complete(tensors, request.rows),
+        ),
+      };
+    case 'forgetRows':
+      rowSets.clear();
+      return {};
     case 'release':
       await sessions.get(request.session)?.session.release();
       sessions.delete(request.session);

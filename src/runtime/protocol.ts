@@ -23,11 +23,23 @@ export interface Binding {
   readonly writes: Readonly<Record<string, string>>;
 }
 
+/** Where rows of a data set belong: those that are fed are kept under this name, those that are not are taken from it. */
+export interface KeptRows {
+  readonly set: string;
+  /** Rows of the whole data set. */
+  readonly length: number;
+  /** Positions of the rows of this run. */
+  readonly indices: readonly number[];
+  /** The inputs that are such rows. */
+  readonly inputs: readonly string[];
+}
+
 export type Request =
   /** Bytes: the model. Answers the session's number. */
   | { readonly type: 'load'; readonly binding: Binding }
   /** Tensors: the feeds. Answers the fetched outputs. */
-  | { readonly type: 'run'; readonly session: number }
+  | { readonly type: 'run'; readonly session: number; readonly rows: KeptRows | null }
+  | { readonly type: 'forgetRows' }
   | { readonly type: 'release'; readonly session: number }
   /** Tensors: the state to set. */
   | { readonly type: 'write' }

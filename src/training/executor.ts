@@ -21,8 +21,9 @@ import type { LearningRateMultipliers } from '../models/rates.ts';
 import { averageSlot, type Optimizer } from '../optimizers/index.ts';
 import { Engine, type Session, type Tensors } from '../runtime/engine.node.ts';
 import { Extractor, type ExtractorOptions } from './extractor.ts';
-import { labelled, numbers, only, stepNoise, type Views } from './feeds.ts';
+import { labelled, only, runOn, stepNoise, type Views } from './feeds.ts';
 import { nothingFrozen } from './integers.ts';
+import type { KeptBatch } from './steady_rows.ts';
 
 export interface ExecutorOptions extends ExtractorOptions {
   readonly network: Network;
@@ -46,6 +47,8 @@ export interface FeatureBatch {
   readonly sampleWeight: Float32Array;
   /** Where the pictures are in their data set, for messages. */
   readonly indices?: ArrayLike<number>;
+  /** Where the engine keeps the features, if it does: then they need not be here. */
+  readonly kept?: KeptBatch;
 }
 
 type GraphName = 'step' | 'accumulate' | 'evaluate' | 'predict';
@@ -119,10 +122,11 @@ export class Executor {
       ...Object.fromEntries(scalars.map(([name, value]) => [name, float32([], [value])])),
       ...stepNoise(loaded.program.noises, seed, this.step, size),
     };
-    const results = await session.run(only(feeds, loaded.program[name]!));
+    const { features } = loaded.program;
+    const results = await runOn(session, loaded.program[name]!, feeds, batch, features);
     this.step++;
     this.#engineIsNewer = true;
-    return numbers(results);
+    return results;
   }
 
   /** Loss and metrics of a batch, without an update. */
@@ -131,8 +135,8 @@ export class Executor {
     const loaded = this.#load(kind);
     const session = await this.#session(loaded, 'evaluate');
     await this.#push(loaded.program);
-    const feeds = only(labelled(batch), loaded.program.evaluate);
-    return numbers(await session.run(feeds));
+    const { evaluate, features } = loaded.program;
+    return runOn(session, evaluate, labelled(batch), batch, features);
   }
 
   /** The model's output for features. */
@@ -142,6 +146,11 @@ export class Executor {
     await this.#push(loaded.program);
     const results = await session.run(only(features, loaded.program.predict));
     return results['output'] as Tensor<'float32'>;
+  }
+
+  /** Frees the rows that the engine has kept (`keptByEngine`). */
+  async forgetRows(): Promise<void> {
+    await this.#engine?.forgetRows();
   }
 
   /** Brings the weights of the engine into the model. */

@@ -1,11 +1,11 @@
 /** Between batches and the tensors that a graph takes and gives, and the noise that random layers take. */
-import type { Executable } from '../compile/program.ts';
+import type { Executable, Feature } from '../compile/program.ts';
 import { type Noise, noiseShape } from '../compile/trace.ts';
 import { draw } from '../core/distributions.ts';
 import { fail } from '../core/errors.ts';
 import { Random } from '../core/random.ts';
 import { float32, sizeOf, type Tensor } from '../core/tensor.ts';
-import type { Tensors } from '../runtime/engine.node.ts';
+import type { Session, Tensors } from '../runtime/engine.node.ts';
 import type { BatchResult, FeatureBatch } from './executor.ts';
 
 export function labelled({ features, y, sampleWeight }: FeatureBatch): Record<string, Tensor> {
@@ -19,7 +19,24 @@ export function only(feeds: Tensors, graph: Executable): Tensors {
   );
 }
 
-export function numbers(results: Tensors): BatchResult {
+/** Runs a graph on a batch, whose features the engine may have already. */
+export async function runOn(
+  session: Session,
+  graph: Executable,
+  feeds: Tensors,
+  { kept }: FeatureBatch,
+  features: readonly Feature[],
+): Promise<BatchResult> {
+  if (kept === undefined) return numbers(await session.run(only(feeds, graph)));
+  const { sent, ...where } = kept;
+  const inputs = features.map(({ name }) => name).filter((name) => graph.feeds.includes(name));
+  const fed = graph.feeds.filter((name) => name in feeds || !inputs.includes(name));
+  const results = await session.run(only(feeds, { ...graph, feeds: fed }), { ...where, inputs });
+  sent();
+  return numbers(results);
+}
+
+function numbers(results: Tensors): BatchResult {
   return Object.fromEntries(Object.entries(results).map(([name, { data }]) => [name, Number(data[0])]));
 }
 

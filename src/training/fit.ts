@@ -8,6 +8,7 @@ import type { Model } from './model.ts';
 import { asDataset, type Data, type Prepared } from './prepare.ts';
 import { type Progress, progressFor } from './progress.ts';
 import { Run } from './run.ts';
+import { keptByEngine } from './steady_rows.ts';
 
 export interface FitOptions {
   /** Defaults to 1. */
@@ -81,28 +82,16 @@ export async function trainPart(
   if (validation) uses.push({ dataset: validation, training: false });
   const all = await model.prepare(uses, verbose);
   if (all.every(({ kept }) => kept)) await executor.endExtraction();
-  const [prepared, preparedValidation] = all;
-
   if (begins) await run.each((callback) => callback.onTrainBegin?.(run));
   if (resume) run.restoreCallbacks(resume);
+  const [prepared, preparedValidation] =
+    epochs > 1 ? all.map((each, i) => keptByEngine(executor, each, `data set ${i}`)) : all;
+  // Here too: an earlier training may have ended in an error.
+  await executor.forgetRows();
   while (run.epoch < epochs && run.stopping === null) {
-    run.beginEpoch();
-    if (run.batch === 0) await run.each((callback) => callback.onEpochBegin?.(run.epoch, run));
-    const progress = progressFor(verbose, {
-      title: `Epoch ${run.epoch + 1}/${epochs}`,
-      total: run.stepsPerEpoch,
-      unit: 'step',
-      images: batchSize,
-    });
-    await trainEpoch(run, prepared!, drawing, progress);
-    let logs = run.totals.logs();
-    if (run.stopping !== 'step') {
-      if (preparedValidation) logs = { ...logs, ...(await validate(model, preparedValidation, batchSize)) };
-      progress.end(logs);
-      await run.endEpoch(logs);
-      await run.each((callback) => callback.onSettled?.(run));
-    } else progress.end(logs);
+    await trainEpoch(run, prepared!, preparedValidation, drawing, verbose);
   }
+  await executor.forgetRows();
   if (ends || run.stopping !== null) {
     // A training that stops inside an epoch will be continued.
     if (run.stopping !== 'step') await executor.finalize();
@@ -131,8 +120,34 @@ async function drawingOf(training: Dataset, options: FitOptions): Promise<Drawin
   return { shuffle, balance, classWeight: balanced, sampleWeight };
 }
 
-/** The steps of an epoch, from where the run is. */
+/** An epoch from where the run is, and its end unless a callback stops it inside. */
 async function trainEpoch(
+  run: Run,
+  prepared: Prepared,
+  validation: Prepared | undefined,
+  drawing: Drawing,
+  verbose: boolean,
+): Promise<void> {
+  const { model, epoch, epochs, batchSize, stepsPerEpoch } = run;
+  run.beginEpoch();
+  if (run.batch === 0) await run.each((callback) => callback.onEpochBegin?.(epoch, run));
+  const progress = progressFor(verbose, {
+    title: `Epoch ${epoch + 1}/${epochs}`,
+    total: stepsPerEpoch,
+    unit: 'step',
+    images: batchSize,
+  });
+  await trainSteps(run, prepared, drawing, progress);
+  const logs = run.totals.logs();
+  if (run.stopping === 'step') return progress.end(logs);
+  const all = validation ? { ...logs, ...(await validate(model, validation, batchSize)) } : logs;
+  progress.end(all);
+  await run.endEpoch(all);
+  await run.each((callback) => callback.onSettled?.(run));
+}
+
+/** The steps of an epoch, from where the run is. */
+async function trainSteps(
   run: Run,
   { rows, kind }: Prepared,
   drawing: Drawing,

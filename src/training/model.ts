@@ -138,7 +138,11 @@ export class Model extends Network {
     };
     const progress = stepProgress(verbose, lengthOf(dataset), batchSize);
     const rows = { name: dataset.name, shape: dataset.shape, read };
-    const output = await this.predictPrepared({ kind, kept: false, rows: () => rows }, batchSize, progress);
+    const output = await this.predictPrepared(
+      { kind, kept: false, steady: false, rows: () => rows },
+      batchSize,
+      progress,
+    );
     progress.end({});
     return output;
   }

@@ -38,6 +38,8 @@ export interface Prepared {
   readonly kind: ProgramKind;
   /** True if all features are there: the frozen part is not needed any more. */
   readonly kept: boolean;
+  /** True if every epoch reads the same rows, from memory. */
+  readonly steady: boolean;
   /** What an epoch reads: always the same, but where random layers stand in front of the frozen part. */
   rows(epoch: number): PreparedRows;
 }
@@ -179,7 +181,8 @@ export async function prepare(
       kept.set(plan.key, features);
       views.push(labelled(features));
     }
-    prepared.push({ kind, kept: true, rows: (epoch) => views[epoch % views.length]! });
+    const steady = plans.every(({ key }) => kept.get(key)!.inMemory) && views.length === 1;
+    prepared.push({ kind, kept: true, steady, rows: (epoch) => views[epoch % views.length]! });
   }
   return prepared;
 }
@@ -189,6 +192,7 @@ function passing(executor: Executor, { dataset, training }: Use, kind: ProgramKi
   return {
     kind,
     kept: false,
+    steady: dataset.inMemory === true && executor.program(kind).frozen === null,
     rows: (epoch) => ({
       name: dataset.name,
       shape: dataset.shape,

@@ -57,6 +57,22 @@ describe('an engine', () => {
     }
   });
 
+  it('keeps rows of a data set that it was fed once, until it is told to forget them', async () => {
+    const session = await engine.load(doubling);
+    const at = (...indices: number[]) => ({ set: 'a', length: 4, indices, inputs: ['x'] });
+    await session.run({ x: float32([2, 2], [20, 21, 0, 1]) }, at(2, 0));
+    await session.run({ x: float32([1, 2], [30, 31]) }, at(3));
+    const rowsAt = async (...indices: number[]) => [...(await session.run({}, at(...indices)))['y']!.data];
+    expect(await rowsAt(0, 2, 3, 2)).toEqual([0, 2, 40, 42, 60, 62, 40, 42]);
+    expect(await rowsAt(3, 0, 3, 0)).toEqual([60, 62, 0, 2, 60, 62, 0, 2]);
+    expect(await rowsAt(2)).toEqual([40, 42]);
+    await engine.forgetRows();
+    await expect(rowsAt(2)).rejects.toMatchObject({
+      code: 'state',
+      message: 'The engine keeps no rows of "x" in "a".',
+    });
+  });
+
   it('fails a run alone, saying what came and what was expected', async () => {
     const session = await engine.load(doubling);
     const good = { x: float32([1, 2], [1, 2]) };
