@@ -87,7 +87,7 @@ describe('rows that lie in memory', () => {
   });
 
   it('are forgotten by the next training, also after one that broke off', async () => {
-    const other = examples(17, 'other');
+    const other = examples(40, 'other');
     const plain = compiled();
     const kept = compiled();
     try {
