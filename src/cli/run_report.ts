@@ -4,7 +4,6 @@ import type { Command } from 'commander';
 import { fail } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
 import type { Dataset } from '../data/index.ts';
-import { renderRunReport } from '../report/run_report.ts';
 import { addCommonOptions, addMirrorOption, type CommonOptions } from './arguments.ts';
 import { dataTitle, type LoadedData, loadData } from './data.ts';
 import { type Output, outputFor, shellWord } from './output.ts';
@@ -67,6 +66,8 @@ async function writeReport(folder: RunFolder, record: RunRecord, pictures: Datas
   const { config, data, metrics, versions } = record;
   const predictions = await readPredictions(folder, record);
   const { on } = record.predictions!;
+  // What draws takes a fifth of a second to load, and most commands draw nothing.
+  const { renderRunReport } = await import('../report/run_report.ts');
   const page = await renderRunReport({
     title: `${config.backbone} on ${dataTitle(config.data)}`,
     ...{ predictions, pictures, names: namesOf(pictures), classNames: data.classNames },
