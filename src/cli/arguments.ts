@@ -61,8 +61,10 @@ export interface CommonOptions {
   readonly quiet?: true;
 }
 
+export const deviceNames = ['cpu', 'webgpu', 'cuda'] as const;
+
 export interface DeviceOptions {
-  readonly device: 'cpu' | 'webgpu' | 'cuda';
+  readonly device: (typeof deviceNames)[number];
   readonly threads?: number;
 }
 
@@ -76,7 +78,7 @@ export function addCommonOptions(command: Command): Command {
 export function addDeviceOptions(command: Command): Command {
   return command
     .optionsGroup('Machine:')
-    .addOption(choice('--device <name>', 'where to compute', ['cpu', 'webgpu', 'cuda']).default('cpu'))
+    .addOption(choice('--device <name>', 'where to compute', deviceNames).default('cpu'))
     .option('--threads <n>', 'CPU threads (default: all cores)', wholeNumber(1, 1024));
 }
 

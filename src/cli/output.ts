@@ -3,6 +3,8 @@
  * Progress bars are `training/progress.ts`, always on stderr.
  */
 import { basename, relative } from 'node:path';
+import type { WriteStream } from 'node:tty';
+import { styleText } from 'node:util';
 import type { CommonOptions } from './arguments.ts';
 
 export interface Output {
@@ -35,6 +37,16 @@ export function output({ json = false, quiet = false }: { json?: boolean; quiet?
 
 export function outputFor(options: CommonOptions): Output {
   return output({ json: options.json === true, quiet: options.quiet === true });
+}
+
+/** Bits of colour that a terminal shows: 24, 8, 4. A pipe, `NO_COLOR` and `TERM=dumb` make it 1. */
+export function colourDepth(stream: WriteStream): number {
+  return stream.isTTY ? stream.getColorDepth() : 1;
+}
+
+/** A text in colour, where the stream shows colours. */
+export function paint(stream: WriteStream, colour: 'green' | 'yellow' | 'red', text: string): string {
+  return colourDepth(stream) > 1 ? styleText(colour, text) : text;
 }
 
 /** A line of a table. */

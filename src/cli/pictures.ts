@@ -2,14 +2,8 @@
  * Small pictures in a terminal: each character is a half block whose two halves are two pixels, one above the
  * other. It draws; what stands below a picture is the caller's.
  */
-import type { WriteStream } from 'node:tty';
 import type { Tensor } from '../core/tensor.ts';
 import { areaSampler, type Colour } from '../data/index.ts';
-
-/** Bits of colour that a terminal shows: 24, 8, or fewer. A pipe, `NO_COLOR` and `TERM=dumb` make it 1. */
-export function colourDepth(stream: WriteStream): number {
-  return stream.isTTY ? stream.getColorDepth() : 1;
-}
 
 /** One line for each two rows of pixels, `width` characters wide. `depth` is 24 or 8. */
 export function drawPicture(image: Tensor<'uint8'>, width: number, depth: number): string[] {

@@ -1,5 +1,5 @@
 /** Says in plain words what a training is going to do, before it takes its time. */
-import { availableParallelism } from 'node:os';
+import { usableCores } from '../core/cores.node.ts';
 import { formatShape } from '../core/tensor.ts';
 import { type Dataset, lengthOf } from '../data/index.ts';
 import { featuresFolder } from '../features/index.ts';
@@ -24,7 +24,7 @@ export interface Planned {
 
 export async function planRows(planned: Planned): Promise<Row[]> {
   const { config, data, runPath } = planned;
-  const threads = config.threads ?? availableParallelism();
+  const threads = config.threads ?? usableCores();
   return [
     ...dataRows(config, data),
     ['Model', describeModel(config)],

@@ -18,8 +18,8 @@ import {
 import { earlierChoices, type TrainConfig } from './config.ts';
 import { dataTitle, dataWords, isPublished, type LoadedData, parseData } from './data.ts';
 import { interruptedExit } from './interrupt.ts';
-import { invocation, type Output, outputFor, shellWord, table } from './output.ts';
-import { colourDepth, drawPicture, layoutCards } from './pictures.ts';
+import { colourDepth, invocation, type Output, outputFor, shellWord, table } from './output.ts';
+import { drawPicture, layoutCards } from './pictures.ts';
 import { describeGuess, type Guess, topGuesses } from './predict.ts';
 import { reportRun } from './report.ts';
 import { defaultRunPath, RunFolder } from './run_folder.ts';

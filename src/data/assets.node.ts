@@ -97,9 +97,7 @@ export async function fetchSource(
       `${at.where} is not what the mirror's manifest says of "${id}": ${problem}. Copy it again.`,
     );
   }
-  // The folder is named by the checksum: a mirror's repacked file and the publisher's do not collide.
-  const folder = checksum?.digest ?? createHash('sha256').update(at.where).digest('hex');
-  const target = join(cache, 'assets', folder.slice(0, 16), source.file);
+  const target = targetOf(source, cache);
   // A damaged file of the cache is not worth an error: it is fetched again and replaced.
   if ((await exists(target)) && (await differenceOnce(target, source, cache, checking)) === null)
     return target;
@@ -132,6 +130,12 @@ export async function fetchSource(
   }
 }
 
+/** Where a download lies: in a folder named by its checksum, so that a repacked file does not collide with it. */
+export function targetOf({ checksum, at, file }: Source, cache: string): string {
+  const folder = checksum?.digest ?? createHash('sha256').update(at.where).digest('hex');
+  return join(cache, 'assets', folder.slice(0, 16), file);
+}
+
 const changedHint =
   'What came was deleted. If a second try ends the same way, the publisher changed the file or something ' +
   `on the way rewrites it. ${mirrorHint}`;
@@ -143,7 +147,7 @@ async function publish(data: string, target: string, expected: Expectation): Pro
   fail('file', `Could not move the download to ${target}: something else is there. Remove it and try again.`);
 }
 
-async function exists(path: string): Promise<boolean> {
+export async function exists(path: string): Promise<boolean> {
   return stat(path).then(
     () => true,
     () => false,

@@ -210,7 +210,7 @@ function watchdog(stallMs: number, signal: AbortSignal | undefined): Watchdog {
 }
 
 /** `fetch` says only "fetch failed"; its cause says why. */
-function reasonOf(error: unknown): string {
+export function reasonOf(error: unknown): string {
   const cause = error instanceof Error ? error.cause : undefined;
   if (cause === undefined) return messageOf(error);
   const code = (cause as NodeJS.ErrnoException).code;

@@ -1,9 +1,9 @@
 /** Where pictures and labels come from. */
 export { areaSampler, type Colour } from './area.ts';
 export { type Asset, type AssetOptions, fetchAsset, type Progress } from './assets.node.ts';
-export { cacheFolder, isAlive, privatePath, tryRename } from './cache.node.ts';
+export { cacheFolder, isAlive, makeFolder, privatePath, tryRename } from './cache.node.ts';
 export { toCategorical } from './categorical.ts';
-export type { Splits } from './cifar.node.ts';
+export { cifar10Asset, cifar100Asset, type Splits } from './cifar.node.ts';
 export {
   type Batch,
   type BatchOptions,
@@ -37,6 +37,7 @@ export {
   type NearDuplicate,
   nearDuplicatesOf,
 } from './image-review.ts';
+export { type Reach, reachAll } from './reach.node.ts';
 export { balancedOrder, balancedWeights } from './sampling.ts';
 
 import { cifar10, cifar100 } from './cifar.node.ts';

@@ -30,11 +30,7 @@ interface Entry {
  *   `network` if the manifest cannot be fetched
  */
 export async function findInMirror(id: string, mirror: string, signal?: AbortSignal): Promise<MirrorFile> {
-  const remote = /^https?:\/\//i.test(mirror);
-  const base = remote ? mirror.replace(/\/*$/, '/') : resolve(mirror);
-  const manifest = remote ? `${base}manifest.json` : join(base, 'manifest.json');
-  const text = remote ? await fetchText(manifest, { signal }) : await readManifest(manifest);
-  const entries = parseManifest(text, manifest);
+  const { base, remote, entries } = await openMirror(mirror, signal);
   const entry = entries.find((candidate) => candidate.id === id);
   if (entry === undefined) {
     const ids = entries.map((candidate) => candidate.id).join(', ') || 'none';
@@ -55,6 +51,19 @@ export async function findInMirror(id: string, mirror: string, signal?: AbortSig
     );
   }
   return { ...found, file, at: { kind: 'path', where: path } };
+}
+
+/** The ids of the assets that a mirror lists. Throws as `findInMirror` does. */
+export async function idsInMirror(mirror: string): Promise<readonly string[]> {
+  return (await openMirror(mirror, undefined)).entries.map(({ id }) => id);
+}
+
+async function openMirror(mirror: string, signal: AbortSignal | undefined) {
+  const remote = /^https?:\/\//i.test(mirror);
+  const base = remote ? mirror.replace(/\/*$/, '/') : resolve(mirror);
+  const manifest = remote ? `${base}manifest.json` : join(base, 'manifest.json');
+  const text = remote ? await fetchText(manifest, { signal }) : await readManifest(manifest);
+  return { base, remote, entries: parseManifest(text, manifest) };
 }
 
 async function readManifest(path: string): Promise<string> {

@@ -19,3 +19,4 @@ export {
   type ResolvedCache,
 } from './options.ts';
 export { type FeatureRequest, Plan } from './plan.ts';
+export { machine } from './room.node.ts';

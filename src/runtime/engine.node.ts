@@ -6,9 +6,9 @@
  * Requests are answered in order, and a failed one fails alone.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { availableParallelism } from 'node:os';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { usableCores } from '../core/cores.node.ts';
 import { fail, GraftError } from '../core/errors.ts';
 import type {
   Binding,
@@ -59,11 +59,11 @@ export class Engine {
   #nextId = 0;
   #ended: Error | null = null;
 
-  private constructor({ device, threads }: EngineOptions) {
+  private constructor({ device, threads, quiet = false }: EngineOptions) {
     this.device = device;
     const shared = this.#shared === null ? [] : [this.#shared.fd];
     this.#child = spawn(process.execPath, [processPath(), device, String(threads)], {
-      stdio: ['ignore', 'inherit', 'inherit', 'pipe', ...shared],
+      stdio: ['ignore', 'inherit', quiet ? 'ignore' : 'inherit', 'pipe', ...shared],
       env: { ...process.env, ...allocatorSettings },
     });
     this.#stream = this.#child.stdio[3] as Duplex;
@@ -79,9 +79,9 @@ export class Engine {
     this.#hold(false);
   }
 
-  /** Starts an engine. `threads` defaults to the machine's cores. A missing device shows at the first `load`. */
-  static start({ device = 'cpu', threads = availableParallelism() }: Partial<EngineOptions> = {}): Engine {
-    return new Engine({ device, threads });
+  /** Starts an engine. `threads` defaults to the cores that may be used. A missing device shows at the first `load`. */
+  static start({ device = 'cpu', threads = usableCores(), ...others }: Partial<EngineOptions> = {}): Engine {
+    return new Engine({ device, threads, ...others });
   }
 
   /** The engine's process id, for measuring its memory. */

@@ -66,6 +66,8 @@ async function createSession(
     if (device === 'cpu') throw error;
     const text = messageOf(error)
       .trim()
+      // Where in its sources the runtime looked helps nobody here.
+      .replace(/^\/\S+\.(cc|h):\d+ .* was false\. /, '')
       .replace(/[.:]?$/, '.');
     const missing = /adapter|provider|backend|not supported|libonnxruntime|cuda/i.test(text);
     if (missing) fail('device', `The device "${device}" is not available: ${text} ${deviceAdvice[device]}`);

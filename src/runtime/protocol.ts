@@ -9,6 +9,8 @@ export interface EngineOptions {
   readonly device: Device;
   /** Threads inside an operation. */
   readonly threads: number;
+  /** Hides what libraries write to stderr, such as why a driver is not there. Defaults to false. */
+  readonly quiet?: boolean;
 }
 
 /** Named tensors, by the name of a graph's input or output or of a state. */
