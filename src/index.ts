@@ -1,5 +1,6 @@
 /** Graft: transfer learning for image classification. Everything public is exported here. */
 export * as applications from './applications/index.ts';
+export { defineConfig, type GraftConfig } from './cli/define_config.ts';
 export type { ExportOptions } from './compile/export.ts';
 export { type ErrorCode, GraftError } from './core/errors.ts';
 export { type DType, float32, formatShape, type Tensor, tensor } from './core/tensor.ts';

@@ -11,7 +11,7 @@ import {
 import { addCommonOptions, type CommonOptions, notNegative } from './arguments.ts';
 import { megabytes, outputFor, plural, table } from './output.ts';
 
-interface PruneCommandOptions extends CommonOptions {
+export interface PruneCommandOptions extends CommonOptions {
   readonly olderThan?: number;
   readonly keep?: number;
   readonly all?: true;

@@ -7,7 +7,7 @@ import { openPictures, parseOwnData, usualPictures } from './data.ts';
 import { describeData, describeNext, jsonOfData } from './data_report.ts';
 import { outputFor } from './output.ts';
 
-interface DataOptions extends CommonOptions {
+export interface DataOptions extends CommonOptions {
   readonly validationSplit?: number;
   readonly splitSeed: number;
   readonly contactSheet?: string;

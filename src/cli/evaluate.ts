@@ -28,7 +28,7 @@ import {
 import { count, type Output, outputFor, percent } from './output.ts';
 import { findModel, type RunRecord } from './run_folder.ts';
 
-interface EvaluateOptions extends CommonOptions, DeviceOptions, Partial<PictureOptions> {
+export interface EvaluateOptions extends CommonOptions, DeviceOptions, Partial<PictureOptions> {
   readonly model: string;
   readonly data?: string;
   readonly limit?: number;

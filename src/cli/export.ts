@@ -13,7 +13,7 @@ import { findModel } from './run_folder.ts';
 const endings = ['.onnx', ...modelEndings, ...weightEndings];
 const described = '.onnx, .keras, .h5, .weights.h5 or .safetensors';
 
-interface ExportCommandOptions extends CommonOptions {
+export interface ExportCommandOptions extends CommonOptions {
   readonly model: string;
   readonly out?: string;
   readonly float?: true;

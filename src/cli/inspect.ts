@@ -5,7 +5,7 @@ import * as applications from '../applications/index.ts';
 import { addCommonOptions, type CommonOptions, wholeNumber } from './arguments.ts';
 import { count, invocation, outputFor, shellWord, table } from './output.ts';
 
-interface InspectOptions extends CommonOptions {
+export interface InspectOptions extends CommonOptions {
   readonly imageSize?: number;
 }
 

@@ -2,7 +2,8 @@
 /** The `graft` program: its errors and its exit codes. */
 import { CommanderError } from 'commander';
 import { GraftError, messageOf } from '../core/errors.ts';
-import { invocation } from './output.ts';
+import { ConfigFile } from './config_file.ts';
+import { invocation, paint, shellWord } from './output.ts';
 import { makeProgram } from './program.ts';
 
 /** Usage errors are the caller's to mend: 2. Everything else that goes wrong: 1. */
@@ -18,16 +19,18 @@ function stackOf(error: unknown): string {
   return lines.filter((line) => /^\s+at /.test(line)).join('\n');
 }
 
-function report(error: unknown, commandNames: readonly string[]): void {
+function report(error: unknown, commandNames: readonly string[], config: ConfigFile | null): void {
   const exitCode = exitCodeOf(error);
   process.exitCode = exitCode;
   // Commander has shown the help of a command that needs another word.
   if (exitCode === 0 || (error instanceof CommanderError && error.code === 'commander.help')) return;
   const message = messageOf(error).replace(/^error: /, '');
   const unexpected = !(error instanceof GraftError || error instanceof CommanderError);
-  process.stderr.write(`error: ${message}\n`);
+  process.stderr.write(`${paint(process.stderr, 'red', 'error:')} ${message}\n`);
   if (process.env['GRAFT_DEBUG'] === '1') process.stderr.write(`${stackOf(error)}\n`);
   else if (unexpected) process.stderr.write('This is a bug in Graft; GRAFT_DEBUG=1 shows where.\n');
+  if (exitCode === 2 && config !== null && config.words.length > 0)
+    process.stderr.write(`${config.name} adds: ${config.words.map(shellWord).join(' ')}\n`);
   const code = error instanceof GraftError ? error.code : unexpected ? 'unexpected' : 'argument';
   if (exitCode === 2 && code !== 'data')
     process.stderr.write(
@@ -44,12 +47,20 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 const program = makeProgram();
+let config: ConfigFile | null = null;
 try {
-  if (process.argv.length > 2) await program.parseAsync();
+  const args = process.argv.slice(2);
+  config = await ConfigFile.apply(program, args);
+  program.hook('preAction', () => {
+    // A run records the command that trains the same without the file.
+    if (config !== null) process.argv.splice(2, args.length, ...config.complete(args));
+  });
+  if (args.length > 0) await program.parseAsync();
   else program.outputHelp();
 } catch (error) {
   report(
     error,
     program.commands.map((command) => command.name()),
+    config,
   );
 }

@@ -16,7 +16,7 @@ import { addAspectOptions, type PictureOptions } from './data.ts';
 import { outputFor, percent, table } from './output.ts';
 import { findModel } from './run_folder.ts';
 
-interface PredictOptions
+export interface PredictOptions
   extends CommonOptions,
     DeviceOptions,
     Partial<Pick<PictureOptions, 'cropToAspectRatio' | 'padToAspectRatio'>> {

@@ -10,7 +10,7 @@ import { type Output, outputFor, shellWord } from './output.ts';
 import { type Phase, RunFolder, type RunRecord } from './run_folder.ts';
 import { judges, readPredictions } from './run_predictions.ts';
 
-interface ReportOptions extends CommonOptions {
+export interface ReportOptions extends CommonOptions {
   readonly mirror?: string;
   readonly pictures: boolean;
 }

@@ -25,7 +25,7 @@ import { reportRun } from './report.ts';
 import { defaultRunPath, RunFolder } from './run_folder.ts';
 import { runTraining, type TrainedRun } from './training_run.ts';
 
-interface StartOptions extends CommonOptions, DeviceOptions {
+export interface StartOptions extends CommonOptions, DeviceOptions {
   readonly data: string;
   readonly skipBroken?: true;
   readonly limit: number;

@@ -14,7 +14,7 @@ import { outputFor } from './output.ts';
 import { findModel } from './run_folder.ts';
 import { addModelOptions, type ModelOptions, modelConfigOf } from './train_options.ts';
 
-interface SummaryCommandOptions extends CommonOptions, Partial<ModelOptions> {
+export interface SummaryCommandOptions extends CommonOptions, Partial<ModelOptions> {
   readonly model?: string;
   readonly data: string;
   readonly expandNested?: true;
@@ -44,7 +44,9 @@ Examples:
 
 async function runSummary(command: Command, options: SummaryCommandOptions): Promise<void> {
   const out = outputFor(options);
-  if ((options.model === undefined) === (options.backbone === undefined)) {
+  // A model that is named wins over a backbone of the config file.
+  const wins = isGiven(command, 'model') && !isGiven(command, 'backbone');
+  if ((options.model === undefined) === (options.backbone === undefined) && !wins) {
     fail('argument', 'Say which model: either --model FILE (or a run), or --backbone with its options.');
   }
   const model = options.model === undefined ? await built(options) : await saved(command, options.model);
