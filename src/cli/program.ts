@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { graftVersion } from '../core/version.node.ts';
 import { defineCache } from './cache.ts';
+import { defineCompletion } from './completion.ts';
 import { defineData } from './data_command.ts';
 import { defineDoctor } from './doctor.ts';
 import { defineEvaluate } from './evaluate.ts';
@@ -31,7 +32,7 @@ Exit codes:
 const commands = [
   ...[defineStart, defineData, defineTrain, defineEvaluate, definePredict, defineExport],
   ...[defineReport, defineSummary, defineModels, defineInspect, defineCache],
-  ...[defineDoctor],
+  ...[defineDoctor, defineCompletion],
 ];
 
 export function makeProgram(): Command {
