@@ -51,6 +51,40 @@ export function drawCurves(title: string, curves: readonly Curve[]): string {
   });
 }
 
+/** A loss at each learning rate, and rates that stand out. */
+export interface RateCurve {
+  readonly learningRates: readonly number[];
+  readonly losses: readonly number[];
+  readonly smoothedLosses: readonly number[];
+  readonly marks: readonly { readonly name: string; readonly learningRate: number }[];
+}
+
+/** The loss over the learning rate: each step as a dot, the average as a curve, suggestions as lines. */
+export function drawLearningRates(title: string, curve: RateCurve): string {
+  const points = curve.learningRates.map((rate, i) => ({
+    rate,
+    loss: curve.losses[i]!,
+    smoothed: curve.smoothedLosses[i]!,
+  }));
+  // A loss that leaves would press the valley flat.
+  const usual = points.map(({ smoothed }) => smoothed).filter(Number.isFinite);
+  const [low, first] = [Math.min(...usual), usual[0]!];
+  const top = low + 2 * (first - low || 1);
+  return draw(title, {
+    width: 640,
+    height: 320,
+    x: { type: 'log', label: 'learning rate', tickFormat: (rate: number) => rate.toExponential(0) },
+    y: { label: 'loss', grid: true, domain: [Math.min(low, first) * 0.95, top], clamp: true },
+    marks: [
+      Plot.dot(points, { x: 'rate', y: 'loss', r: 1.5, fill: 'currentColor', fillOpacity: 0.35 }),
+      Plot.lineY(points, { x: 'rate', y: 'smoothed', stroke: colourOf(0), strokeWidth: 2 }),
+      ...curve.marks.map(({ learningRate }, i) =>
+        Plot.ruleX([learningRate], { stroke: colourOf(i + 1), strokeWidth: 2, strokeDasharray: '5 3' }),
+      ),
+    ],
+  });
+}
+
 function wholeOnly(epoch: number): string {
   return Number.isInteger(epoch) ? String(epoch) : '';
 }

@@ -18,6 +18,7 @@ import type { ProgramKind } from './executor.ts';
 import { savedTraining, takeOptimizer } from './files.ts';
 import { type FineTuneOptions, fineTune } from './fine_tune.ts';
 import { type FitOptions, type History, train } from './fit.ts';
+import { type LrFindOptions, type LrFindResult, lrFind } from './lr_find.ts';
 import {
   asDataset,
   type Data,
@@ -97,6 +98,11 @@ export class Model extends Network {
    */
   async fineTune(data: Data, options: FineTuneOptions = {}): Promise<History> {
     return fineTune(this, asDataset(data), options);
+  }
+
+  /** Tries growing learning rates on the compiled model and suggests one; leaves the model as it was. */
+  async lrFind(data: Data, options: LrFindOptions = {}): Promise<LrFindResult> {
+    return lrFind(this, asDataset(data), options);
   }
 
   /** Loss and metrics over a data set, as Keras averages them. */
