@@ -46,7 +46,7 @@ const usable = counts.length > 0 && counts.every((count) => Number.isInteger(cou
 if (!usable || (mode !== 'memory' && mode !== 'cache')) {
   throw new Error('Expected: memory IMAGES... or cache IMAGES..., then -- and options of graft train.');
 }
-const conv5 = ['--unfreeze-from', 'conv5_block1_1_conv'];
+const conv5 = ['--recipe', 'reference'];
 console.log(JSON.stringify({ mode, node: process.version, options: extra }));
 if (mode === 'memory') await compareCounts(counts);
 else for (const count of counts) await compareCaches(count);
@@ -71,7 +71,7 @@ async function compareCounts(images: readonly number[]): Promise<void> {
 }
 
 async function compareCaches(images: number): Promise<void> {
-  const kinds = { conv5, 'head alone': ['--head', 'pooled'] };
+  const kinds = { conv5, 'head alone': ['--recipe', 'probe', '--head', 'pooled', '--batch-size', '32'] };
   const table = [['what', 'seconds', 'before the first step', 'images/s', 'kept against off']];
   for (const [kind, options] of Object.entries(kinds)) {
     const epochs = [...options, '--epochs', '10'];

@@ -146,13 +146,31 @@ export async function checkLayers(config: ModelConfig): Promise<void> {
   if (!isOnnx(config.backbone)) await buildBackbone(config, null);
 }
 
-async function buildBackbone(config: ModelConfig, weights: string | null): Promise<Model> {
-  const { imageSize, backboneOutput } = config;
-  const whole = findBackbone(config.backbone).structure({
-    weights: config.weights === 'none' ? null : config.weights,
+/**
+ * The first layer of a backbone's last stage: from there on maps have the size of the last layer's. It is the last
+ * block of the classic articles, `conv5_block1_1_conv` of ResNet50.
+ */
+export function lastStageOf(config: ModelConfig): string {
+  const whole = structureOf(config);
+  const backbone = config.backboneOutput === null ? whole : endAt(whole, config.backboneOutput, config);
+  const sizeOf = (layer: Layer) =>
+    backbone.steps.find(({ output }) => output.layer === layer)?.output.shape[0];
+  const layers = backbone.layers.filter(({ variables }) => variables.length > 0);
+  const last = sizeOf(layers.at(-1)!);
+  return layers.find((layer) => sizeOf(layer) === last)!.name;
+}
+
+function structureOf({ backbone, weights, imageSize }: ModelConfig): Model {
+  return findBackbone(backbone).structure({
+    weights: weights === 'none' ? null : weights,
     includeTop: false,
     inputShape: [imageSize, imageSize, 3],
   });
+}
+
+async function buildBackbone(config: ModelConfig, weights: string | null): Promise<Model> {
+  const { backboneOutput } = config;
+  const whole = structureOf(config);
   if (weights !== null) await applications.loadWeights(whole, weights);
   const backbone = backboneOutput === null ? whole : endAt(whole, backboneOutput, config);
   freeze(backbone, config);

@@ -9,6 +9,7 @@ import type { FitOptions } from '../training/fit.ts';
 import { parseAugment } from './augment.ts';
 import type { ModelConfig } from './backbone.ts';
 import { type Selection, usualPictures } from './data.ts';
+import type { RecipeName } from './recipes.ts';
 
 export const scheduleNames = ['constant', 'step', 'cosine'] as const;
 
@@ -29,12 +30,17 @@ export interface Recipe {
   readonly accumulate: number;
   /** The most that the norm of all gradients together may be; `null` for no limit. */
   readonly clipNorm: number | null;
+  /** In all. */
   readonly epochs: number;
+  /** The first ones, in which only the head trains; 0 for none. */
+  readonly freezeEpochs: number;
   /** Decides initial weights, order of pictures and dropout. */
   readonly seed: number;
 }
 
 export interface TrainConfig extends Selection, ModelConfig, Recipe {
+  /** Where the settings come from that were not given; `null` before there were recipes. */
+  readonly recipe: RecipeName | null;
   /** Classes of unequal size count the same: by weights in the loss, or by drawing them equally often. */
   readonly balance: (typeof balanceNames)[number];
   readonly cache: CacheMode;
@@ -62,7 +68,10 @@ export function cacheOf({ cache: mode, cachePrecision, cacheLimit, cachedViews }
 }
 
 /** What runs did that were recorded before there was a choice. */
-export const earlierChoices = { ...usualPictures, balance: 'none' } satisfies Partial<TrainConfig>;
+export const earlierChoices = {
+  ...usualPictures,
+  ...{ balance: 'none', recipe: null, freezeEpochs: 0 },
+} as const satisfies Partial<TrainConfig>;
 
 /** The part of fit's options that `--balance` decides. */
 export function balancing(balance: TrainConfig['balance']): Pick<FitOptions, 'classWeight' | 'sampler'> {
@@ -133,10 +142,11 @@ export function makeLoss({ labelSmoothing, augment }: TrainConfig): Loss {
 export function describeRecipe(recipe: Recipe & Pick<TrainConfig, 'balance'>): string {
   const titles = { sgd: 'SGD', rmsprop: 'RMSprop', adam: 'Adam', adamw: 'AdamW' };
   const { learningRate, schedule, warmupEpochs, momentum, weightDecay, labelSmoothing } = recipe;
-  const { accumulate, clipNorm } = recipe;
+  const { accumulate, clipNorm, freezeEpochs } = recipe;
   return [
     titles[recipe.optimizer] + (momentum > 0 ? ` with momentum ${momentum}` : ''),
-    `learning rate ${shortNumber(learningRate)}` +
+    (freezeEpochs > 0 ? 'highest ' : '') +
+      `learning rate ${shortNumber(learningRate)}` +
       (schedule === 'step' ? ' (a tenth after half, a hundredth after three quarters)' : '') +
       (schedule === 'cosine' ? ' falling as a cosine' : '') +
       (warmupEpochs > 0 ? ` after ${warmupEpochs} epochs of warm-up` : ''),
@@ -147,7 +157,8 @@ export function describeRecipe(recipe: Recipe & Pick<TrainConfig, 'balance'>): s
     ...(clipNorm === null ? [] : [`gradients clipped to norm ${shortNumber(clipNorm)}`]),
     `batch ${recipe.batchSize}`,
     ...(accumulate > 1 ? [`an update every ${accumulate} batches`] : []),
-    `${recipe.epochs} epoch${recipe.epochs === 1 ? '' : 's'}`,
+    `${recipe.epochs} epoch${recipe.epochs === 1 ? '' : 's'}` +
+      (freezeEpochs > 0 ? `, the first ${freezeEpochs} for the head alone, the others at half the rate` : ''),
     `seed ${recipe.seed}`,
   ].join(', ');
 }

@@ -172,6 +172,22 @@ export async function loadData(
   return { ...common, ...split, validatesOn: 'validation', test: pick(test) };
 }
 
+/** How many pictures `loadData` will train on; fetches nothing, looks into a person's own. */
+export async function countTraining(selection: Selection, out: Output): Promise<number> {
+  const { data: source, limit: wanted, validationSplit } = selection;
+  const most = wanted ?? Number.POSITIVE_INFINITY;
+  if (!isPublished(source)) {
+    // The size of pictures changes nothing about their number.
+    const { train } = await openPictures(source, { ...selection, imageSize: [32, 32] }, out);
+    return Math.min(lengthOf(train), most);
+  }
+  const used = Math.min(publishedTraining, most);
+  return used - Math.round(used * (validationSplit ?? 0));
+}
+
+/** Of CIFAR-10 and CIFAR-100. */
+const publishedTraining = 50_000;
+
 function nothingToValidate(source: string): never {
   return fail(
     'data',

@@ -30,7 +30,7 @@ export async function planRows(planned: Planned): Promise<Row[]> {
     ['Model', describeModel(config)],
     ...(await layerRows(planned)),
     ...augmentRows(config),
-    ['Recipe', describeRecipe(config)],
+    ['Recipe', (config.recipe === null ? '' : `${config.recipe}: `) + describeRecipe(config)],
     ['Device', config.device === 'cpu' ? `cpu, ${plural(threads, 'thread')}` : config.device],
     ['Run', runPath],
   ];

@@ -18,7 +18,7 @@ import { defineTrain } from './train.ts';
 const help = `
 First steps:
   $ graft start                              a small real run, in a minute or two
-  $ graft train --data cifar10 --unfreeze-from conv5_block1_1_conv
+  $ graft train --data cifar10 --recipe reference
   $ graft data pets && graft train --data pets      your own pictures, one folder a class
   $ graft predict --model runs/NAME photo.jpg
 

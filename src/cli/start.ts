@@ -122,7 +122,7 @@ async function runStart(options: StartOptions): Promise<void> {
   else {
     out.say(
       "\nThe whole job trains ResNet50's last block too, at 224x224 on all pictures:\n" +
-        `  ${invocation()} train --data ${shellWord(data)} --unfreeze-from conv5_block1_1_conv`,
+        `  ${invocation()} train --data ${shellWord(data)} --recipe last-block`,
     );
   }
 }

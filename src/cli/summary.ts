@@ -12,7 +12,8 @@ import { classCountOf, dataWords, isPublished, parseData } from './data.ts';
 import { resolveModel } from './foreign.ts';
 import { outputFor } from './output.ts';
 import { findModel } from './run_folder.ts';
-import { addModelOptions, type ModelOptions, modelConfigOf } from './train_options.ts';
+import { modelConfigOf } from './train_config.ts';
+import { addModelOptions, type ModelOptions } from './train_options.ts';
 
 export interface SummaryCommandOptions extends CommonOptions, Partial<ModelOptions> {
   readonly model?: string;

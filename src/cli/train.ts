@@ -9,9 +9,11 @@ import { dataTitle } from './data.ts';
 import { ownFile, resolveModel } from './foreign.ts';
 import { interruptedExit } from './interrupt.ts';
 import { type Output, outputFor } from './output.ts';
+import { recipeHelp } from './recipes.ts';
 import { reportRun } from './report.ts';
 import { defaultRunPath, RunFolder, type RunRecord } from './run_folder.ts';
-import { addTrainOptions, configOf, type TrainOptions } from './train_options.ts';
+import { configOf } from './train_config.ts';
+import { addTrainOptions, type TrainOptions } from './train_options.ts';
 import { runTraining, type TrainingRequest } from './training_run.ts';
 
 export function defineTrain(program: Command): void {
@@ -25,18 +27,20 @@ export function defineTrain(program: Command): void {
   });
 }
 
-const examples = `${augmentHelp}
+const examples = `${recipeHelp}${augmentHelp}
 Examples:
-  The reference job: ResNet50's last block and a new head, on CIFAR-10 at 224x224.
-    $ graft train --data cifar10 --unfreeze-from conv5_block1_1_conv
+  Your own pictures, one folder a class: ResNet50, and what suits their number.
+    $ graft train --data pets
+  The same, all of it, slower: the head first, then the whole network.
+    $ graft train --data pets --recipe fine-tune --epochs 8
+  The reference job: ResNet50's last block and a dense head, on CIFAR-10 at 224x224.
+    $ graft train --data cifar10 --recipe reference
   A linear classifier on frozen features, small and quick.
     $ graft train --data cifar10 --backbone-output conv4_block6_out --image-size 96 \\
-        --head linear --optimizer adam --limit 5000 --validation-limit 1000
+        --recipe probe --limit 5000 --validation-limit 1000
   Against overfitting: other pictures in every step.
-    $ graft train --data cifar10 --unfreeze-from conv5_block1_1_conv --augment light
+    $ graft train --data cifar10 --recipe last-block --augment light
     $ graft train --data cifar10 --augment flip,translation:0.1,rotation:0.05,cutmix
-  Your own pictures: one folder a class.
-    $ graft train --data pets --head pooled --optimizer adam
   On after Ctrl-C.
     $ graft train --resume runs/NAME
 
@@ -62,13 +66,14 @@ async function runTrain(command: Command, options: TrainOptions): Promise<void> 
 }
 
 async function newRun(options: TrainOptions, out: Output): Promise<TrainingRequest> {
-  const asked = configOf(options);
+  const { config: asked, choice } = await configOf(options, out);
   const name = basename(asked.backbone, '.onnx');
   const folder = new RunFolder(options.out ?? defaultRunPath(new Date(), name, dataTitle(asked.data)));
   folder.checkFree();
   // Before anything is downloaded.
   const config = await resolveModel(asked);
   await checkLayers(config);
+  if (choice !== null) out.say(choice);
   return { folder, config, mirror: options.mirror, previous: null, out };
 }
 

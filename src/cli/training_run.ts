@@ -5,25 +5,26 @@ import { lengthOf } from '../data/index.ts';
 import type { Logs } from '../training/callback.ts';
 import { csvLogger, modelCheckpoint, terminateOnNaN } from '../training/callbacks.ts';
 import { backup, loadCheckpoint } from '../training/checkpoint.node.ts';
-import type { History } from '../training/fit.ts';
+import type { FitOptions, History } from '../training/fit.ts';
 import type { Model } from '../training/model.ts';
 import { buildModel, explainWeights, fetchWeights, type WeightsFile } from './backbone.ts';
 import { balancing, cacheOf, makeLoss, makeOptimizer, type TrainConfig } from './config.ts';
-import { dataTitle, type LoadedData, loadData } from './data.ts';
+import { type LoadedData, loadData } from './data.ts';
 import { keepAssets } from './foreign.ts';
 import { Interrupt } from './interrupt.ts';
 import { Meter } from './meter.ts';
 import { invocation, type Output, shellWord, table } from './output.ts';
 import { planRows } from './plan.ts';
-import {
-  type Metrics,
-  type PhaseName,
-  type RunFolder,
-  type RunRecord,
-  type Session,
-  versions,
-} from './run_folder.ts';
+import type { RunFolder, RunRecord } from './run_folder.ts';
 import { keepPredictions } from './run_predictions.ts';
+import {
+  bestEpochOf,
+  checkUnchanged,
+  modelFile,
+  newRecord,
+  type Progressed,
+  writeRecord,
+} from './run_record.ts';
 import { reportFinished } from './run_report.ts';
 import { measureFeatures } from './standardize.ts';
 
@@ -67,11 +68,11 @@ export async function runTraining(request: TrainingRequest): Promise<TrainedRun>
     if (!previous) folder.checkFree();
     // A foreign backbone stays with the run, whatever becomes of its file.
     const kept = await keepAssets(folder, model);
-    const record = { ...(await newRecord(request, data, kept ?? weights, model)), plan };
+    const record = { ...newRecord(config, previous, data, kept ?? weights, model), plan };
     await folder.write(record);
 
     const history = await runEpochs(request, { model, data, meter, interrupt }, resumeCommand);
-    const progress = { request, record, model, meter, history, start };
+    const progress = { ...request, record, model, meter, history, start };
     if (!history.completed && !interrupt.requested) await giveUp(progress);
     if (interrupt.requested && history.epochs.length < config.epochs) {
       return { record: await stop(progress, resumeCommand), model, data };
@@ -80,23 +81,6 @@ export async function runTraining(request: TrainingRequest): Promise<TrainedRun>
   } catch (error) {
     await model.close();
     throw error;
-  }
-}
-
-/** A continued run is only the same run if it sees the same pictures and starts from the same weights. */
-function checkUnchanged(previous: RunRecord | null, data: LoadedData, weights: WeightsFile | null): void {
-  if (previous === null) return;
-  if (previous.data.fingerprint !== data.train.fingerprint) {
-    fail(
-      'argument',
-      `The run was trained on other pictures: ${previous.data.fingerprint}, now ${data.train.fingerprint}.`,
-    );
-  }
-  if (previous.weights?.sha256 !== weights?.sha256) {
-    fail(
-      'argument',
-      `The run began with other weights: sha256 ${previous.weights?.sha256}, now ${weights?.sha256} (${weights?.path}).`,
-    );
   }
 }
 
@@ -131,42 +115,6 @@ async function handOver(measured: Model, model: Model): Promise<void> {
   await measured.close();
 }
 
-async function newRecord(
-  { config, previous }: TrainingRequest,
-  data: LoadedData,
-  weights: WeightsFile | null,
-  model: Model,
-): Promise<RunRecord> {
-  return {
-    format: 1,
-    status: 'running',
-    config,
-    versions: versions(),
-    data: {
-      fingerprint: data.train.fingerprint,
-      trainingImages: lengthOf(data.train),
-      validationImages: lengthOf(data.validation),
-      testImages: data.test && lengthOf(data.test),
-      validatesOn: data.validatesOn,
-      classNames: data.classNames,
-    },
-    weights,
-    model: {
-      file: modelFile(config),
-      parameters: model.countParams(),
-      trainable: model.trainableVariables.reduce((total, { size }) => total + size, 0),
-    },
-    sessions: previous?.sessions ?? [],
-    metrics: null,
-    memory: previous?.memory ?? null,
-    command: previous === null ? process.argv.slice(2) : (previous.command ?? []),
-  };
-}
-
-function modelFile({ data }: TrainConfig): string {
-  return `${dataTitle(data)}.h5`;
-}
-
 interface Running {
   readonly model: Model;
   readonly data: LoadedData;
@@ -182,8 +130,7 @@ async function runEpochs(
   const state = folder.hasCheckpoint ? await loadCheckpoint(folder.checkpointPath) : null;
   await writeHistory(folder, state?.history ?? []);
   try {
-    return await model.fit(data.train, {
-      epochs: config.epochs,
+    return await fitAsAsked(model, data, config, {
       batchSize: config.batchSize,
       validationData: data.validation,
       ...balancing(config.balance),
@@ -205,6 +152,17 @@ async function runEpochs(
   }
 }
 
+/** In one phase, or the head first. */
+async function fitAsAsked(
+  model: Model,
+  { train }: LoadedData,
+  { epochs, freezeEpochs }: TrainConfig,
+  options: FitOptions,
+): Promise<History> {
+  if (freezeEpochs === 0) return model.fit(train, { ...options, epochs });
+  return model.fineTune(train, { ...options, freezeEpochs, epochs: epochs - freezeEpochs });
+}
+
 /** The rows up to the checkpoint: a run that was killed may have written more. */
 async function writeHistory({ historyPath }: RunFolder, epochs: readonly Logs[]): Promise<void> {
   const keys = Object.keys(epochs[0] ?? {});
@@ -213,66 +171,11 @@ async function writeHistory({ historyPath }: RunFolder, epochs: readonly Logs[])
   await writeAtomically(historyPath, lines.join('\n'));
 }
 
-interface Progressed {
-  readonly request: TrainingRequest;
-  readonly record: RunRecord;
-  readonly model: Model;
-  readonly meter: Meter;
-  readonly history: History;
-  readonly start: number;
-}
+/** A training that ends, and what was asked for. */
+type Ending = Progressed & TrainingRequest & { readonly model: Model };
 
-/** Writes the record with what has been measured up to now. */
-async function writeRecord(
-  { request: { folder, previous }, record, meter, history, start }: Progressed,
-  status: RunRecord['status'],
-  evaluated: Partial<Metrics> = {},
-): Promise<RunRecord> {
-  const phases = meter.phases();
-  const secondsOf = (wanted: PhaseName) => phases.find(({ name }) => name === wanted)?.seconds ?? 0;
-  const session: Session = {
-    seconds: (performance.now() - start) / 1000,
-    preparationSeconds: secondsOf('loading') + secondsOf('features'),
-    trainingSeconds: secondsOf('training'),
-    images: meter.images,
-    phases,
-  };
-  const sessions = [...record.sessions, session];
-  const updated: RunRecord = {
-    ...record,
-    status,
-    sessions,
-    metrics: history.epochs.length === 0 ? null : { ...metricsOf(history, sessions), ...evaluated },
-    memory: await meter.memory(previous?.memory ?? null),
-  };
-  await folder.write(updated);
-  return updated;
-}
-
-/** The epoch that modelCheckpoint kept, from 0: the first of those with the highest validation accuracy. */
-function bestEpochOf({ epochs }: History): number {
-  const accuracies = epochs.map((logs) => logs['valAccuracy']!);
-  return accuracies.reduce((best, value, epoch) => (value > accuracies[best]! ? epoch : best), 0);
-}
-
-function metricsOf(history: History, sessions: readonly Session[]): Metrics {
-  const { epochs } = history;
-  const best = bestEpochOf(history);
-  const { accuracy, loss, valAccuracy, valLoss } = epochs[best] as Record<keyof Metrics, number>;
-  const total = (key: Exclude<keyof Session, 'phases'>) =>
-    sessions.reduce((sum, session) => sum + session[key], 0);
-  return {
-    ...{ accuracy, loss, valAccuracy, valLoss },
-    seconds: total('seconds'),
-    preparationSeconds: total('preparationSeconds'),
-    imagesPerSecond: total('images') / total('trainingSeconds'),
-    epochs: epochs.length,
-    bestEpoch: best + 1,
-  };
-}
-
-async function giveUp(progress: Progressed): Promise<never> {
-  const { folder } = progress.request;
+async function giveUp(progress: Ending): Promise<never> {
+  const { folder } = progress;
   await folder.removeCheckpoint();
   await writeRecord(progress, 'failed');
   return fail(
@@ -282,9 +185,8 @@ async function giveUp(progress: Progressed): Promise<never> {
   );
 }
 
-async function stop(progress: Progressed, resumeCommand: string): Promise<RunRecord> {
-  const { request, model, history } = progress;
-  const { folder, config, out } = request;
+async function stop(progress: Ending, resumeCommand: string): Promise<RunRecord> {
+  const { folder, config, out, model, history } = progress;
   const path = folder.file(modelFile(config));
   if (history.epochs.length === 0) await model.save(path);
   const record = await writeRecord(progress, 'stopped');
@@ -301,9 +203,8 @@ async function stop(progress: Progressed, resumeCommand: string): Promise<RunRec
 }
 
 /** Evaluates the file of the best epoch, through the features that are there already. */
-async function finish(progress: Progressed, data: LoadedData): Promise<RunRecord> {
-  const { request, model, meter, history, record } = progress;
-  const { folder, config, out } = request;
+async function finish(progress: Ending, data: LoadedData): Promise<RunRecord> {
+  const { folder, config, out, model, meter, history, record } = progress;
   meter.enter('evaluation');
   const bestEpoch = bestEpochOf(history) + 1;
   out.say(`\nEvaluating ${folder.file(record.model.file)}, kept after epoch ${bestEpoch}`);

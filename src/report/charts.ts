@@ -67,14 +67,14 @@ export function drawLearningRates(title: string, curve: RateCurve): string {
     smoothed: curve.smoothedLosses[i]!,
   }));
   // A loss that leaves would press the valley flat.
-  const usual = points.map(({ smoothed }) => smoothed).filter(Number.isFinite);
-  const [low, first] = [Math.min(...usual), usual[0]!];
-  const top = low + 2 * (first - low || 1);
+  const all = points.flatMap(({ loss, smoothed }) => [loss, smoothed]).filter(Number.isFinite);
+  const [low, first] = [Math.min(...all), points[0]!.loss];
+  const top = low + 1.6 * (first - low || 1);
   return draw(title, {
     width: 640,
     height: 320,
     x: { type: 'log', label: 'learning rate', tickFormat: (rate: number) => rate.toExponential(0) },
-    y: { label: 'loss', grid: true, domain: [Math.min(low, first) * 0.95, top], clamp: true },
+    y: { label: 'loss', grid: true, domain: [0.95 * low, top], clamp: true },
     marks: [
       Plot.dot(points, { x: 'rate', y: 'loss', r: 1.5, fill: 'currentColor', fillOpacity: 0.35 }),
       Plot.lineY(points, { x: 'rate', y: 'smoothed', stroke: colourOf(0), strokeWidth: 2 }),

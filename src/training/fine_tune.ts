@@ -54,8 +54,6 @@ export async function fineTune(model: Model, data: Dataset, options: FineTuneOpt
   const flags = new Map(model.leaves().map((layer) => [layer, layer.trainable]));
   const [first, second] = phasesOf(compiled, parts, { epochs, freezeEpochs, stepsPerEpoch, rateRatio });
   const enter = async (phase: Phase) => {
-    // Features of another phase are not needed any more.
-    await model.close();
     for (const [layer, flag] of flags) layer.trainable = flag && !phase.frozen.has(layer);
     model.compile({ ...compiled, ...phase.compile });
   };
@@ -71,6 +69,8 @@ export async function fineTune(model: Model, data: Dataset, options: FineTuneOpt
         return historyOf(run);
       }
       state = await run.state();
+      // The features of this phase are not needed any more.
+      await model.close();
     }
     await enter(second);
     const resume = state && thawed(state, first.until);

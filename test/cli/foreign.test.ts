@@ -17,7 +17,7 @@ afterAll(() => workplace.remove());
 const run = (line: string) => workplace.run(words(line), { GRAFT_MIRROR: mirror });
 
 const data = '--data cifar10 --limit 200 --validation-limit 60 --batch-size 20 --threads 1';
-const train = `train ${data} --optimizer adam --learning-rate 0.05 --seed 5`;
+const train = `train ${data} --optimizer adam --schedule constant --batch-size 32 --learning-rate 0.05 --seed 5`;
 
 describe('an ONNX file', () => {
   it('is looked at', async () => {

@@ -15,8 +15,8 @@ import {
 
 /** As much of ResNet50 as tells colours apart. */
 const small =
-  '--weights none --image-size 32 --backbone-output conv2_block1_out --head gap,bn --optimizer adam ' +
-  '--learning-rate 0.02 --batch-size 8 --threads 1 --seed 5';
+  '--weights none --image-size 32 --backbone-output conv2_block1_out --head gap,bn --recipe probe ' +
+  '--optimizer adam --schedule constant --learning-rate 0.02 --batch-size 8 --threads 1 --seed 5';
 const classes = [1, 3, 5];
 const names = classes.map((label) => classNames[label]!);
 

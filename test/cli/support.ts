@@ -85,7 +85,7 @@ export function words(line: string): string[] {
 /** As much of ResNet50 as classifies colours within a second. */
 export const tiny =
   '--data cifar10 --weights none --image-size 32 --backbone-output conv2_block1_out ' +
-  '--limit 200 --validation-limit 60 --batch-size 20 --optimizer adam --threads 1';
+  '--limit 200 --validation-limit 60 --recipe probe --schedule constant --batch-size 20 --optimizer adam --threads 1';
 
 /** Trains the classifier of colours that several tests look at. */
 export async function trainColours(workplace: Workplace): Promise<Finished> {

@@ -125,8 +125,29 @@ describe('a command line that cannot be used ends with 2 and says what was expec
     ],
     [
       'a warm-up without a schedule for it',
-      [...train, '--warmup-epochs', '1'],
+      [...train, '--schedule', 'constant', '--warmup-epochs', '1'],
       '--warmup-epochs is for --schedule cosine, got --schedule constant.',
+    ],
+    [
+      'an unknown recipe',
+      [...train, '--recipe', 'finetune'],
+      "option '--recipe <name>' argument 'finetune' is invalid. Allowed choices are probe, last-block, fine-tune, " +
+        'reference.\n(Did you mean fine-tune?)',
+    ],
+    [
+      'nothing that thaws',
+      [...train, '--recipe', 'probe', '--freeze-epochs', '1', '--schedule', 'constant'],
+      '--freeze-epochs: nothing thaws after them. Give --unfreeze-from LAYER, or all.',
+    ],
+    [
+      'freezing to the end',
+      [...train, '--recipe', 'fine-tune', '--epochs', '3', '--freeze-epochs', '3'],
+      '--freeze-epochs 3: expected fewer than the 3 epochs of the training.',
+    ],
+    [
+      'a schedule beside those of two phases',
+      [...train, '--recipe', 'fine-tune', '--schedule', 'cosine'],
+      '--freeze-epochs comes with schedules of its own; leave out --schedule cosine.',
     ],
     [
       'a warm-up as long as the training',

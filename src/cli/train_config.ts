@@ -1,0 +1,217 @@
+/** The configuration that options of `graft train` mean: the recipe, and what was given in its place. */
+import { existsSync } from 'node:fs';
+import { extname, resolve } from 'node:path';
+import * as applications from '../applications/index.ts';
+import { fail } from '../core/errors.ts';
+import { parseAugment } from './augment.ts';
+import { findBackbone, lastStageOf, type ModelConfig } from './backbone.ts';
+import type { Recipe, TrainConfig } from './config.ts';
+import { countTraining, dataNames, isPublished, type PictureOptions } from './data.ts';
+import { foreignInteger, isOnnx, unknownSize } from './foreign.ts';
+import { parseHead } from './heads.ts';
+import { invocation, type Output, plural } from './output.ts';
+import { chooseRecipe, type RecipeSettings, recipes } from './recipes.ts';
+import type { ModelOptions, TrainOptions } from './train_options.ts';
+
+export interface Configured {
+  readonly config: TrainConfig;
+  /** Which recipe was chosen and why, to be said; null if it was given. */
+  readonly choice: string | null;
+}
+
+/** Throws `argument` for options that cannot be used; looks at a person's own pictures, fetches nothing. */
+export async function configOf(options: TrainOptions, out: Output): Promise<Configured> {
+  const { data } = options;
+  if (data === undefined) {
+    const quick = `For a quick first run: ${invocation()} start`;
+    return fail(
+      'argument',
+      `No pictures named: give --data ${dataNames.join(', --data ')} or --data FOLDER. ${quick}`,
+    );
+  }
+  const pictures = picturesOf(options);
+  const given = modelConfigOf(options);
+  const weights = checkWeights(options.weights, given.backbone);
+  if (isOnnx(given.backbone) && options.precision === 'int8') fail('unsupported', foreignInteger);
+  const selection = {
+    data,
+    limit: options.limit ?? null,
+    validationLimit: options.validationLimit ?? null,
+    validationSplit: options.validationSplit ?? null,
+    ...pictures,
+  };
+  const chosen = options.recipe ? null : await usualRecipe(options, { ...given, weights }, selection, out);
+  const recipe = options.recipe ?? chosen!.name;
+  const settings = recipes[recipe];
+  const model = { ...modelOf(options, { ...given, weights }, settings), weights };
+  const config = {
+    ...selection,
+    ...model,
+    recipe,
+    ...recipeOf(options, model, settings),
+    balance: options.balance,
+    ...cacheConfigOf(options),
+    precision: options.precision,
+    device: options.device,
+    threads: options.threads ?? null,
+  };
+  return { config, choice: chosen && `Recipe ${recipe}, since ${chosen.why}; --recipe takes another.` };
+}
+
+async function usualRecipe(
+  { freezeEpochs = 0 }: TrainOptions,
+  { backbone, unfreezeFrom, weights }: ModelConfig,
+  selection: Parameters<typeof countTraining>[0],
+  out: Output,
+) {
+  const pictures = await countTraining(selection, out);
+  return chooseRecipe({ backbone, unfreezeFrom, freezes: freezeEpochs > 0, weights, pictures });
+}
+
+/** The model with what the recipe says of it. */
+function modelOf(options: ModelOptions, given: ModelConfig, { trains, head, imageSize }: RecipeSettings) {
+  const frozen = trains === null || isOnnx(given.backbone);
+  const model = {
+    ...given,
+    head: options.head ?? head,
+    imageSize: options.imageSize ?? imageSize ?? given.imageSize,
+  };
+  if (given.unfreezeFrom !== null || frozen) return model;
+  return { ...model, unfreezeFrom: trains === 'all' ? 'all' : lastStageOf(model) };
+}
+
+type CacheConfig = Pick<TrainConfig, 'cache' | 'cachePrecision' | 'cacheLimit' | 'cachedViews'>;
+
+/** Throws `argument` for an option that would do nothing. */
+function cacheConfigOf(options: TrainOptions): CacheConfig {
+  const { cache, cachePrecision = null, cacheLimit = null, cachedViews = null } = options;
+  const given = {
+    '--cache-precision': cachePrecision,
+    '--cache-limit': cacheLimit,
+    '--cached-views': cachedViews,
+  };
+  const useless = Object.entries(given).find(
+    ([flag, value]) =>
+      value !== null && (cache === 'off' || (cache === 'memory' && flag === '--cache-limit')),
+  );
+  if (useless) fail('argument', `${useless[0]} does nothing with --cache ${cache}; leave one of them out.`);
+  return { cache, cachePrecision, cacheLimit, cachedViews };
+}
+
+function picturesOf(options: TrainOptions): PictureOptions {
+  const { cropToAspectRatio = false, padToAspectRatio = false, skipBroken = false, splitSeed } = options;
+  if (
+    isPublished(options.data!) &&
+    (cropToAspectRatio || padToAspectRatio || skipBroken || splitSeed !== undefined)
+  ) {
+    const flags = '--crop-to-aspect-ratio, --pad-to-aspect-ratio, --skip-broken and --split-seed';
+    fail('argument', `${flags} are for your own pictures, got --data ${options.data}.`);
+  }
+  if (cropToAspectRatio && padToAspectRatio) {
+    fail('argument', 'Give --crop-to-aspect-ratio or --pad-to-aspect-ratio, not both.');
+  }
+  return { cropToAspectRatio, padToAspectRatio, skipBroken, splitSeed: splitSeed ?? 0 };
+}
+
+export function modelConfigOf(options: ModelOptions): Omit<ModelConfig, 'weights'> {
+  const { backbone, head = 'reference', augment } = options;
+  parseHead(head);
+  parseAugment(augment);
+  const backboneOutput = options.backboneOutput ?? null;
+  const unfreezeFrom = options.unfreezeFrom ?? null;
+  const preprocessing = options.preprocessing ?? null;
+  const foreign = isOnnx(backbone);
+  if (preprocessing !== null) {
+    if (!foreign) fail('argument', `--preprocessing is for .onnx files; ${backbone} knows its own.`);
+    applications.parseNormalization(preprocessing);
+  }
+  if (foreign && unfreezeFrom !== null) {
+    fail('argument', `--unfreeze-from: an .onnx file stays frozen as a whole; Graft trains a head on it.`);
+  }
+  return {
+    ...{ backbone, backboneOutput, unfreezeFrom, head, augment, preprocessing },
+    // What a file wants is found by `resolveModel`.
+    imageSize: options.imageSize ?? (foreign ? unknownSize : findBackbone(backbone).record.inputSize),
+  };
+}
+
+function checkWeights(weights: string, backbone: string): string {
+  if (isOnnx(backbone)) {
+    if (weights === 'imagenet') return backbone;
+    fail('argument', `--weights ${weights}: ${backbone} has its own weights; leave the option out.`);
+  }
+  if (weights === 'imagenet' || weights === 'none') return weights;
+  const known = ['.h5', '.hdf5', '.keras', '.safetensors'].includes(extname(weights).toLowerCase());
+  // The run may be continued from another folder.
+  if (known && existsSync(weights)) return resolve(weights);
+  const problem = known ? 'there is no such file' : 'neither a known name nor a file of weights';
+  return fail(
+    'argument',
+    `--weights ${weights}: ${problem}. Expected imagenet, none, or a .h5, .keras or .safetensors file.`,
+  );
+}
+
+/** What follows from the recipe and from what was given in its place. */
+function recipeOf(
+  options: TrainOptions,
+  { weights, unfreezeFrom }: ModelConfig,
+  settings: RecipeSettings,
+): Recipe {
+  const optimizer = options.optimizer ?? settings.optimizer;
+  const epochs = options.epochs ?? settings.epochs;
+  const freezeEpochs = options.freezeEpochs ?? Math.min(settings.freezeEpochs, epochs - 1);
+  const schedule = options.schedule ?? (freezeEpochs > 0 ? 'constant' : settings.schedule);
+  const warmupEpochs =
+    options.warmupEpochs ?? (schedule === 'cosine' ? Math.round(10 * settings.warmup * epochs) / 10 : 0);
+  // Rates belong to their rule.
+  const rates =
+    optimizer === settings.optimizer
+      ? settings
+      : usualRates(optimizer, unfreezeFrom !== null && weights !== 'none');
+  const recipe = {
+    ...{ optimizer, schedule, warmupEpochs, epochs, freezeEpochs },
+    learningRate: options.learningRate ?? rates.learningRate,
+    momentum: options.momentum ?? rates.momentum,
+    weightDecay: options.weightDecay ?? rates.weightDecay,
+    labelSmoothing: options.labelSmoothing ?? settings.labelSmoothing,
+    batchSize: options.batchSize ?? settings.batchSize,
+    ...{ accumulate: options.accumulate, clipNorm: options.clipNorm ?? null, seed: options.seed },
+  };
+  checkRecipe(recipe, unfreezeFrom);
+  return recipe;
+}
+
+function usualRates(
+  optimizer: Recipe['optimizer'],
+  fineTuning: boolean,
+): Pick<Recipe, 'learningRate' | 'momentum' | 'weightDecay'> {
+  return {
+    learningRate: fineTuning ? 2e-5 : optimizer === 'sgd' ? 0.01 : 0.001,
+    momentum: 0,
+    weightDecay: null,
+  };
+}
+
+function checkRecipe(recipe: Recipe, unfreezeFrom: string | null): void {
+  const { optimizer, momentum, schedule, warmupEpochs, epochs, freezeEpochs } = recipe;
+  if (momentum > 0 && (optimizer === 'adam' || optimizer === 'adamw')) {
+    fail('argument', `--momentum is for sgd and rmsprop; ${optimizer} has its own. Leave it out.`);
+  }
+  if (warmupEpochs > 0 && schedule !== 'cosine') {
+    fail('argument', `--warmup-epochs is for --schedule cosine, got --schedule ${schedule}.`);
+  }
+  const most = plural(epochs, 'epoch');
+  if (warmupEpochs >= epochs) {
+    fail('argument', `--warmup-epochs ${warmupEpochs}: expected fewer than the ${most} of the training.`);
+  }
+  if (freezeEpochs === 0) return;
+  if (freezeEpochs >= epochs) {
+    fail('argument', `--freeze-epochs ${freezeEpochs}: expected fewer than the ${most} of the training.`);
+  }
+  if (schedule !== 'constant') {
+    fail('argument', `--freeze-epochs comes with schedules of its own; leave out --schedule ${schedule}.`);
+  }
+  if (unfreezeFrom === null) {
+    fail('argument', '--freeze-epochs: nothing thaws after them. Give --unfreeze-from LAYER, or all.');
+  }
+}
