@@ -3,17 +3,28 @@
  * a description of layers to a model with weights. The descriptions are the other files, one a family.
  */
 import { fail } from '../core/errors.ts';
-import type { Asset } from '../data/index.ts';
 import * as layers from '../layers/index.ts';
 import type { SymbolicTensor } from '../layers/layer.ts';
 import { model } from '../training/build.ts';
 import type { Model } from '../training/model.ts';
 import type { PreprocessingMode } from './preprocessing.ts';
-import { loadPretrained, type PretrainedOptions } from './pretrained.node.ts';
+import { loadPretrained, type PretrainedOptions, type PublishedFile } from './pretrained.node.ts';
 
-/** One pretrained model: where its ImageNet weights are, and what is known about them. */
+/** What published weights were trained on. */
+export interface TrainingSet {
+  /** Names the weights in options: `weights: 'imagenet'`. */
+  readonly name: 'imagenet' | 'cifar10';
+  readonly title: string;
+  /** Of the classifier that comes with the weights. */
+  readonly classes: number;
+}
+
+export const imagenet: TrainingSet = { name: 'imagenet', title: 'ImageNet', classes: 1000 };
+export const cifar10: TrainingSet = { name: 'cifar10', title: 'CIFAR-10', classes: 10 };
+
+/** One pretrained model: where its weights are, and what is known about them. */
 export interface ApplicationRecord {
-  /** Keras's name of the model: `resnet50`. */
+  /** Keras's name of the model, where Keras has it: `resnet50`. */
   readonly name: string;
   /** Keras's name of the function that makes it: `ResNet50`. */
   readonly title: string;
@@ -24,31 +35,35 @@ export interface ApplicationRecord {
   readonly minimumSize: number;
   /** What it expects of pictures; `null` if the model does it itself and takes RGB of 0 … 255. */
   readonly preprocessing: PreprocessingMode | null;
-  /** With the classifier of 1000 classes. */
+  readonly trainedOn: TrainingSet;
+  /** With the classifier of those classes. */
   readonly parameters: number;
-  /** On ImageNet's validation pictures, as shares. Source: the table of keras.io/api/applications. */
+  /**
+   * As shares: on ImageNet's validation pictures (source: the table of keras.io/api/applications), or on CIFAR-10's
+   * test pictures (docs/cifar_resnet.md).
+   */
   readonly accuracy: { readonly top1: number; readonly top5: number | null };
   /** Licence of the weights. */
   readonly licence: string;
   /** The layer with which the last stage begins: a place to unfreeze from. */
   readonly lastStage: string;
-  readonly noTop: Asset;
-  readonly top: Asset;
+  readonly noTop: PublishedFile;
+  readonly top: PublishedFile;
 }
 
 export interface ApplicationOptions extends PretrainedOptions {
   /**
-   * `imagenet` for the published weights, a file of weights (Keras `.h5`, or `.safetensors` with Keras's names),
-   * or `null` for random ones. Defaults to `imagenet`.
+   * The published weights by what they were trained on, a file of weights (Keras `.h5`, or `.safetensors` with
+   * Keras's names), or `null` for random ones. Defaults to the published ones.
    */
-  readonly weights?: 'imagenet' | (string & {}) | null;
+  readonly weights?: TrainingSet['name'] | (string & {}) | null;
   /** With the classifier. Defaults to true, as in Keras. */
   readonly includeTop?: boolean;
   /** Height, width and 3 channels. Defaults to the size at which it was trained, which the classifier needs. */
   readonly inputShape?: readonly [number, number, number];
   /** What follows the last feature map if there is no classifier. Defaults to nothing. */
   readonly pooling?: 'avg' | 'max' | null;
-  /** Defaults to 1000. */
+  /** Defaults to those of the published weights: 1000 for ImageNet. */
   readonly classes?: number;
 }
 
@@ -92,15 +107,15 @@ export function application<Extra extends object = object>({
   variant = () => record,
 }: Description<Extra>): Application<Extra> {
   const resolve = (options: ApplicationOptions & Partial<Extra>): Structure & Extra => {
-    const { inputSize } = record;
+    const { inputSize, trainedOn } = record;
     const resolved = {
       ...extra,
       ...options,
-      weights: options.weights === undefined ? 'imagenet' : options.weights,
+      weights: options.weights === undefined ? trainedOn.name : options.weights,
       includeTop: options.includeTop ?? true,
       inputShape: options.inputShape ?? ([inputSize, inputSize, 3] as const),
       pooling: options.pooling ?? null,
-      classes: options.classes ?? 1000,
+      classes: options.classes ?? trainedOn.classes,
     };
     checkStructure(record, resolved);
     return resolved;
@@ -114,7 +129,12 @@ export function application<Extra extends object = object>({
     const network = build(structure);
     if (structure.weights === null) return network;
     const { top, noTop } = variant(structure);
-    await loadPretrained(network, structure.weights, structure.includeTop ? top : noTop, options);
+    const published = structure.weights === record.trainedOn.name;
+    await loadPretrained(
+      network,
+      published ? (structure.includeTop ? top : noTop) : structure.weights,
+      options,
+    );
     return network;
   };
   return Object.assign(make, {
@@ -124,7 +144,7 @@ export function application<Extra extends object = object>({
 }
 
 function checkStructure(record: ApplicationRecord, structure: Structure): void {
-  const { name, minimumSize: least, inputSize: size } = record;
+  const { name, minimumSize: least, inputSize: size, trainedOn } = record;
   const [height, width, channels] = structure.inputShape;
   if (height < least || width < least || channels !== 3) {
     fail(
@@ -133,10 +153,19 @@ function checkStructure(record: ApplicationRecord, structure: Structure): void {
     );
   }
   const { includeTop, weights, classes } = structure;
-  if (includeTop && weights === 'imagenet' && (classes !== 1000 || height !== size || width !== size)) {
+  const other = [imagenet, cifar10].find((set) => set !== trainedOn && set.name === weights);
+  if (other !== undefined) {
     fail(
       'argument',
-      `The ImageNet classifier has 1000 classes and takes (${size}, ${size}, 3); use includeTop: false for others.`,
+      `${name} has no ${other.title} weights; its own were trained on ${trainedOn.title}: ${trainedOn.name}.`,
+    );
+  }
+  const fits = classes === trainedOn.classes && height === size && width === size;
+  if (includeTop && weights === trainedOn.name && !fits) {
+    fail(
+      'argument',
+      `The ${trainedOn.title} classifier has ${trainedOn.classes} classes and takes (${size}, ${size}, 3); ` +
+        'use includeTop: false for others.',
     );
   }
 }

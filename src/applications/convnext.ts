@@ -5,7 +5,7 @@
 import * as layers from '../layers/index.ts';
 import type { Layer, SymbolicTensor } from '../layers/layer.ts';
 import { sequential } from '../training/build.ts';
-import { application, automaticNames, automaticNaming, pooled } from './application.ts';
+import { application, automaticNames, automaticNaming, imagenet, pooled } from './application.ts';
 
 /** Section 3 of the paper: blocks and channels of each stage. */
 const stages = [
@@ -32,6 +32,7 @@ export const convnextTiny = application({
     minimumSize: 32,
     preprocessing: null,
     parameters: 28_589_128,
+    trainedOn: imagenet,
     accuracy: { top1: 0.813, top5: null },
     licence: 'MIT',
     lastStage: `${model}_downsampling_block_2`,

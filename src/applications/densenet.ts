@@ -4,7 +4,7 @@
  */
 import * as layers from '../layers/index.ts';
 import type { SymbolicTensor } from '../layers/layer.ts';
-import { type Application, application, ending, kerasFiles, pooledNames } from './application.ts';
+import { type Application, application, ending, imagenet, kerasFiles, pooledNames } from './application.ts';
 import { normalized, relu } from './resnet.ts';
 
 /** Channels that each layer of a dense block adds (k in the paper). */
@@ -58,6 +58,7 @@ function densenet({ layers: count, blocks, parameters, top1, top5, md5 }: Size):
       minimumSize: 32,
       preprocessing: 'torch',
       parameters,
+      trainedOn: imagenet,
       accuracy: { top1, top5 },
       licence: 'BSD 3-clause',
       lastStage: 'conv5_block1_0_bn',

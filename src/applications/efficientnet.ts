@@ -6,7 +6,7 @@
 import * as layers from '../layers/index.ts';
 import { varianceScaling } from '../layers/initializers.ts';
 import type { SymbolicTensor } from '../layers/layer.ts';
-import { application, pooled, pooledNames } from './application.ts';
+import { application, imagenet, pooled, pooledNames } from './application.ts';
 import { correctPad } from './padding.ts';
 
 interface Stage {
@@ -49,6 +49,7 @@ export const efficientnetB0 = application({
     minimumSize: 32,
     preprocessing: null,
     parameters: 5_330_571,
+    trainedOn: imagenet,
     accuracy: { top1: 0.771, top5: 0.933 },
     licence: 'Apache 2.0',
     lastStage: 'block7a_expand_conv',

@@ -5,7 +5,7 @@
  */
 import * as layers from '../layers/index.ts';
 import type { SymbolicTensor } from '../layers/layer.ts';
-import { application, automaticNames, automaticNaming, ending, kerasFiles } from './application.ts';
+import { application, automaticNames, automaticNaming, ending, imagenet, kerasFiles } from './application.ts';
 
 /** A convolution: filters, height and width of the window; `half` strides by 2 without padding. */
 type Convolution = readonly [filters: number, height: number, width: number, stride?: 'half'];
@@ -127,6 +127,7 @@ export const inceptionV3 = application({
     minimumSize: 75,
     preprocessing: 'tf',
     parameters: 23_851_784,
+    trainedOn: imagenet,
     accuracy: { top1: 0.779, top5: 0.937 },
     licence: 'Apache 2.0',
     lastStage: 'mixed8',

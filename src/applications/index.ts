@@ -1,5 +1,6 @@
 /** Pretrained backbones with Keras's names, and what goes with them. */
 import type { Application } from './application.ts';
+import { cifarResnet } from './cifar_resnet.ts';
 import { convnextTiny } from './convnext.ts';
 import { densenet121, densenet169, densenet201 } from './densenet.ts';
 import { efficientnetB0 } from './efficientnet.ts';
@@ -10,7 +11,7 @@ import { resnet50V2 } from './resnet_v2.ts';
 import { vgg16, vgg19 } from './vgg.ts';
 import { xception } from './xception.ts';
 
-export type { Application, ApplicationOptions, ApplicationRecord } from './application.ts';
+export type { Application, ApplicationOptions, ApplicationRecord, TrainingSet } from './application.ts';
 export { type DecodedPrediction, decodePredictions } from './decode_predictions.ts';
 export { fromOnnx, inspectOnnx, type OnnxInspection, type OnnxOptions } from './from_onnx.node.ts';
 export { type ImageNetClass, imagenetClasses } from './imagenet_classes.ts';
@@ -22,9 +23,10 @@ export {
   parseNormalization,
 } from './normalization.ts';
 export { type PreprocessingMode, preprocessInput, preprocessing } from './preprocessing.ts';
-export { loadWeights } from './pretrained.node.ts';
+export { fetchPublished, loadWeights } from './pretrained.node.ts';
 export { loadTorchWeights } from './torch_weights.node.ts';
 export {
+  cifarResnet,
   convnextTiny,
   densenet121,
   densenet169,
@@ -44,5 +46,14 @@ export {
 /** All of them, in the order of the table of `graft models`. */
 export const all: readonly Application[] = [
   ...[vgg16, vgg19, resnet50, resnet101, resnet152, resnet50V2, inceptionV3],
-  ...[densenet121, densenet169, densenet201, mobilenetV2, xception, efficientnetB0, convnextTiny],
+  ...[
+    densenet121,
+    densenet169,
+    densenet201,
+    mobilenetV2,
+    xception,
+    efficientnetB0,
+    convnextTiny,
+    cifarResnet,
+  ],
 ];

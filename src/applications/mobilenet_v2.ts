@@ -5,7 +5,14 @@
 import { fail } from '../core/errors.ts';
 import * as layers from '../layers/index.ts';
 import type { SymbolicTensor } from '../layers/layer.ts';
-import { application, automaticNames, ending, type Structure, type Variant } from './application.ts';
+import {
+  application,
+  automaticNames,
+  ending,
+  imagenet,
+  type Structure,
+  type Variant,
+} from './application.ts';
 import { correctPad } from './padding.ts';
 
 /** Table 2 of the paper: expansion t, channels c, repetitions n, stride s of the first. */
@@ -37,6 +44,7 @@ export const mobilenetV2 = application<MobileNetV2Extra>({
     minimumSize: 32,
     preprocessing: 'tf',
     parameters: 3_538_984,
+    trainedOn: imagenet,
     accuracy: { top1: 0.713, top5: 0.901 },
     licence: 'Apache 2.0',
     lastStage: 'block_14_expand',

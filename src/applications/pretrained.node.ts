@@ -1,5 +1,6 @@
 /** Published weights: how they come into a model. */
 import { extname } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { fail } from '../core/errors.ts';
 import { type Asset, type AssetOptions, fetchAsset } from '../data/index.ts';
 import type { Variable } from '../layers/layer.ts';
@@ -13,14 +14,26 @@ import { looksLikeTorch } from './torch_weights.node.ts';
 /** Where weights may be taken from. */
 export type PretrainedOptions = Pick<AssetOptions, 'mirror' | 'cacheDir' | 'onProgress'>;
 
-/** Gives a model its weights: `imagenet` for the published ones, or a file's. */
+/** Weights that come with the package, in its folder `assets`. */
+export interface PackagedFile {
+  readonly packaged: string;
+}
+
+export type PublishedFile = Asset | PackagedFile;
+
+/** The path of published weights; those of the package are there already. Throws as `fetchAsset` does. */
+export async function fetchPublished(file: PublishedFile, options: PretrainedOptions = {}): Promise<string> {
+  if (!('packaged' in file)) return fetchAsset(file, options);
+  return fileURLToPath(new URL(`../../assets/${file.packaged}`, import.meta.url));
+}
+
+/** Gives a model published weights, or a file's. */
 export async function loadPretrained(
   network: Network,
-  weights: string,
-  published: Asset,
+  weights: PublishedFile | string,
   options: PretrainedOptions,
 ): Promise<void> {
-  await loadWeights(network, weights === 'imagenet' ? await fetchAsset(published, options) : weights);
+  await loadWeights(network, typeof weights === 'string' ? weights : await fetchPublished(weights, options));
 }
 
 /**

@@ -4,7 +4,7 @@
  */
 import * as layers from '../layers/index.ts';
 import type { SymbolicTensor } from '../layers/layer.ts';
-import { type Application, application, ending, kerasFiles, pooledNames } from './application.ts';
+import { type Application, application, ending, imagenet, kerasFiles, pooledNames } from './application.ts';
 
 /** Stages: width of the bottleneck, stride of the first block. He et al., table 1. */
 const stages = [
@@ -62,6 +62,7 @@ function resnet({ layers: count, blocks, parameters, top1, top5, md5 }: Size): A
       minimumSize: 32,
       preprocessing: 'caffe',
       parameters,
+      trainedOn: imagenet,
       accuracy: { top1, top5 },
       licence: 'MIT',
       lastStage: 'conv5_block1_1_conv',

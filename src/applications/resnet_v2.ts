@@ -5,7 +5,7 @@
  */
 import * as layers from '../layers/index.ts';
 import type { SymbolicTensor } from '../layers/layer.ts';
-import { application, automaticNaming, ending, kerasFiles, pooledNames } from './application.ts';
+import { application, automaticNaming, ending, imagenet, kerasFiles, pooledNames } from './application.ts';
 import { normalized, relu } from './resnet.ts';
 
 /** Stages: width of the bottleneck, blocks, stride of the last block. */
@@ -25,6 +25,7 @@ export const resnet50V2 = application({
     minimumSize: 32,
     preprocessing: 'tf',
     parameters: 25_613_800,
+    trainedOn: imagenet,
     accuracy: { top1: 0.76, top5: 0.93 },
     licence: 'BSD',
     lastStage: 'conv5_block1_preact_bn',

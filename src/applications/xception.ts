@@ -4,7 +4,7 @@
  */
 import * as layers from '../layers/index.ts';
 import type { SymbolicTensor } from '../layers/layer.ts';
-import { application, automaticNames, automaticNaming, ending, kerasFiles } from './application.ts';
+import { application, automaticNames, automaticNaming, ending, imagenet, kerasFiles } from './application.ts';
 
 /** Figure 5 of the paper: blocks that halve the map, with the filters of their separable convolutions. */
 const entryFlow = [
@@ -25,6 +25,7 @@ export const xception = application({
     minimumSize: 71,
     preprocessing: 'tf',
     parameters: 22_910_480,
+    trainedOn: imagenet,
     accuracy: { top1: 0.79, top5: 0.945 },
     licence: 'MIT',
     lastStage: 'block13_sepconv1_act',

@@ -5,7 +5,6 @@ import { InvalidArgumentError, Option } from 'commander';
 import * as applications from '../applications/index.ts';
 import { fail, GraftError } from '../core/errors.ts';
 import { sha256File } from '../core/files.node.ts';
-import { fetchAsset } from '../data/index.ts';
 import * as layers from '../layers/index.ts';
 import type { Layer } from '../layers/layer.ts';
 import { model, sequential } from '../training/build.ts';
@@ -51,7 +50,7 @@ export function backboneOption(description: string): Option {
 export interface ModelConfig {
   /** One of `graft models`, or an ONNX file. */
   readonly backbone: string;
-  /** `imagenet`, `none`, or a file; for a foreign model that file itself. */
+  /** The name of published weights (`imagenet`), `none`, or a file; for a foreign model that file itself. */
   readonly weights: string;
   readonly imageSize: number;
   /** How pictures are normalised for a foreign model; `null` for Graft's own, which know it. */
@@ -78,11 +77,14 @@ export async function fetchWeights(
   out: Output,
 ): Promise<WeightsFile | null> {
   if (weights === 'none') return null;
-  if (weights !== 'imagenet' || isOnnx(backbone)) return { path: weights, sha256: await sha256File(weights) };
+  const record = isOnnx(backbone) ? null : findBackbone(backbone).record;
+  if (weights !== record?.trainedOn.name) return { path: weights, sha256: await sha256File(weights) };
   const transfers = showTransfers(out.verbose);
   try {
-    const { record } = findBackbone(backbone);
-    const path = await fetchAsset(record.noTop, { mirror, onProgress: transfers.onProgress });
+    const path = await applications.fetchPublished(record.noTop, {
+      mirror,
+      onProgress: transfers.onProgress,
+    });
     return { path, sha256: await sha256File(path) };
   } finally {
     transfers.end();

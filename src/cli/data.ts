@@ -25,10 +25,10 @@ import { didYouMean, wholeNumber } from './arguments.ts';
 import { count, invocation, type Output, plural, shellWord } from './output.ts';
 import { showTransfers } from './transfers.ts';
 
-export const dataNames = ['cifar10', 'cifar100'] as const;
+export const dataNames = ['cifar10', 'cifar100', 'emoji10'] as const;
 export type DataName = (typeof dataNames)[number];
 
-const classCounts: Readonly<Record<DataName, number>> = { cifar10: 10, cifar100: 100 };
+const classCounts: Readonly<Record<DataName, number>> = { cifar10: 10, cifar100: 100, emoji10: 10 };
 
 export const dataWords = `${dataNames.join(', ')}, or a folder or CSV file of your own pictures`;
 

@@ -36,8 +36,8 @@ Examples:
 
 function describe({ record, structure }: applications.Application): Row {
   const { noTop: _noTop, top: _top, ...known } = record;
-  const whole = structure({ weights: 'imagenet' });
-  const parametersWithoutTop = structure({ weights: 'imagenet', includeTop: false }).countParams();
+  const whole = structure();
+  const parametersWithoutTop = structure({ includeTop: false }).countParams();
   return {
     ...known,
     parametersWithoutTop,

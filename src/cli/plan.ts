@@ -7,7 +7,7 @@ import type { Layer } from '../layers/layer.ts';
 import type { Model } from '../training/model.ts';
 import { planFeatures } from '../training/prepare.ts';
 import { parseAugment } from './augment.ts';
-import { backboneTitle } from './backbone.ts';
+import { backboneTitle, findBackbone } from './backbone.ts';
 import { cacheOf, describeRecipe, type TrainConfig } from './config.ts';
 import { isPublished, type LoadedData } from './data.ts';
 import { describeOnnx, isOnnx } from './foreign.ts';
@@ -84,9 +84,10 @@ export function describeModel(config: TrainConfig): string {
   const list = headPresets[head];
   const rest = `at ${imageSize}x${imageSize}; head: ${list === undefined ? head : `${head} (${list})`}`;
   if (isOnnx(backbone)) return `${describeOnnx(config)}, ${rest}`;
+  const { trainedOn } = findBackbone(backbone).record;
   const from =
-    weights === 'imagenet'
-      ? 'ImageNet weights'
+    weights === trainedOn.name
+      ? `${trainedOn.title} weights`
       : weights === 'none'
         ? 'random weights'
         : `weights of ${weights}`;

@@ -7,9 +7,9 @@ import { summary } from '../models/summary.ts';
 import { load } from '../training/build.ts';
 import type { Model } from '../training/model.ts';
 import { addCommonOptions, type CommonOptions, isGiven } from './arguments.ts';
-import { backboneOption, buildModel } from './backbone.ts';
+import { backboneOption, buildModel, findBackbone } from './backbone.ts';
 import { classCountOf, dataWords, isPublished, parseData } from './data.ts';
-import { resolveModel } from './foreign.ts';
+import { isOnnx, resolveModel } from './foreign.ts';
 import { outputFor } from './output.ts';
 import { findModel } from './run_folder.ts';
 import { modelConfigOf } from './train_config.ts';
@@ -81,7 +81,11 @@ async function saved(command: Command, path: string): Promise<Model> {
 
 /** The structure alone: no weights are read, and standardization has no statistics yet. */
 async function built(options: SummaryCommandOptions): Promise<Model> {
-  const config = await resolveModel({ ...modelConfigOf(options as ModelOptions), weights: 'imagenet' });
+  const chosen = modelConfigOf(options as ModelOptions);
+  const weights = isOnnx(chosen.backbone)
+    ? chosen.backbone
+    : findBackbone(chosen.backbone).record.trainedOn.name;
+  const config = await resolveModel({ ...chosen, weights });
   const { model } = await buildModel(config, {
     inputShape: isPublished(options.data) ? [32, 32, 3] : [config.imageSize, config.imageSize, 3],
     classes: await classCountOf(options.data),

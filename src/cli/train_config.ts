@@ -135,21 +135,32 @@ export function modelConfigOf(options: ModelOptions): Omit<ModelConfig, 'weights
   };
 }
 
-function checkWeights(weights: string, backbone: string): string {
+function checkWeights(weights: string | undefined, backbone: string): string {
   if (isOnnx(backbone)) {
-    if (weights === 'imagenet') return backbone;
+    if (weights === undefined) return backbone;
     fail('argument', `--weights ${weights}: ${backbone} has its own weights; leave the option out.`);
   }
-  if (weights === 'imagenet' || weights === 'none') return weights;
+  const { name: own, title } = findBackbone(backbone).record.trainedOn;
+  if (weights === undefined || weights === own || weights === 'none') return weights ?? own;
+  if (publishedNames.has(weights)) {
+    fail(
+      'argument',
+      `--weights ${weights}: the published weights of ${backbone} were trained on ${title}. Expected ${own}, none, or a file.`,
+    );
+  }
   const known = ['.h5', '.hdf5', '.keras', '.safetensors'].includes(extname(weights).toLowerCase());
   // The run may be continued from another folder.
   if (known && existsSync(weights)) return resolve(weights);
   const problem = known ? 'there is no such file' : 'neither a known name nor a file of weights';
   return fail(
     'argument',
-    `--weights ${weights}: ${problem}. Expected imagenet, none, or a .h5, .keras or .safetensors file.`,
+    `--weights ${weights}: ${problem}. Expected ${own}, none, or a .h5, .keras or .safetensors file.`,
   );
 }
+
+const publishedNames: ReadonlySet<string> = new Set(
+  applications.all.map(({ record }) => record.trainedOn.name),
+);
 
 /** What follows from the recipe and from what was given in its place. */
 function recipeOf(

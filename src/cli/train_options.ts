@@ -38,7 +38,7 @@ export interface ModelOptions {
 /** What a recipe decides is undefined unless it was given. */
 export interface TrainOptions extends CommonOptions, DeviceOptions, ModelOptions, Partial<PictureOptions> {
   readonly data?: string;
-  readonly weights: string;
+  readonly weights?: string;
   readonly recipe?: RecipeName;
   readonly optimizer?: Recipe['optimizer'];
   readonly learningRate?: number;
@@ -72,7 +72,10 @@ export function addTrainOptions(command: Command): void {
   command
     .optionsGroup('Model:')
     .addOption(backboneOption('the pretrained part').default('resnet50'))
-    .option('--weights <what>', 'imagenet, none (random), or a file (.h5, .keras, .safetensors)', 'imagenet');
+    .option(
+      '--weights <what>',
+      "imagenet, cifar10, none (random), or a file (.h5, .keras, .safetensors); default: the backbone's own",
+    );
   addModelOptions(command);
   addRecipeOptions(command);
   addCacheOptions(command);

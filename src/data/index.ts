@@ -18,6 +18,7 @@ export {
   slice,
   splitValidation,
 } from './dataset.ts';
+export { type EmojiSet, emojiSets } from './emoji10.node.ts';
 export { decodeImage, type ImageSize } from './image.node.ts';
 export { classNamesIn, type ImageData, type ImageOptions, type Picture } from './image-data.node.ts';
 export { type ImageDataset, type ImageFile, imageDataset } from './image-dataset.node.ts';
@@ -41,10 +42,11 @@ export { type Reach, reachAll } from './reach.node.ts';
 export { balancedOrder, balancedWeights } from './sampling.ts';
 
 import { cifar10, cifar100 } from './cifar.node.ts';
+import { emoji10 } from './emoji10.node.ts';
 import { imageCsv, imageFolder } from './image-data.node.ts';
 
 /** Published data sets, each with a `load`. */
-export const datasets = { cifar10, cifar100 };
+export const datasets = { cifar10, cifar100, emoji10 };
 
 /** A person's own pictures. */
 export const data = { imageFolder, imageCsv };
