@@ -1,8 +1,8 @@
 /** A contact sheet: some pictures of each class on one page, and pairs that deserve a look. */
 import { readFile } from 'node:fs/promises';
-import sharp from 'sharp';
+import sharp, { type Sharp } from 'sharp';
 import { writeAtomically } from '../core/files.node.ts';
-import type { Picture } from '../data/index.ts';
+import { type Dataset, labelsOf, lengthOf, type Picture } from '../data/index.ts';
 import type { Review } from './data_report.ts';
 import { count, plural } from './output.ts';
 
@@ -14,15 +14,59 @@ const across = 10;
 /** What is not shown is said. */
 const mostRows = 100;
 
-interface Row {
-  readonly title: string;
-  readonly pictures: readonly Picture[];
+/** A picture that is read when its turn comes. */
+interface Shown {
+  readonly name: string;
+  open(): Promise<Sharp>;
 }
 
-/** Writes a page that needs no other file (`.html`), or a picture (`.png`). */
+interface Row {
+  readonly title: string;
+  readonly pictures: readonly Shown[];
+}
+
+/** Writes a page that needs no other file (`.html`), or a picture (`.png`), of a person's own pictures. */
 export async function writeContactSheet(path: string, review: Review): Promise<void> {
   const title = `${review.data.name}: ${plural(review.data.pictures.length, 'picture')}`;
-  const rows = rowsOf(review);
+  await write(path, title, rowsOf(review));
+}
+
+/** The same of data sets that share their classes; a row for each class of each. */
+export async function writeDatasetSheet(
+  path: string,
+  title: string,
+  datasets: readonly Dataset[],
+): Promise<void> {
+  const rows = await Promise.all(datasets.map(datasetRows));
+  await write(path, title, rows.flat());
+}
+
+async function datasetRows(dataset: Dataset): Promise<Row[]> {
+  const labels = await labelsOf(dataset);
+  return dataset.classNames!.map((name, label) => {
+    const all = Array.from({ length: lengthOf(dataset) }, (_, i) => i).filter((i) => labels[i] === label);
+    const pictures = spread(all).map((i) => ({ name: `picture ${i}`, open: () => pictureOf(dataset, i) }));
+    return { title: `${dataset.name}: ${name} (${count(all.length)})`, pictures };
+  });
+}
+
+async function pictureOf(dataset: Dataset, index: number): Promise<Sharp> {
+  const { x } = await dataset.read([index]);
+  const [, height, width] = x.shape as [number, number, number];
+  return sharp(Uint8Array.from(x.data), { raw: { width, height, channels: 3 } });
+}
+
+function shownFile({ path, name }: Picture): Shown {
+  return { name, open: async () => sharp(await readFile(path)).autoOrient() };
+}
+
+/** Some of many, from all over them. */
+function spread<Item>(items: readonly Item[]): Item[] {
+  const shown = Math.min(across, items.length);
+  return Array.from({ length: shown }, (_, i) => items[Math.floor((i * items.length) / shown)]!);
+}
+
+async function write(path: string, title: string, rows: readonly Row[]): Promise<void> {
   await writeAtomically(
     path,
     /\.png$/i.test(path) ? await asPicture(title, rows) : await asPage(title, rows),
@@ -33,19 +77,17 @@ function rowsOf({ data, duplicates, nearDuplicates }: Review): Row[] {
   const { classNames, pictures } = data;
   const classes = classNames.map((name) => {
     const all = pictures.filter(({ label }) => label === name);
-    const shown = Math.min(across, all.length);
-    const spread = Array.from({ length: shown }, (_, i) => all[Math.floor((i * all.length) / shown)]!);
-    return { title: `${name} (${count(all.length)})`, pictures: spread };
+    return { title: `${name} (${count(all.length)})`, pictures: spread(all).map(shownFile) };
   });
   const twins = duplicates
     .filter(({ kind }) => kind !== 'same')
     .map(({ kind, pictures: group }) => ({
       title: `The same picture in two ${kind}: ${namesOf(group)}`,
-      pictures: group.slice(0, across),
+      pictures: group.slice(0, across).map(shownFile),
     }));
   const alike = nearDuplicates.map(({ first, second }) => ({
     title: `They look the same: ${namesOf([first, second])}`,
-    pictures: [first, second],
+    pictures: [first, second].map(shownFile),
   }));
   const shown = (rows: readonly Row[], what: string) => {
     const more = rows.length - mostRows;
@@ -61,11 +103,9 @@ function namesOf(pictures: readonly Picture[]): string {
 }
 
 /** A picture that fits into a square, on a light ground. */
-async function thumbnail({ path }: Picture): Promise<Buffer> {
+async function thumbnail({ open }: Shown): Promise<Buffer> {
   const background = '#f2f2f2';
-  const picture = sharp(await readFile(path))
-    .autoOrient()
-    .flatten({ background });
+  const picture = (await open()).flatten({ background });
   return picture.resize(side, side, { fit: 'contain', background }).jpeg({ quality: 80 }).toBuffer();
 }
 

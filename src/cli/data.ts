@@ -37,11 +37,6 @@ export function parseData(text: string): string {
   return isPublished(text) ? text : pathOf(text, dataWords, didYouMean(text, dataNames));
 }
 
-/** Reads the name of a folder or CSV file; gives its absolute path. */
-export function parseOwnData(text: string): string {
-  return pathOf(text, 'a folder with one folder a class, or a CSV file of path,label', '');
-}
-
 function pathOf(text: string, expected: string, hint: string): string {
   const stats = statSync(text, { throwIfNoEntry: false });
   if (stats?.isDirectory() || (stats?.isFile() && isTable(text))) return resolve(text);

@@ -1,33 +1,49 @@
 /** `graft data`: a look at one's own pictures before training on them. */
 import { type Command, InvalidArgumentError } from 'commander';
+import { fail } from '../core/errors.ts';
 import { duplicatesOf, lonelyClasses, nearDuplicatesOf } from '../data/index.ts';
-import { addCommonOptions, type CommonOptions, fraction, wholeNumber } from './arguments.ts';
-import { writeContactSheet } from './contact_sheet.ts';
-import { openPictures, parseOwnData, usualPictures } from './data.ts';
+import { addCommonOptions, addMirrorOption, type CommonOptions, fraction, wholeNumber } from './arguments.ts';
+import { writeContactSheet, writeDatasetSheet } from './contact_sheet.ts';
+import {
+  type DataName,
+  dataNames,
+  isPublished,
+  loadSplits,
+  openPictures,
+  parseData,
+  usualPictures,
+} from './data.ts';
 import { describeData, describeNext, jsonOfData } from './data_report.ts';
-import { outputFor } from './output.ts';
+import { type Output, outputFor } from './output.ts';
+import { describePublished, jsonOfPublished, nextOfPublished, reviewPublished } from './published_report.ts';
 
 export interface DataOptions extends CommonOptions {
   readonly validationSplit?: number;
-  readonly splitSeed: number;
+  readonly splitSeed?: number;
   readonly contactSheet?: string;
+  readonly mirror?: string;
 }
 
 export function defineData(program: Command): void {
   const command = program
     .command('data')
     .description(
-      'Look at your own pictures: how many of which class, what is broken, double, or in two splits.',
+      'Look at your own pictures: how many of which class, what is broken, double, or in two splits; ' +
+        'or at a published data set: whose pictures they are.',
     )
-    .argument('<data>', 'a folder with one folder a class, or a CSV file of path,label', parseOwnData)
+    .argument(
+      '<data>',
+      `a folder with one folder a class, a CSV file of path,label, ${dataNames.join(', ')}`,
+      parseData,
+    )
     .option('--validation-split <share>', 'the share that train would split off', fraction)
-    .option('--split-seed <n>', 'decides which pictures validate', wholeNumber(0, 0xffff_ffff), 0)
+    .option('--split-seed <n>', 'decides which pictures validate (default: 0)', wholeNumber(0, 0xffff_ffff))
     .option(
       '--contact-sheet <file>',
       'some pictures of each class, as a page (.html) or a picture (.png)',
       sheet,
     );
-  addCommonOptions(command);
+  addCommonOptions(addMirrorOption(command));
   command.addHelpText('after', examples).action(runData);
 }
 
@@ -35,7 +51,8 @@ const examples = `
 Examples:
   $ graft data pets
   $ graft data pets --contact-sheet pets.html
-  $ graft data labels.csv --json`;
+  $ graft data labels.csv --json
+  $ graft data emoji10                       whose drawings they are, and their licences`;
 
 function sheet(text: string): string {
   if (/\.(html|png)$/i.test(text)) return text;
@@ -44,7 +61,8 @@ function sheet(text: string): string {
 
 async function runData(source: string, options: DataOptions): Promise<void> {
   const out = outputFor(options);
-  const { validationSplit = null, splitSeed } = options;
+  if (isPublished(source)) return lookAtPublished(source, options, out);
+  const { validationSplit = null, splitSeed = 0 } = options;
   const reading = { ...usualPictures, skipBroken: true, splitSeed, validationSplit };
   // The size does not matter: no picture is read for its pixels.
   const data = await openPictures(source, { ...reading, imageSize: [224, 224] }, out);
@@ -63,4 +81,20 @@ async function runData(source: string, options: DataOptions): Promise<void> {
     out.say(`\nContact sheet: ${options.contactSheet}`);
   }
   out.json(jsonOfData(review));
+}
+
+async function lookAtPublished(name: DataName, options: DataOptions, out: Output): Promise<void> {
+  const { validationSplit, splitSeed, contactSheet, mirror } = options;
+  if (validationSplit !== undefined || splitSeed !== undefined) {
+    fail('argument', `--validation-split and --split-seed are for your own pictures, got ${name}.`);
+  }
+  const splits = await loadSplits(name, mirror, out);
+  const review = await reviewPublished(name, splits);
+  out.result(describePublished(review));
+  out.say(`\n${nextOfPublished(name)}`);
+  if (contactSheet !== undefined) {
+    await writeDatasetSheet(contactSheet, name, [splits.train, splits.test]);
+    out.say(`\nContact sheet: ${contactSheet}`);
+  }
+  out.json(jsonOfPublished(review));
 }

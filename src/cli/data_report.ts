@@ -7,7 +7,7 @@ import {
   type Picture,
   splitNames,
 } from '../data/index.ts';
-import { columnsOf, count, invocation, megabytes, plural, shellWord, table } from './output.ts';
+import { columnsTable, count, invocation, megabytes, plural, shellWord, table } from './output.ts';
 
 /** Pictures and what was found among them. */
 export interface Review {
@@ -80,18 +80,7 @@ function classTable(data: ImageData): string {
   ];
   const more = data.classNames.length - shown.length;
   if (more > 0) rows.splice(-1, 0, [`and ${count(more)} more (--json has all)`]);
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => columnsOf(row[column] ?? ''))));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => {
-          const space = ' '.repeat(widths[column]! - columnsOf(cell));
-          return column === 0 ? cell + space : space + cell;
-        })
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  return columnsTable(rows);
 }
 
 function facts({ data, splitSeed }: Review): (readonly [string, string])[] {

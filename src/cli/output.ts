@@ -109,6 +109,20 @@ export function columnsOf(text: string): number {
   return [...text].reduce((sum, letter) => sum + (marks.test(letter) ? 0 : wide.test(letter) ? 2 : 1), 0);
 }
 
+/** Cells in columns two spaces apart; numbers, which are all but the first, stand at the right of theirs. */
+export function columnsTable(
+  rows: readonly (readonly string[])[],
+  isNumber: (column: number) => boolean = (column) => column > 0,
+): string {
+  const width = (column: number) => Math.max(...rows.map((row) => columnsOf(row[column] ?? '')));
+  const widths = rows[0]!.map((_, column) => width(column));
+  const padded = (cell: string, column: number) => {
+    const space = ' '.repeat(widths[column]! - columnsOf(cell));
+    return isNumber(column) ? space + cell : cell + space;
+  };
+  return rows.map((row) => row.map(padded).join('  ').trimEnd()).join('\n');
+}
+
 /** `34 MB`, decimal as disks and downloads are counted. */
 export function megabytes(bytes: number): string {
   if (bytes < 1e5) return `${(bytes / 1e3).toFixed(1)} kB`;

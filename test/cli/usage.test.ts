@@ -104,7 +104,7 @@ describe('a command line that cannot be used ends with 2 and says what was expec
       'data to look at that is not there',
       ['data', 'nowhere'],
       "command-argument value 'nowhere' is invalid for argument 'data'. There is no such file or folder. Expected a " +
-        'folder with one folder a class, or a CSV file of path,label.',
+        'cifar10, cifar100, emoji10, or a folder or CSV file of your own pictures.',
     ],
     [
       'a head that is no head',
