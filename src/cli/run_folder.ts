@@ -9,6 +9,7 @@ import { basename, dirname, join } from 'node:path';
 import { fail } from '../core/errors.ts';
 import { isUnfinished, readJson, writeJson } from '../core/files.node.ts';
 import { graftVersion } from '../core/version.node.ts';
+import type { Beside } from '../report/run_report.ts';
 import type { WeightsFile } from './backbone.ts';
 import { earlierChoices, type TrainConfig } from './config.ts';
 import { invocation, type Row, shellWord } from './output.ts';
@@ -98,6 +99,8 @@ export interface RunRecord {
   readonly plan?: readonly Row[];
   /** Of a finished run, since reports are written. */
   readonly predictions?: PredictionsRecord;
+  /** What `graft start` trained beside it. */
+  readonly beside?: Beside;
   readonly sessions: readonly Session[];
   /** Null before the first epoch is done. */
   readonly metrics: Metrics | null;

@@ -1,6 +1,7 @@
 /** What a training writes about itself into `run.json`: what went in, and what has been measured up to now. */
 import { fail } from '../core/errors.ts';
 import { lengthOf } from '../data/index.ts';
+import type { Beside } from '../report/run_report.ts';
 import type { History } from '../training/fit.ts';
 import type { Model } from '../training/model.ts';
 import type { WeightsFile } from './backbone.ts';
@@ -37,10 +38,18 @@ export function checkUnchanged(
   }
 }
 
+/** What a session begins with. */
+export interface Begun {
+  readonly config: TrainConfig;
+  /** What an earlier session left. */
+  readonly previous: RunRecord | null;
+  /** A training to compare with in the report. */
+  readonly beside?: Beside;
+}
+
 /** The record at the beginning of a session. */
 export function newRecord(
-  config: TrainConfig,
-  previous: RunRecord | null,
+  { config, previous, beside = previous?.beside }: Begun,
   data: LoadedData,
   weights: WeightsFile | null,
   model: Model,
@@ -64,6 +73,7 @@ export function newRecord(
       parameters: model.countParams(),
       trainable: model.trainableVariables.reduce((total, { size }) => total + size, 0),
     },
+    ...(beside && { beside }),
     sessions: previous?.sessions ?? [],
     metrics: null,
     memory: previous?.memory ?? null,

@@ -75,6 +75,7 @@ async function writeReport(folder: RunFolder, record: RunRecord, pictures: Datas
     // Other pictures chose the epoch only where test pictures were kept for the end.
     choseEpoch: data.testImages === null,
     bestEpoch: metrics!.bestEpoch,
+    beside: record.beside ?? null,
     history: await readHistory(folder),
     plan: record.plan ?? [],
     phases: phasesOf(record),

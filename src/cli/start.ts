@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { fail, GraftError } from '../core/errors.ts';
 import { type Tensor, tensor } from '../core/tensor.ts';
-import { cacheFolder, lengthOf } from '../data/index.ts';
+import { cacheFolder, type Dataset, lengthOf } from '../data/index.ts';
 import type { Model } from '../training/model.ts';
 import {
   addCommonOptions,
@@ -16,19 +16,21 @@ import {
   wholeNumber,
 } from './arguments.ts';
 import { earlierChoices, type TrainConfig } from './config.ts';
-import { dataTitle, dataWords, isPublished, type LoadedData, parseData } from './data.ts';
+import { dataTitle, dataWords, isPublished, parseData } from './data.ts';
 import { interruptedExit } from './interrupt.ts';
 import { colourDepth, invocation, type Output, outputFor, shellWord, table } from './output.ts';
 import { drawPicture, layoutCards } from './pictures.ts';
 import { describeGuess, type Guess, topGuesses } from './predict.ts';
 import { reportRun } from './report.ts';
 import { defaultRunPath, RunFolder } from './run_folder.ts';
+import { judges } from './run_predictions.ts';
+import { type StartedRun, startTransfer, transferRecipe } from './start_transfer.ts';
 import { runTraining, type TrainedRun } from './training_run.ts';
 
 export interface StartOptions extends CommonOptions, DeviceOptions {
   readonly data: string;
   readonly skipBroken?: true;
-  readonly limit: number;
+  readonly limit?: number;
   readonly mirror?: string;
   readonly out?: string;
 }
@@ -71,12 +73,16 @@ const shown = 6;
 export function defineStart(program: Command): void {
   const command = program
     .command('start')
-    .description('See it work: a small real run on CIFAR-10 or your own pictures, in a minute or two.')
+    .description('See it work: a small real run with a result to look at, in a minute or two.')
     .addHelpText('after', examples)
     .optionsGroup('Run:')
-    .option('--data <what>', dataWords, parseData, 'cifar10')
+    .option('--data <what>', dataWords, parseData, transferRecipe.data)
     .option('--skip-broken', 'leave out files that cannot be used')
-    .option('--limit <n>', 'learn from the first n pictures only', wholeNumber(1), recipe.limit)
+    .option(
+      '--limit <n>',
+      `learn from the first n pictures only (default: ${recipe.limit}, of emoji10 all)`,
+      wholeNumber(1),
+    )
     .option('--out <dir>', 'folder of the run (default: runs/<time>-<backbone>-<data>)');
   addMirrorOption(command);
   addCommonOptions(addDeviceOptions(command));
@@ -84,19 +90,57 @@ export function defineStart(program: Command): void {
 }
 
 const examples = `
-It takes CIFAR-10 (170 MB) and ResNet50's ImageNet weights (95 MB) from the cache, a mirror or their
-publishers, trains a small head on frozen features, and shows what the model makes of a few test pictures.
+It needs no network: pictures (emoji10) and a small network that knows photographs are part of Graft. It trains
+that network twice, from scratch and from what it knows, and compares the two. With other --data it takes
+ResNet50's ImageNet weights (95 MB), and CIFAR-10 (170 MB) or your pictures, and trains a small head on frozen
+features. Either way it shows what the model makes of a few test pictures.
 
 Examples:
   $ graft start
+  $ graft start --data cifar10
   $ graft start --data pets                  one folder a class
   $ graft start --mirror /media/usb/mirror`;
 
 async function runStart(options: StartOptions): Promise<void> {
   const out = outputFor(options);
-  const { data, limit } = options;
-  const folder = new RunFolder(options.out ?? defaultRunPath(new Date(), recipe.backbone, dataTitle(data)));
-  folder.checkFree();
+  const { data } = options;
+  const embedded = data === transferRecipe.data;
+  const { backbone } = embedded ? transferRecipe : recipe;
+  const chosen = new RunFolder(options.out ?? defaultRunPath(new Date(), backbone, dataTitle(data)));
+  chosen.checkFree();
+  const { run, folder } = await (embedded ? startEmbedded : startHead)(chosen, options, out);
+  try {
+    if (run.record.status === 'finished') await show(run, out);
+  } finally {
+    await run.model.close();
+  }
+  reportRun('start', folder, run.record, out);
+  if (run.record.status === 'stopped') process.exitCode = interruptedExit;
+  else out.say(`\n${next(data)}`);
+}
+
+/** What is worth doing after it. */
+function next(data: string): string {
+  if (data === transferRecipe.data) {
+    return (
+      'Your own pictures, one folder a class (this takes ResNet50 from its publisher, 95 MB, once):\n' +
+      `  ${invocation()} start --data FOLDER`
+    );
+  }
+  return (
+    "The whole job trains ResNet50's last block too, at 224x224 on all pictures:\n" +
+    `  ${invocation()} train --data ${shellWord(data)} --recipe last-block`
+  );
+}
+
+function startEmbedded(folder: RunFolder, options: StartOptions, out: Output): Promise<StartedRun> {
+  const { limit = null, device, threads = null } = options;
+  return startTransfer({ folder, config: { ...transferRecipe, limit, device, threads }, out });
+}
+
+/** A head on frozen features of ResNet50. */
+async function startHead(folder: RunFolder, options: StartOptions, out: Output): Promise<StartedRun> {
+  const { data, limit = recipe.limit } = options;
   const mirror = options.mirror ?? neighbouringMirror();
   const validationLimit = Math.ceil(limit / 4);
   const config = {
@@ -112,19 +156,7 @@ async function runStart(options: StartOptions): Promise<void> {
       'It takes about a minute on two cores.',
   );
   const run = await runTraining({ folder, config, mirror, previous: null, out }).catch(explainNetwork);
-  try {
-    if (run.record.status === 'finished') await show(run, out);
-  } finally {
-    await run.model.close();
-  }
-  reportRun('start', folder, run.record, out);
-  if (run.record.status === 'stopped') process.exitCode = interruptedExit;
-  else {
-    out.say(
-      "\nThe whole job trains ResNet50's last block too, at 224x224 on all pictures:\n" +
-        `  ${invocation()} train --data ${shellWord(data)} --recipe last-block`,
-    );
-  }
+  return { run, folder };
 }
 
 /** A folder of data beside the checkout, if somebody put one there. */
@@ -139,7 +171,7 @@ function explainNetwork(error: unknown): never {
   return fail(
     'network',
     `${error.message}\n\nThe first run needs CIFAR-10 (170 MB) and ResNet50's weights (95 MB), once; they are then ` +
-      `kept in ${cacheFolder()}. Without a network: on a machine that has one, run graft start with ` +
+      `kept in ${cacheFolder()}. Nothing is needed for graft start with emoji10, its default. Without a network: on a machine that has one, run graft start with ` +
       'GRAFT_CACHE=FOLDER and bring that folder here, or bring a mirror (a folder with a manifest.json) and ' +
       'name it with --mirror or GRAFT_MIRROR.',
     error,
@@ -147,8 +179,9 @@ function explainNetwork(error: unknown): never {
 }
 
 async function show({ model, data }: TrainedRun, out: Output): Promise<void> {
-  const { x, guesses, truths } = await predictSome(model, data);
-  const what = `${data.validatesOn} pictures`;
+  const { pictures, on } = judges(data);
+  const { x, guesses, truths } = await predictSome(model, pictures, data.classNames);
+  const what = `${on} pictures`;
   out.say(`\nThe first ${guesses.length} ${what}, which it did not learn from:\n`);
   const stream = process.stdout;
   const depth = colourDepth(stream);
@@ -157,10 +190,7 @@ async function show({ model, data }: TrainedRun, out: Output): Promise<void> {
       table(
         guesses.map((guess, i) => {
           const verdict = guess[0]!.class === truths[i] ? 'right' : `wrong, it is: ${truths[i]}`;
-          return [
-            `${data.validatesOn} picture ${i}`,
-            `${guess.slice(0, 2).map(describeGuess).join('  ')}  (${verdict})`,
-          ];
+          return [`${on} picture ${i}`, `${guess.slice(0, 2).map(describeGuess).join('  ')}  (${verdict})`];
         }),
       ),
     );
@@ -181,15 +211,18 @@ interface SomePredictions {
   readonly truths: readonly string[];
 }
 
-async function predictSome(model: Model, data: LoadedData): Promise<SomePredictions> {
-  const pictures = data.whole[data.validatesOn]!;
+async function predictSome(
+  model: Model,
+  pictures: Dataset,
+  classNames: readonly string[],
+): Promise<SomePredictions> {
   const indices = Array.from({ length: Math.min(shown, lengthOf(pictures)) }, (_, i) => i);
   const { x, y } = await pictures.read(indices);
   const output = await model.predict(x);
   return {
     x: x as Tensor<'uint8'>,
-    guesses: indices.map((row) => topGuesses(output, row, data.classNames, 3)),
-    truths: indices.map((row) => data.classNames[y.data[row]!]!),
+    guesses: indices.map((row) => topGuesses(output, row, classNames, 3)),
+    truths: indices.map((row) => classNames[y.data[row]!]!),
   };
 }
 

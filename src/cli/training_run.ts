@@ -18,6 +18,7 @@ import { planRows } from './plan.ts';
 import type { RunFolder, RunRecord } from './run_folder.ts';
 import { keepPredictions } from './run_predictions.ts';
 import {
+  type Begun,
   bestEpochOf,
   checkUnchanged,
   modelFile,
@@ -28,12 +29,9 @@ import {
 import { reportFinished } from './run_report.ts';
 import { measureFeatures } from './standardize.ts';
 
-export interface TrainingRequest {
+export interface TrainingRequest extends Begun {
   readonly folder: RunFolder;
-  readonly config: TrainConfig;
   readonly mirror: string | undefined;
-  /** What an earlier session left. */
-  readonly previous: RunRecord | null;
   readonly out: Output;
 }
 
@@ -68,7 +66,7 @@ export async function runTraining(request: TrainingRequest): Promise<TrainedRun>
     if (!previous) folder.checkFree();
     // A foreign backbone stays with the run, whatever becomes of its file.
     const kept = await keepAssets(folder, model);
-    const record = { ...newRecord(config, previous, data, kept ?? weights, model), plan };
+    const record = { ...newRecord(request, data, kept ?? weights, model), plan };
     await folder.write(record);
 
     const history = await runEpochs(request, { model, data, meter, interrupt }, resumeCommand);

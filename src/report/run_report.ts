@@ -8,8 +8,21 @@ import { isRight, type Judged, judge, leastSure, type Predictions, worstMistakes
 import { accuracyOf, classScores, confusionMatrix, type Share } from './scores.ts';
 import { thumbnails } from './thumbnails.node.ts';
 
+/** Another training on the same pictures, to compare with. */
+export interface Beside {
+  /** What it and the training of the report are called next to each other. */
+  readonly names: readonly [beside: string, own: string];
+  /** The numbers of each epoch, as in `history.csv`. */
+  readonly history: readonly Readonly<Record<string, number>>[];
+  /** On the same pictures as the report. */
+  readonly accuracy: number;
+  readonly seconds: number;
+}
+
 export interface RunReport {
   readonly title: string;
+  /** Null where there is nothing to compare with. */
+  readonly beside: Beside | null;
   readonly predictions: Predictions;
   /** The pictures of the predictions; null shows their numbers only. */
   readonly pictures: Dataset | null;
@@ -49,6 +62,9 @@ export async function renderRunReport(report: RunReport): Promise<string> {
   const gallery = await galleryOf(report, judged, [...worst, ...unsure], cells);
   const body = [
     describeResult(report, accuracyOf(judged)),
+    ...(report.beside === null
+      ? []
+      : [section('Side by side', describeBeside(report, report.beside, judged))]),
     section('Learning curves', describeCurves(report)),
     section('Confusion', describeConfusion(report, judged, cells)),
     section('Classes', describeClasses(report, judged)),
@@ -142,6 +158,27 @@ function describeCurves({ history }: RunReport): string {
     .map(([title, curves]) => `<div><h3>${title}</h3>${drawCurves(title, curves)}</div>`);
   return `${legend(['training', 'validation'])}<div class="charts">${drawn.join('\n')}</div>
 <p class="soft">Training numbers are means over an epoch while weights change; dropout and augmentation are at work in them.</p>`;
+}
+
+function describeBeside(report: RunReport, beside: Beside, judged: readonly Judged[]): string {
+  const names = beside.names;
+  const accuracies = [beside.history, report.history].map((epochs) =>
+    epochs.map((logs) => logs['valAccuracy']!),
+  );
+  const curves = names.map((name, i) => ({ name, values: accuracies[i]! }));
+  const epochs = report.history.map((_, epoch) => [
+    `validation pictures, epoch ${epoch + 1}`,
+    ...accuracies.map((values) => (values[epoch] === undefined ? '' : percent(values[epoch]))),
+  ]);
+  const rows = [
+    ...epochs,
+    [escapeHtml(report.what), percent(beside.accuracy), percent(accuracyOf(judged).value)],
+    ['time', `${beside.seconds.toFixed(1)} s`, `${report.seconds.toFixed(1)} s`],
+  ];
+  const title = 'Accuracy on validation pictures';
+  return `<p>The same network, pictures and number of epochs; only the weights that it began with differ.</p>
+${legend(names)}<div class="charts"><div><h3>${title}</h3>${drawCurves(title, curves)}</div></div>
+${htmlTable(['', ...names.map(escapeHtml)], rows)}`;
 }
 
 function describeConfusion(
