@@ -147,8 +147,8 @@ export async function checkCache(): Promise<Finding> {
 
 /** Data sets and backbones: here already, or an address that answers. Being offline is no fault. */
 export async function checkNetwork(mirror: string): Promise<Finding> {
-  const weights = applications.all.map(({ record }) => record.noTop);
-  const assets = [cifar10Asset, cifar100Asset, ...weights.filter((file) => !('packaged' in file))];
+  const weights = applications.all.flatMap(({ record: { noTop } }) => ('packaged' in noTop ? [] : [noTop]));
+  const assets = [cifar10Asset, cifar100Asset, ...weights];
   const name = mirror === '' ? 'Network' : 'Mirror';
   try {
     return describeReach(name, mirror, await reachAll(assets, mirror));

@@ -31,6 +31,7 @@ const completions: Readonly<Record<'bash' | 'fish', { readonly script: string; r
     // As readline does: the function that `complete` has registered, called with the words.
     ask:
       'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); $(complete -p graft | sed "s/.*-F \\([^ ]*\\).*/\\1/"); ' +
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's.
       'printf "%s\\n" "${COMPREPLY[@]}"',
   },
   fish: {

@@ -28,6 +28,7 @@ const report: RunReport = {
     { epoch: 1, loss: 0.8, accuracy: 0.6, valLoss: 0.9, valAccuracy: 0.6, learningRate: 0.001 },
   ],
   plan: [['Data', '<pets>']],
+  beside: null,
   phases: [{ name: 'training', seconds: 1.25, memory: 20e6 }],
   ...{ seconds: 2, command: "graft train --data 'my <pets>'", versions: { graft: '1' } },
 };
