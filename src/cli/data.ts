@@ -155,11 +155,23 @@ export async function loadData(
       test: validation && test && pick(test),
     };
   }
-  const { train, test } = await loadSplits(source, mirror, out);
+  const { train, validation = null, test } = await loadSplits(source, mirror, out);
   const pick = (dataset: Dataset) => limitTo(dataset, selection.validationLimit, '--validation-limit', out);
-  const whole = { train, test, validation: null, classNames: train.classNames! };
+  const whole = { train, test, validation, classNames: train.classNames! };
   const common = { title, whole, share: null, classNames: whole.classNames };
   const limited = limitTo(train, selection.limit, '--limit', out);
+  if (validation !== null) {
+    if (validationSplit !== null) {
+      fail('argument', `${source} has validation pictures of its own; leave out --validation-split.`);
+    }
+    return {
+      ...common,
+      train: limited,
+      validation: pick(validation),
+      validatesOn: 'validation',
+      test: pick(test),
+    };
+  }
   if (validationSplit === null) {
     return { ...common, train: limited, validation: pick(test), validatesOn: 'test', test: null };
   }

@@ -15,7 +15,13 @@ import {
 } from './data.ts';
 import { describeData, describeNext, jsonOfData } from './data_report.ts';
 import { type Output, outputFor } from './output.ts';
-import { describePublished, jsonOfPublished, nextOfPublished, reviewPublished } from './published_report.ts';
+import {
+  datasetsOf,
+  describePublished,
+  jsonOfPublished,
+  nextOfPublished,
+  reviewPublished,
+} from './published_report.ts';
 
 export interface DataOptions extends CommonOptions {
   readonly validationSplit?: number;
@@ -93,7 +99,11 @@ async function lookAtPublished(name: DataName, options: DataOptions, out: Output
   out.result(describePublished(review));
   out.say(`\n${nextOfPublished(name)}`);
   if (contactSheet !== undefined) {
-    await writeDatasetSheet(contactSheet, name, [splits.train, splits.test]);
+    await writeDatasetSheet(
+      contactSheet,
+      name,
+      datasetsOf(splits).map(([, dataset]) => dataset),
+    );
     out.say(`\nContact sheet: ${contactSheet}`);
   }
   out.json(jsonOfPublished(review));

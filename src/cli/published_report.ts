@@ -1,5 +1,5 @@
 /** What `graft data` says about published data sets: how many pictures of which class, and whose they are. */
-import { type Dataset, emojiSets, labelsOf, type Splits } from '../data/index.ts';
+import { type Dataset, emojiSets, labelsOf, type Splits, splitNames } from '../data/index.ts';
 import type { DataName } from './data.ts';
 import { columnsTable, count, invocation, plural } from './output.ts';
 
@@ -8,7 +8,7 @@ export interface PublishedReview {
   readonly name: DataName;
   readonly classNames: readonly string[];
   /** Pictures of each class. */
-  readonly counts: Readonly<Record<keyof Splits, readonly number[]>>;
+  readonly counts: readonly (readonly [split: string, ofClass: readonly number[]])[];
   readonly sources: readonly Source[];
 }
 
@@ -32,17 +32,27 @@ const about: Readonly<Record<DataName, string>> = {
   cifar100: cifar,
   emoji10:
     'Emoji, unchanged drawings of the sets below, turned, scaled and recoloured on random backgrounds when they are\n' +
-    'loaded. No designer of a test picture drew a training picture; the validation pictures, which are the last\n' +
-    'fifth of the training pictures (--validation-split 0.2), are of one more designer.',
+    'loaded. Nobody who drew validation or test pictures drew training pictures.',
 };
 
-export async function reviewPublished(name: DataName, { train, test }: Splits): Promise<PublishedReview> {
+export async function reviewPublished(name: DataName, splits: Splits): Promise<PublishedReview> {
+  const counts = datasetsOf(splits).map(
+    async ([split, dataset]) => [split, await countsOf(dataset)] as const,
+  );
   return {
     name,
-    classNames: train.classNames!,
-    counts: { train: await countsOf(train), test: await countsOf(test) },
+    classNames: splits.train.classNames!,
+    counts: await Promise.all(counts),
     sources: name === 'emoji10' ? await emojiSources() : [],
   };
+}
+
+/** Those that there are, by name. */
+export function datasetsOf(splits: Splits): (readonly [split: string, dataset: Dataset])[] {
+  return splitNames.flatMap((name) => {
+    const dataset = splits[name];
+    return dataset === undefined ? [] : [[name, dataset] as const];
+  });
 }
 
 async function countsOf(dataset: Dataset): Promise<number[]> {
@@ -60,11 +70,11 @@ async function emojiSources(): Promise<Source[]> {
 
 export function describePublished({ name, classNames, counts, sources }: PublishedReview): string {
   const sum = (of: readonly number[]) => of.reduce((total, value) => total + value, 0);
-  const total = sum(counts.train) + sum(counts.test);
+  const total = sum(counts.map(([, of]) => sum(of)));
   const classes = columnsTable([
-    ['', 'train', 'test'],
-    ...classNames.map((label, i) => [label, count(counts.train[i]!), count(counts.test[i]!)]),
-    ['in all', count(sum(counts.train)), count(sum(counts.test))],
+    ['', ...counts.map(([split]) => split)],
+    ...classNames.map((label, i) => [label, ...counts.map(([, of]) => count(of[i]!))]),
+    ['in all', ...counts.map(([, of]) => count(sum(of)))],
   ]);
   const sections = [
     `${name}: ${plural(total, 'picture')} of 32x32 pixels, ${classNames.length} classes`,
@@ -87,6 +97,6 @@ export function nextOfPublished(name: DataName): string {
 export function jsonOfPublished({ name, classNames, counts, sources }: PublishedReview): object {
   const classes = (of: readonly number[]) =>
     Object.fromEntries(classNames.map((label, i) => [label, of[i]!]));
-  const splits = { train: classes(counts.train), test: classes(counts.test) };
+  const splits = Object.fromEntries(counts.map(([split, of]) => [split, classes(of)]));
   return { command: 'data', data: name, classNames, splits, sources };
 }

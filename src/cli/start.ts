@@ -135,7 +135,18 @@ function next(data: string): string {
 
 function startEmbedded(folder: RunFolder, options: StartOptions, out: Output): Promise<StartedRun> {
   const { limit = null, device, threads = null } = options;
-  return startTransfer({ folder, config: { ...transferRecipe, limit, device, threads }, out });
+  if (options.skipBroken || options.mirror !== undefined) {
+    fail(
+      'argument',
+      `--skip-broken and --mirror are for other pictures than ${options.data}, which comes with Graft.`,
+    );
+  }
+  const validationLimit = limit && Math.ceil(limit / 4);
+  return startTransfer({
+    folder,
+    config: { ...transferRecipe, limit, validationLimit, device, threads },
+    out,
+  });
 }
 
 /** A head on frozen features of ResNet50. */
@@ -171,7 +182,7 @@ function explainNetwork(error: unknown): never {
   return fail(
     'network',
     `${error.message}\n\nThe first run needs CIFAR-10 (170 MB) and ResNet50's weights (95 MB), once; they are then ` +
-      `kept in ${cacheFolder()}. Nothing is needed for graft start with emoji10, its default. Without a network: on a machine that has one, run graft start with ` +
+      `kept in ${cacheFolder()}; graft start without --data needs no network. Without a network: on a machine that has one, run graft start with ` +
       'GRAFT_CACHE=FOLDER and bring that folder here, or bring a mirror (a folder with a manifest.json) and ' +
       'name it with --mirror or GRAFT_MIRROR.',
     error,

@@ -16,8 +16,7 @@ export const transferRecipe = {
   data: 'emoji10',
   limit: null,
   validationLimit: null,
-  // The designer whose drawings come last: nobody's that are learned from.
-  validationSplit: 0.2,
+  validationSplit: null,
   backbone: 'cifar_resnet',
   weights: 'cifar10',
   imageSize: 32,

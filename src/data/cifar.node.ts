@@ -13,6 +13,8 @@ import { recordDataset } from './record-files.node.ts';
 /** What a data set's publisher split it into. */
 export interface Splits {
   readonly train: Dataset;
+  /** Where there are pictures to choose by, apart from those to test on. */
+  readonly validation?: Dataset;
   readonly test: Dataset;
 }
 

@@ -27,68 +27,86 @@ export function compose(glyph: Glyph, random: Random, out: Uint8Array): void {
   const place = placement(random);
   const recolour = recolouring(random);
   const strength = 14 * random.uniform();
-  const sum = new Float64Array(4);
+  const drawn = new Float64Array(4);
   for (let y = 0, at = 0; y < pictureSide; y++) {
     for (let x = 0; x < pictureSide; x++, at += 3) {
-      sum.fill(0);
-      for (let i = 0; i < samples ** 2; i++) {
-        const [dx, dy] = [(i % samples) + 0.5, Math.floor(i / samples) + 0.5];
-        const [column, row] = place(x + dx / samples, y + dy / samples);
-        addSample(glyph, column, row, sum);
-      }
-      const opacity = sum[3]! / samples ** 2 / 255;
-      const drawn = recolour(sum, samples ** 2);
+      samplePixel(glyph, place, x, y, drawn);
+      recolour(drawn);
+      const opacity = drawn[3]! / 255;
       const behind = ground(x, y);
       const noise = random.uint32();
       for (let channel = 0; channel < 3; channel++) {
         const grain = strength * (((noise >>> (8 * channel)) & 255) / 127.5 - 1);
-        const value = Math.min(drawn[channel]!, 255 * opacity) + behind[channel]! * (1 - opacity) + grain;
+        const value = Math.min(drawn[channel]!, drawn[3]!) + behind[channel]! * (1 - opacity) + grain;
         out[at + channel] = Math.min(255, Math.max(0, Math.round(value)));
       }
     }
   }
 }
 
-/** From places of the picture to places of the drawing: half of it to a bit more than all of the picture. */
-function placement(random: Random): (x: number, y: number) => readonly [column: number, row: number] {
+/** From places of the picture to places of the drawing: column = xx · x + xy · y + x0, row = yx · x + yy · y + y0. */
+interface Placement {
+  readonly xx: number;
+  readonly xy: number;
+  readonly x0: number;
+  readonly yx: number;
+  readonly yy: number;
+  readonly y0: number;
+}
+
+/** The drawing takes from six tenths of the picture's side to a bit more than all of it. */
+function placement(random: Random): Placement {
   const side = between(random, 0.6, 1.1) * pictureSide;
   const angle = between(random, -20, 20) * (Math.PI / 180);
   const mirrored = random.uniform() < 0.5 ? -1 : 1;
   // What is small may stand further from the middle.
   const reach = 0.08 * pictureSide + Math.max(0, pictureSide - side) / 4;
-  const [left, top] = [between(random, -reach, reach), between(random, -reach, reach)];
-  const [cosine, sine] = [Math.cos(angle), Math.sin(angle)];
+  const left = pictureSide / 2 + between(random, -reach, reach);
+  const top = pictureSide / 2 + between(random, -reach, reach);
   const scale = glyphSide / side;
-  const middle = pictureSide / 2;
-  return (x, y) => {
-    const [dx, dy] = [(x - middle - left) * scale, (y - middle - top) * scale];
-    const column = glyphSide / 2 + mirrored * (cosine * dx + sine * dy);
-    return [column, glyphSide / 2 + cosine * dy - sine * dx];
-  };
+  const [cosine, sine] = [scale * Math.cos(angle), scale * Math.sin(angle)];
+  const [xx, xy, yx, yy] = [mirrored * cosine, mirrored * sine, -sine, cosine];
+  const middle = glyphSide / 2;
+  return { xx, xy, x0: middle - xx * left - xy * top, yx, yy, y0: middle - yx * left - yy * top };
 }
 
-/** Adds the bilinear interpolation of four pixels; beyond the drawing there is nothing. */
-function addSample(glyph: Glyph, column: number, row: number, sum: Float64Array): void {
-  const [left, top] = [Math.floor(column - 0.5), Math.floor(row - 0.5)];
-  const [right, bottom] = [column - 0.5 - left, row - 0.5 - top];
-  for (let corner = 0; corner < 4; corner++) {
-    const [x, y] = [left + (corner & 1), top + (corner >> 1)];
-    if (x < 0 || y < 0 || x >= glyphSide || y >= glyphSide) continue;
-    const share = (corner & 1 ? right : 1 - right) * (corner >> 1 ? bottom : 1 - bottom);
-    const at = 4 * (y * glyphSide + x);
-    for (let channel = 0; channel < 4; channel++) sum[channel]! += share * glyph[at + channel]!;
+/** The mean of some samples of the drawing within a pixel. */
+function samplePixel(glyph: Glyph, place: Placement, x: number, y: number, mean: Float64Array): void {
+  mean.fill(0);
+  for (let i = 0; i < samples ** 2; i++) {
+    const u = x + ((i % samples) + 0.5) / samples;
+    const v = y + (Math.floor(i / samples) + 0.5) / samples;
+    const column = place.xx * u + place.xy * v + place.x0;
+    addSample(glyph, column, place.yx * u + place.yy * v + place.y0, mean);
   }
 }
 
-/** Paler or richer, darker or lighter, and a cast of colour. */
-function recolouring(random: Random): (sum: Float64Array, count: number) => Rgb {
+/** Adds the bilinear interpolation of four pixels, for the mean; beyond the drawing there is nothing. */
+function addSample(glyph: Glyph, column: number, row: number, mean: Float64Array): void {
+  const left = Math.floor(column - 0.5);
+  const top = Math.floor(row - 0.5);
+  const right = column - 0.5 - left;
+  const bottom = row - 0.5 - top;
+  for (let corner = 0; corner < 4; corner++) {
+    const x = left + (corner & 1);
+    const y = top + (corner >> 1);
+    if (x < 0 || y < 0 || x >= glyphSide || y >= glyphSide) continue;
+    const share = ((corner & 1 ? right : 1 - right) * (corner >> 1 ? bottom : 1 - bottom)) / samples ** 2;
+    const at = 4 * (y * glyphSide + x);
+    for (let channel = 0; channel < 4; channel++) mean[channel]! += share * glyph[at + channel]!;
+  }
+}
+
+/** Paler or richer, darker or lighter, and a cast of colour: in place. */
+function recolouring(random: Random): (drawn: Float64Array) => void {
   const saturation = between(random, 0.3, 1.2);
   const brightness = between(random, 0.7, 1.15);
-  const gains = [0, 1, 2].map(() => brightness * between(random, 0.85, 1.15)) as [number, number, number];
-  return ([red, green, blue], count) => {
-    const grey = 0.299 * red! + 0.587 * green! + 0.114 * blue!;
-    const shifted = (value: number, gain: number) => (gain * (grey + saturation * (value - grey))) / count;
-    return [shifted(red!, gains[0]), shifted(green!, gains[1]), shifted(blue!, gains[2])];
+  const gains = [0, 1, 2].map(() => brightness * between(random, 0.85, 1.15));
+  return (drawn) => {
+    const grey = 0.299 * drawn[0]! + 0.587 * drawn[1]! + 0.114 * drawn[2]!;
+    for (let channel = 0; channel < 3; channel++) {
+      drawn[channel] = gains[channel]! * (grey + saturation * (drawn[channel]! - grey));
+    }
   };
 }
 

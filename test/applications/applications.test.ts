@@ -31,7 +31,10 @@ interface ApplicationsGolden {
 
 const golden = await readGolden<ApplicationsGolden>('applications');
 const period = 65521;
-const each = applications.all.map((application) => [application.record.name, application] as const);
+/** Those that Keras has; cifar_resnet.test.ts is about the other. */
+const each = applications.all
+  .filter(({ record }) => record.trainedOn.name === 'imagenet')
+  .map((application) => [application.record.name, application] as const);
 
 const open: Model[] = [];
 afterEach(async () => {

@@ -15,7 +15,16 @@ describe.skipIf(!isThere)('with a mirror (GRAFT_MIRROR, or ../shared/mirror)', (
   afterAll(() => workplace.remove());
 
   it('graft start trains on real features and shows what became of the first test pictures', async () => {
-    const started = await workplace.run(['start', '--limit', '160', '--out', 'runs/start', '--json']);
+    const started = await workplace.run([
+      'start',
+      '--data',
+      'cifar10',
+      '--limit',
+      '160',
+      '--out',
+      'runs/start',
+      '--json',
+    ]);
     expect(started.stderr).not.toContain('error');
     expect(started.stderr).toContain('ResNet50 up to conv4_block6_out with ImageNet weights, at 96x96');
     expect(started.stderr).toMatch(

@@ -54,10 +54,35 @@ describe('a command line that cannot be used ends with 2 and says what was expec
       "option '--validation-split <share>' argument '1' is invalid. Expected a number between 0 and 1.",
     ],
     [
+      'weights of another data set than those that there are',
+      [...train, '--backbone', 'cifar_resnet', '--weights', 'imagenet'],
+      '--weights imagenet: the published weights of cifar_resnet were trained on CIFAR-10. Expected cifar10, none, or a file.',
+    ],
+    [
+      'a validation split of data that has validation pictures',
+      ['train', '--data', 'emoji10', '--backbone', 'cifar_resnet', '--validation-split', '0.2'],
+      'emoji10 has validation pictures of its own; leave out --validation-split.',
+    ],
+    [
+      'a mirror for what comes with the package',
+      ['start', '--mirror', '.'],
+      "option '--mirror <dir>' argument '.' is invalid.",
+    ],
+    [
+      'files to skip where there are none',
+      ['start', '--skip-broken'],
+      '--skip-broken and --mirror are for other pictures than emoji10, which comes with Graft.',
+    ],
+    [
+      'a split of published pictures to look at',
+      ['data', 'emoji10', '--validation-split', '0.2'],
+      '--validation-split and --split-seed are for your own pictures, got emoji10.',
+    ],
+    [
       'an unknown data set',
       ['train', '--data', 'cifar9'],
       "option '--data <what>' argument 'cifar9' is invalid. There is no such file or folder. Expected cifar10, " +
-        'cifar100, or a folder or CSV file of your own pictures.\n(Did you mean cifar10?)',
+        'cifar100, emoji10, or a folder or CSV file of your own pictures.\n(Did you mean cifar10?)',
     ],
     [
       'a mirror that is none',
@@ -67,7 +92,7 @@ describe('a command line that cannot be used ends with 2 and says what was expec
     [
       'no data set',
       ['train'],
-      'No pictures named: give --data cifar10, --data cifar100 or --data FOLDER. For a quick first run: node',
+      'No pictures named: give --data cifar10, --data cifar100, --data emoji10 or --data FOLDER. For a quick first run: node',
     ],
     [
       'an unknown optimizer',
@@ -288,9 +313,10 @@ it('a stack is shown on demand only', async () => {
 
 it('a place without data or network says what to do', async () => {
   const nowhere = { GRAFT_MIRROR: 'http://127.0.0.1:9' };
-  const { code, stderr } = await workplace.run(['start'], nowhere);
+  const { code, stderr } = await workplace.run(['start', '--data', 'cifar10'], nowhere);
   expect(stderr).toContain('error: Fetching http://127.0.0.1:9/manifest.json failed');
   expect(stderr).toContain('The first run needs CIFAR-10 (170 MB)');
+  expect(stderr).toContain('graft start without --data needs no network');
   expect(stderr).toContain('--mirror or GRAFT_MIRROR');
   expect(code).toBe(1);
 });
