@@ -13,6 +13,7 @@ import { mkdir, mkdtemp, readdir, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { readJson } from '../src/core/files.node.ts';
 import { cacheFolder } from '../src/data/index.ts';
 import { printTable, watchMemory } from './measure.ts';
 
@@ -28,12 +29,25 @@ interface Measured {
   /** The whole run, and what of it came before the first step. */
   readonly seconds: number;
   readonly preparationSeconds: number;
+  /** In steps and in validation: what grows with the epochs. */
+  readonly trainingSeconds: number;
+  readonly validationSeconds: number;
   /** In steps alone. */
   readonly imagesPerSecond: number;
-  /** Most that its processes had resident at a time, and each at its own peak, in MB. */
+  /**
+   * Most that its processes had resident at a time (the sum of their resident sets, which counts shared libraries once
+   * for each process), and each at its own peak, in MB.
+   */
   readonly peakMB: number;
   readonly mainPeakMB: number;
   readonly enginePeakMB: number;
+}
+
+/** What of the run's record is read. */
+interface Recorded {
+  readonly sessions: readonly {
+    readonly phases: readonly { readonly name: string; readonly seconds: number }[];
+  }[];
 }
 
 const program = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
@@ -72,7 +86,8 @@ async function compareCounts(images: readonly number[]): Promise<void> {
 
 async function compareCaches(images: number): Promise<void> {
   const kinds = { conv5, 'head alone': ['--recipe', 'probe', '--head', 'pooled', '--batch-size', '32'] };
-  const table = [['what', 'seconds', 'before the first step', 'images/s', 'kept against off']];
+  const columns = ['seconds', 'before the first step', 'in steps', 'in validation', 'images/s'];
+  const table = [['what', ...columns, 'kept against off']];
   for (const [kind, options] of Object.entries(kinds)) {
     const epochs = [...options, '--epochs', '10'];
     const kept = await measure({ name: `${kind}, kept`, images, options: [...epochs, '--cache', 'disk'] });
@@ -80,9 +95,9 @@ async function compareCaches(images: number): Promise<void> {
     for (const result of [kept, off]) {
       table.push([
         result.name,
-        ...[result.seconds, result.preparationSeconds, result.imagesPerSecond].map((value) =>
-          value.toFixed(1),
-        ),
+        ...[result.seconds, result.preparationSeconds].map((value) => value.toFixed(1)),
+        ...[result.trainingSeconds, result.validationSeconds].map((value) => value.toFixed(1)),
+        result.imagesPerSecond.toFixed(1),
         result === kept ? `${(off.seconds / kept.seconds).toFixed(1)} times as fast` : '',
       ]);
     }
@@ -115,7 +130,11 @@ async function measure({ name, images, options }: Job): Promise<Measured> {
     for await (const piece of child.stdout) output += String(piece);
     const { peakMB, mainMB, childMB } = memory.end();
     const { seconds, preparationSeconds, imagesPerSecond } = JSON.parse(output) as Measured;
-    const times = { seconds, preparationSeconds, imagesPerSecond };
+    const record = (await readJson(join(folder, 'run', 'run.json'))) as Recorded;
+    const secondsIn = (wanted: string) =>
+      record.sessions[0]!.phases.find(({ name }) => name === wanted)?.seconds ?? 0;
+    const parts = { trainingSeconds: secondsIn('training'), validationSeconds: secondsIn('validation') };
+    const times = { seconds, preparationSeconds, ...parts, imagesPerSecond };
     const result = { name, images, ...times, peakMB, mainPeakMB: mainMB, enginePeakMB: childMB };
     console.log(JSON.stringify(result));
     return result;
