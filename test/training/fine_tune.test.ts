@@ -128,6 +128,8 @@ describe('fineTune', () => {
       shape: data.shape,
       dtype: data.dtype,
       fingerprint: data.fingerprint,
+      // What lies in memory would go to the engine once.
+      inMemory: false,
       read: (indices) => {
         reads += indices.length;
         return data.read(indices);
