@@ -23,8 +23,9 @@ const allowed = {
   ],
   applications: [...['core', 'graph', 'onnx', 'runtime', 'data', 'layers', 'models', 'saving', 'training']],
   report: ['core', 'data'],
+  search: ['core'],
   cli: [
-    ...['core', 'data', 'report', 'layers', 'losses', 'metrics', 'optimizers', 'models', 'runtime'],
+    ...['core', 'data', 'report', 'search', 'layers', 'losses', 'metrics', 'optimizers', 'models', 'runtime'],
     ...['saving', 'training', 'applications', 'features', 'quantize'],
   ],
 };

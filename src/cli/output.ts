@@ -62,6 +62,13 @@ export function table(rows: readonly Row[]): string {
   return rows.map(line).join('\n');
 }
 
+/** Rows of cells under each other, each column as wide as its widest cell. */
+export function columns(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => columnsOf(row[column]!))));
+  const padded = (cell: string, column: number) => cell + ' '.repeat(widths[column]! - columnsOf(cell));
+  return rows.map((row) => row.map(padded).join('  ').trimEnd()).join('\n');
+}
+
 function wrap(text: string, width: number): string[] {
   const lines: string[] = [];
   for (const word of text.split(' ')) {

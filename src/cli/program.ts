@@ -13,6 +13,7 @@ import { definePredict } from './predict.ts';
 import { defineReport } from './run_report.ts';
 import { defineStart } from './start.ts';
 import { defineSummary } from './summary.ts';
+import { defineSweep } from './sweep.ts';
 import { defineTrain } from './train.ts';
 
 const help = `
@@ -31,7 +32,7 @@ Exit codes:
 
 const commands = [
   ...[defineStart, defineData, defineTrain, defineEvaluate, definePredict, defineExport],
-  ...[defineReport, defineSummary, defineModels, defineInspect, defineCache],
+  ...[defineReport, defineSweep, defineSummary, defineModels, defineInspect, defineCache],
   ...[defineDoctor, defineCompletion],
 ];
 

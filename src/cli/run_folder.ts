@@ -5,7 +5,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { readdir, rm, rmdir } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { fail } from '../core/errors.ts';
 import { isUnfinished, readJson, writeJson } from '../core/files.node.ts';
 import { graftVersion } from '../core/version.node.ts';
@@ -191,6 +191,17 @@ export class RunFolder {
     await rmdir(this.path).catch(() => undefined);
   }
 
+  /** Removes the weights and keeps the books: record, history, predictions, report. */
+  async removeModel(): Promise<void> {
+    if (!this.exists) return;
+    const { model, weights } = await this.read();
+    await rm(this.file(model.file), { force: true });
+    // A foreign backbone lies beside the model.
+    if (weights && dirname(resolve(weights.path)) === resolve(this.path))
+      await rm(weights.path, { force: true });
+    await this.removeCheckpoint();
+  }
+
   async removeCheckpoint(): Promise<void> {
     await rm(this.checkpointPath, { force: true });
   }
@@ -228,10 +239,11 @@ export async function findModel(given: string): Promise<FoundModel> {
   const record = await folder.read();
   const path = folder.file(record.model.file);
   if (!existsSync(path)) {
-    fail(
-      'argument',
-      `--model ${given}: this run has no model yet; it keeps one at the end of its first epoch.`,
-    );
+    const why =
+      record.status === 'finished'
+        ? 'the weights of this run were removed, as a sweep does with all but its best run (--keep-all keeps them)'
+        : 'this run has no model yet; it keeps one at the end of its first epoch';
+    fail('argument', `--model ${given}: ${why}.`);
   }
   return { path, record };
 }

@@ -56,7 +56,7 @@ export async function runTraining(request: TrainingRequest): Promise<TrainedRun>
   const weights = await fetchWeights(config, request.mirror, out);
   meter.enter('features');
   checkUnchanged(previous, data, weights);
-  const built = await build(request, data, weights).catch(explainWeights);
+  const built = await buildTraining(request, data, weights).catch(explainWeights);
   const { model } = built;
   meter.watch(model);
   try {
@@ -82,7 +82,12 @@ export async function runTraining(request: TrainingRequest): Promise<TrainedRun>
   }
 }
 
-async function build({ config, out }: TrainingRequest, data: LoadedData, weights: WeightsFile | null) {
+/** The compiled model of a training, as it is before the first epoch. */
+export async function buildTraining(
+  { config, out }: Pick<TrainingRequest, 'config' | 'out'>,
+  data: LoadedData,
+  weights: WeightsFile | null,
+) {
   const { seed, device, batchSize, precision, threads } = config;
   const cache = cacheOf(config);
   const common = { seed, device, cache, precision, ...(threads === null ? {} : { threads }) };

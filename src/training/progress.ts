@@ -5,7 +5,7 @@ export interface ProgressOptions {
   /** Printed above the bar; empty for none. */
   readonly title: string;
   readonly total: number;
-  readonly unit: 'step' | 'image';
+  readonly unit: 'step' | 'image' | 'epoch';
   /** Images of a step, to say images/s. */
   readonly images?: number;
 }

@@ -1,0 +1,262 @@
+/** `graft sweep`: many trainings that differ in a few options, and which of them is the best. */
+import { createHash } from 'node:crypto';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { fail } from '../core/errors.ts';
+import { type Point, sizeOfSpace } from '../search/space.ts';
+import { newTrials, remaining } from '../search/trials.ts';
+import { isGiven, wholeNumber } from './arguments.ts';
+import { checkLayers } from './backbone.ts';
+import { dataTitle, isPublished, loadData } from './data.ts';
+import { resolveModel } from './foreign.ts';
+import { interruptedExit } from './interrupt.ts';
+import { count, type Output, outputFor, plural, table } from './output.ts';
+import { prepareFeatures } from './prepare_features.ts';
+import { runTrials } from './run_trials.ts';
+import { type PlannedTrial, SearchFolder, type SearchRecord } from './search_folder.ts';
+import { type Candidate, candidatesOf, parseSpace, parseTrain } from './search_space.ts';
+import { reportSweep } from './sweep_report.ts';
+import { addTrainOptions, configOf, type TrainOptions } from './train_options.ts';
+
+interface SweepOptions extends TrainOptions {
+  readonly grid: readonly string[];
+  readonly random?: number;
+  readonly images?: number;
+  readonly jobs?: number;
+  readonly keepAll?: true;
+}
+
+export function defineSweep(program: Command): void {
+  const command = program
+    .command('sweep')
+    .description('Try many trainings on the same features: a grid of options, or points drawn from it.')
+    .addHelpText('after', examples)
+    .optionsGroup('Search:')
+    .option(
+      '--grid <option=values>',
+      'an option of train and what it may be: values separated by commas (by | if they contain commas), or with --random a range low..high, drawn log-uniformly; repeat it for more options',
+      (text: string, earlier: readonly string[]) => [...earlier, text],
+      [],
+    )
+    .option(
+      '--random <n>',
+      'draw n trials by --seed, instead of trying all combinations',
+      wholeNumber(1, 100_000),
+    )
+    .option('--images <n>', 'the first n training pictures only, as --limit', wholeNumber(1))
+    .option('--jobs <n>', 'trials at a time (default: as cores and memory allow)', wholeNumber(1, 1024))
+    .option('--keep-all', "keep the weights of all trials, not the best one's only");
+  const own = command.options.length;
+  addTrainOptions(command);
+  describe(command, '--out', 'folder of the sweep (default: runs/sweep-<data>-<digest of the command>)');
+  describe(command, '--resume', 'go on with a sweep; the same command does that too');
+  describe(command, '--threads', 'CPU threads of each trial (default: the cores, divided among the jobs)');
+  const typed = rememberWords(command, own);
+  command.action(async (options: SweepOptions) => {
+    await runSweep(command, options, typed);
+  });
+}
+
+const examples = `
+Each trial is a run of train in a folder of its own: report works on all of them, evaluate and predict
+on the best one, whose weights are kept. Features of the frozen part are computed once, before the
+trials begin. Trials are judged by validation pictures, split off the training pictures where the data
+has none; test pictures take no part in the choice.
+
+Examples:
+  All combinations.
+    $ graft sweep --data pets --head linear --grid learning-rate=1e-3,1e-2 --grid optimizer=adam,sgd
+  Twelve trials drawn at random, two at a time.
+    $ graft sweep --data cifar10 --images 5000 --random 12 --jobs 2 \\
+        --grid learning-rate=1e-4..1e-1 --grid batch-size=16..128 --grid 'head=linear|gap,bn,dropout:0.3'
+  On after Ctrl-C, a kill or a power cut: the same command again, or
+    $ graft sweep --resume runs/NAME`;
+
+function describe(command: Command, flag: string, description: string): void {
+  command.options.find(({ long }) => long === flag)!.description = description;
+}
+
+type Words = () => string[];
+
+/** The options of train as they were typed, in train's order. */
+function rememberWords(command: Command, own: number): Words {
+  const texts = new Map<string, string>();
+  const options = command.options.slice(own);
+  for (const option of options) {
+    const { parseArg, long } = option;
+    if (option.isBoolean()) continue;
+    option.argParser((text: string, previous: unknown) => {
+      texts.set(long!, text);
+      return parseArg === undefined ? text : parseArg(text, previous);
+    });
+  }
+  return () =>
+    options.flatMap((option) => {
+      const long = option.long!;
+      if (notOfTrials.has(long)) return [];
+      if (option.isBoolean()) return isSet(command, option.attributeName()) ? [long] : [];
+      return texts.has(long) ? [long, texts.get(long)!] : [];
+    });
+}
+
+const notOfTrials = new Set(['--out', '--resume', '--mirror', '--json', '--quiet']);
+
+/** By hand or by a file of defaults. */
+function isSet(command: Command, attribute: string): boolean {
+  return command.getOptionValue(attribute) === true;
+}
+
+async function runSweep(command: Command, options: SweepOptions, typed: Words): Promise<void> {
+  const out = outputFor(options);
+  const { folder, record } =
+    options.resume === undefined
+      ? await newSweep(options, typed(), out)
+      : await continued(command, options.resume);
+  await using _lock = await folder.lock();
+  const most = options.jobs ?? usualJobs(record.trials);
+  const { mirror } = options;
+  const left = remaining(record.trials);
+  out.say(table(planRows(folder, record, left)));
+  if (left.length === 0) return reportSweep(folder, record, out);
+  const needs = await prepareFeatures(
+    left.map(({ config }) => config),
+    mirror,
+    out,
+  );
+  const ready = { ...record, trials: record.trials.map((trial) => withThreads(trial, most)) };
+  out.say(`\nUp to ${plural(Math.min(most, left.length), 'trial')} at a time.`);
+  const end = await runTrials({ folder, record: ready, mirror, most, need: needs.memory, out });
+  await reportSweep(folder, end.record, out);
+  if (end.stopped) process.exitCode = interruptedExit;
+  else if (end.record.trials.some(({ status }) => status === 'broken')) process.exitCode = 1;
+}
+
+/**
+ * Steps of a head on kept features are too small for two threads, so two of them run beside each other; steps through
+ * layers of the backbone use all cores one after the other.
+ */
+function usualJobs(trials: readonly PlannedTrial[]): number {
+  return trials.every(({ config }) => config.unfreezeFrom === null) ? availableParallelism() : 1;
+}
+
+function withThreads(trial: PlannedTrial, most: number): PlannedTrial {
+  const threads = trial.config.threads ?? Math.max(1, Math.floor(availableParallelism() / most));
+  return { ...trial, config: { ...trial.config, threads } };
+}
+
+function planRows(folder: SearchFolder, { fixed, trials }: SearchRecord, left: readonly PlannedTrial[]) {
+  const done = trials.length - left.length;
+  const { data } = trials[0]!.config;
+  return [
+    [
+      'Sweep',
+      `${plural(trials.length, 'trial')} on ${dataTitle(data)}${done > 0 ? `, ${count(done)} done already` : ''}`,
+    ],
+    ['Fixed', fixed.join(' ')],
+    ['Judge', 'validation pictures; test pictures take no part in the choice'],
+    ['Folder', folder.path],
+  ] as const;
+}
+
+async function newSweep(options: SweepOptions, typed: readonly string[], out: Output) {
+  if (options.grid.length === 0) {
+    fail(
+      'argument',
+      'Nothing to try: give --grid OPTION=VALUE,VALUE at least once, such as --grid learning-rate=1e-3,1e-2.',
+    );
+  }
+  const fixed = await completed(options, typed, out);
+  const space = parseSpace(options.grid);
+  const repeated = fixed.find((word) => Object.keys(space).some((name) => word === `--${name}`));
+  if (repeated !== undefined)
+    fail('argument', `${repeated} is given both with --grid and alone; leave one of them out.`);
+  const { random = null, seed, keepAll = false } = options;
+  const found = candidatesOf(space, fixed, { count: random, seed });
+  tell(found.refused, sizeOfSpace(space), random, out);
+  const candidates = await Promise.all(
+    found.candidates.map(async ({ options, config }) => ({ options, config: await resolveModel(config) })),
+  );
+  await checkAll(candidates);
+  const name = `sweep-${dataTitle(candidates[0]!.config.data)}-${digestOf(candidates)}`;
+  const folder = new SearchFolder(options.out ?? join('runs', name));
+  if (!folder.exists) {
+    const trials = newTrials(candidates.map((candidate) => candidate.options));
+    const planned = trials.map((trial, i) => ({ ...trial, config: candidates[i]!.config }));
+    const record: SearchRecord = { format: 1, fixed, keepAll, trials: planned, best: null };
+    return { folder, record };
+  }
+  const record = await folder.read();
+  if (digestOf(record.trials) !== digestOf(candidates)) {
+    fail(
+      'argument',
+      `--out ${folder.path}: this folder holds another sweep (${record.fixed.join(' ')}). Name another one, or go on with it: --resume.`,
+    );
+  }
+  return { folder, record: { ...record, keepAll } };
+}
+
+/** The words of all trials: what was typed, and a split to validate on that is not the test pictures. */
+async function completed(options: SweepOptions, typed: readonly string[], out: Output): Promise<string[]> {
+  const { images, limit, cache } = options;
+  if (cache === 'memory') {
+    fail(
+      'argument',
+      '--cache memory would compute the features anew in each trial; leave it out: they are kept on disk.',
+    );
+  }
+  if (images !== undefined && limit !== undefined)
+    fail('argument', '--images and --limit are the same; give one of them.');
+  const words = [...typed, ...(images === undefined ? [] : ['--limit', String(images)])];
+  const config = configOf(parseTrain(words));
+  if (config.validationSplit !== null) return words;
+  const splits =
+    isPublished(config.data) || (await loadData(config, options.mirror, out)).validatesOn === 'test';
+  return splits ? [...words, '--validation-split', usualSplit] : words;
+}
+
+/** As where a folder has neither val/ nor test/. */
+const usualSplit = '0.2';
+
+function tell(
+  refused: readonly { readonly options: Point; readonly reason: string }[],
+  size: number,
+  random: number | null,
+  out: Output,
+): void {
+  if (random !== null && size <= random)
+    out.say(`There are ${plural(size, 'combination')} only; all of them are tried.`);
+  if (refused.length === 0) return;
+  const reasons = [...new Set(refused.map(({ reason }) => reason))];
+  out.say(`Left out: ${plural(refused.length, 'combination')} that cannot be. ${reasons.join(' ')}`);
+}
+
+/** Throws `argument` for names of layers that there are not, before anything is downloaded. */
+async function checkAll(candidates: readonly Candidate[]): Promise<void> {
+  const parts = candidates.map(({ config }) => {
+    const { backbone, weights, imageSize, backboneOutput, unfreezeFrom } = config;
+    return [JSON.stringify([backbone, weights, imageSize, backboneOutput, unfreezeFrom]), config] as const;
+  });
+  for (const config of new Map(parts).values()) await checkLayers(config);
+}
+
+/** Of what is tried; threads do not count, as they are decided later. */
+function digestOf(candidates: readonly Candidate[]): string {
+  const plain = candidates.map(({ options, config: { threads, ...config } }) => [options, config]);
+  return createHash('sha256').update(JSON.stringify(plain)).digest('hex').slice(0, 8);
+}
+
+const allowedWithResume = new Set(['resume', 'mirror', 'jobs', 'keepAll', 'json', 'quiet']);
+
+async function continued(command: Command, path: string) {
+  const others = command.options.filter((option) => {
+    const name = option.attributeName();
+    return isGiven(command, name) && !allowedWithResume.has(name);
+  });
+  if (others.length > 0) {
+    const flags = others.map(({ long }) => long).join(', ');
+    fail('argument', `--resume goes on with the sweep's own options; leave out ${flags}.`);
+  }
+  const folder = new SearchFolder(path);
+  return { folder, record: await folder.read() };
+}
