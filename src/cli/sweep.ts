@@ -242,7 +242,10 @@ async function checkAll(candidates: readonly Candidate[]): Promise<void> {
 
 /** Of what is tried; threads do not count, as they are decided later. */
 function digestOf(candidates: readonly Candidate[]): string {
-  const plain = candidates.map(({ options, config: { threads, ...config } }) => [options, config]);
+  const plain = candidates.map(({ options, config }) => {
+    const decided = Object.entries(config).filter(([name]) => name !== 'threads');
+    return [options, decided.sort(([a], [b]) => (a < b ? -1 : 1))];
+  });
   return createHash('sha256').update(JSON.stringify(plain)).digest('hex').slice(0, 8);
 }
 

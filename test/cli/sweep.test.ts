@@ -1,0 +1,184 @@
+/** `graft sweep` on pictures made here: what it keeps, what it says, and that it goes on after a kill. */
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
+import { setTimeout as wait } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { SearchRecord } from '../../src/cli/search_folder.ts';
+import {
+  classNames,
+  type Finished,
+  jsonOf,
+  makeWorkplace,
+  type Workplace,
+  words,
+  writePicture,
+} from './support.ts';
+
+/** A batch normalization learns these colours at a rate of 0.02, and hardly at one of 0.00001. */
+const fixed =
+  '--data pets --weights none --image-size 32 --backbone-output conv2_block1_out --head gap,bn --optimizer adam ' +
+  '--batch-size 8 --epochs 4 --seed 5';
+const sweep = `sweep ${fixed} --grid learning-rate=1e-5,0.02 --grid label-smoothing=0,0.1 --jobs 2`;
+/** Two of its trials. */
+const few = `sweep ${fixed} --grid learning-rate=1e-5,0.02 --jobs 2`;
+
+let workplace: Workplace;
+let swept: Finished;
+beforeAll(async () => {
+  workplace = await makeWorkplace();
+  for (const label of [1, 3, 5]) {
+    const name = classNames[label]!;
+    await mkdir(workplace.path('pets', name), { recursive: true });
+    for (let i = 0; i < 20; i++) await writePicture(workplace.path('pets', name, `${i}.png`), label, i);
+  }
+  swept = await run(`${sweep} --out runs/whole --json`);
+}, 120_000);
+afterAll(() => workplace.remove());
+
+const run = (line: string, env = {}) => workplace.run(words(line), env);
+const recordOf = async (folder: string) =>
+  JSON.parse(await readFile(workplace.path(folder, 'sweep.json'), 'utf8')) as SearchRecord;
+const text = (...names: string[]) => readFile(workplace.path(...names), 'utf8');
+
+/** What came out of each trial, without its time. */
+async function resultsOf(folder: string) {
+  const { trials } = await recordOf(folder);
+  return trials.map(({ name, options, status, result }) => ({
+    ...{ name, options, status },
+    result: { ...result, seconds: 0 },
+  }));
+}
+
+describe('graft sweep', () => {
+  it('says what it will do and computes features once, before the trials', () => {
+    expect(swept.code, swept.stderr).toBe(0);
+    expect(swept.stderr).toContain('Sweep   4 trials on pets\n');
+    expect(swept.stderr).toContain('test pictures take no part in the choice');
+    expect(swept.stderr.match(/Computing frozen features of/g)).toHaveLength(2);
+    expect(swept.stderr.indexOf('frozen features of pets/validation')).toBeLessThan(
+      swept.stderr.indexOf('Up to 2 trials'),
+    );
+  });
+
+  it('ranks trials by their validation pictures', async () => {
+    const { trials, best } = await recordOf('runs/whole');
+    expect(trials.map(({ options }) => options)).toEqual([
+      { 'learning-rate': '1e-5', 'label-smoothing': '0' },
+      { 'learning-rate': '1e-5', 'label-smoothing': '0.1' },
+      { 'learning-rate': '0.02', 'label-smoothing': '0' },
+      { 'learning-rate': '0.02', 'label-smoothing': '0.1' },
+    ]);
+    for (const { name, result, status } of trials) {
+      const { valAccuracy, valLoss } = (await workplace.record(`runs/whole/${name}`)).metrics!;
+      expect({ status, valAccuracy, valLoss }).toEqual({
+        ...{ status: 'finished', valAccuracy: result!.valAccuracy, valLoss: result!.valLoss },
+      });
+    }
+    expect(['003', '004']).toContain(best);
+    const table = swept.stderr.slice(swept.stderr.indexOf('Trial  Accuracy  Loss'));
+    expect(table.split('\n')[1]).toMatch(new RegExp(`^${best} .* % .* 0\\.02 .* best$`));
+    expect(table).toMatch(/\nBest +runs\/whole\/00[34]: [\d.]+ % of 12 validation pictures\n +95 % interval/);
+    expect(jsonOf(swept)).toMatchObject({
+      status: 'finished',
+      best: `runs/whole/${best}`,
+      trials: { length: 4 },
+    });
+  });
+
+  it('keeps the weights of the best trial, and the books of all', async () => {
+    const { best } = await recordOf('runs/whole');
+    const books = ['history.csv', 'predictions.safetensors', 'report.html', 'run.json'];
+    for (const name of ['001', '002', '003', '004']) {
+      const files = await readdir(workplace.path('runs/whole', name));
+      expect(files.sort()).toEqual(name === best ? [...books, 'pets.h5'].sort() : books);
+    }
+    const other = best === '003' ? '004' : '003';
+    expect((await run(`report runs/whole/${other}`)).code).toBe(0);
+    const evaluated = await run(`evaluate --model runs/whole/${best} --json`);
+    expect(jsonOf(evaluated)).toMatchObject({ images: 12, accuracy: 1 });
+    const refused = await run(`evaluate --model runs/whole/${other}`);
+    expect(refused.stderr).toContain('the weights of this run were removed');
+  });
+
+  it('ran what its records say: the command of a trial gives the same history', async () => {
+    const { command } = await workplace.record('runs/whole/003');
+    expect(command!.join(' ')).toBe(
+      `train ${fixed} --learning-rate 0.02 --label-smoothing 0 --out runs/whole/003`,
+    );
+    const again = [...command!.slice(0, -1), 'runs/again', '--threads', '1'];
+    expect((await workplace.run(again)).code).toBe(0);
+    expect(await text('runs/again/history.csv')).toBe(await text('runs/whole/003/history.csv'));
+  });
+
+  it('that is finished has nothing to do', async () => {
+    const before = (await stat(workplace.path('runs/whole/003/run.json'))).mtimeMs;
+    const { code, stdout, stderr } = await run(`${sweep} --out runs/whole`);
+    expect(code, stderr).toBe(0);
+    expect(stdout).toContain('4 trials on pets, 4 done already');
+    expect(stdout).toMatch(/\nTrial {2}Accuracy/);
+    expect((await stat(workplace.path('runs/whole/003/run.json'))).mtimeMs).toBe(before);
+  });
+
+  it('does not mix with another sweep in its folder', async () => {
+    const { code, stderr } = await run(`sweep ${fixed} --grid epochs=1,2 --out runs/whole`);
+    expect(stderr).toContain('--out runs/whole: this folder holds another sweep');
+    expect(code).toBe(2);
+  });
+});
+
+it('a sweep that was killed ends its trials, and the same command goes on to the same results', async () => {
+  const line = `${sweep} --jobs 1`;
+  const { child, finished, seen } = workplace.start(words(`${line} --out runs/killed --json`));
+  await seen('001  learning-rate=1e-5');
+  while (!existsSync(workplace.path('runs/killed/002/run.json'))) await wait(5);
+  const { pid } = JSON.parse(await text('runs/killed/002/run.lock')) as { pid: number };
+  child.kill('SIGKILL');
+  await finished;
+  expect((await recordOf('runs/killed')).trials.map(({ status }) => status)).toEqual([
+    ...['finished', 'waiting', 'waiting', 'waiting'],
+  ]);
+  const first = await text('runs/killed/001/run.json');
+  const again = await run(`${line} --out runs/killed --json`);
+  expect(again.code, again.stderr).toBe(0);
+  expect(() => process.kill(pid, 0)).toThrow('ESRCH');
+  expect(again.stderr).toContain('4 trials on pets, 1 done already');
+  expect(again.stderr).not.toContain('Computing frozen features');
+  expect(await text('runs/killed/001/run.json')).toBe(first);
+  expect((await workplace.record('runs/killed/002')).status).toBe('finished');
+  // Both ran a trial with one thread or with two; that this makes no difference is not claimed.
+  const threads = (await recordOf('runs/killed')).trials.map(({ config }) => config.threads);
+  expect(new Set(threads).size).toBe(1);
+  expect((await resultsOf('runs/killed')).map(({ status }) => status)).toEqual(new Array(4).fill('finished'));
+});
+
+it('Ctrl-C stops the trials, which can go on', async () => {
+  const { child, finished, seen } = workplace.start(words(`${few} --epochs 20 --out runs/stopped --json`));
+  await seen('Up to 2 trials');
+  while (!existsSync(workplace.path('runs/stopped/001/run.json'))) await wait(5);
+  child.kill('SIGINT');
+  const stopped = await finished;
+  expect(stopped.code, stopped.stderr).toBe(130);
+  expect(stopped.stderr).toContain('Continue with: ');
+  expect(jsonOf(stopped)).toMatchObject({ status: 'unfinished' });
+  const again = await run('sweep --resume runs/stopped --quiet');
+  expect(again.code, again.stderr).toBe(0);
+  const { trials } = await recordOf('runs/stopped');
+  expect(trials.map(({ status, result }) => [status, result?.epochs])).toEqual(
+    new Array(2).fill(['finished', 20]),
+  );
+});
+
+it('two sweeps at once share an empty cache and come to the same', async () => {
+  const env = { GRAFT_CACHE: workplace.path('empty') };
+  const line = `${few} --quiet --out`;
+  const [a, b] = await Promise.all([run(`${line} runs/left`, env), run(`${line} runs/right`, env)]);
+  expect([a.code, b.code], a.stderr + b.stderr).toEqual([0, 0]);
+  const whole = await resultsOf('runs/whole');
+  const expected = [whole[0], whole[2]].map((trial) => trial!.result);
+  for (const folder of ['runs/left', 'runs/right']) {
+    expect((await resultsOf(folder)).map(({ result }) => result)).toEqual(expected);
+  }
+  const verified = await run('cache verify --json', env);
+  expect(verified.code).toBe(0);
+  expect(jsonOf(verified)['caches']).toHaveLength(2);
+}, 60_000);

@@ -1,0 +1,103 @@
+/** What a search tries: the order of grids, and what is drawn. */
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { grid, random, type Space, sizeOfSpace } from '../../src/search/space.ts';
+
+const rates = { low: 1e-4, high: 1e-1, whole: false };
+
+describe('a grid', () => {
+  it('has all combinations, the last option changing fastest', () => {
+    expect(grid({ rate: ['1e-3', '1e-2'], optimizer: ['adam', 'sgd', 'rmsprop'] })).toEqual([
+      { rate: '1e-3', optimizer: 'adam' },
+      { rate: '1e-3', optimizer: 'sgd' },
+      { rate: '1e-3', optimizer: 'rmsprop' },
+      { rate: '1e-2', optimizer: 'adam' },
+      { rate: '1e-2', optimizer: 'sgd' },
+      { rate: '1e-2', optimizer: 'rmsprop' },
+    ]);
+  });
+
+  it('of nothing is one point without options', () => {
+    expect(grid({})).toEqual([{}]);
+  });
+
+  it('refuses a range, which has no end of values', () => {
+    expect(() => grid({ rate: rates })).toThrow('rate=0.0001..0.1 is a range; a grid has every value');
+  });
+
+  it('is as large as the space, and has no point twice', () => {
+    const domain = fc.uniqueArray(fc.string(), { minLength: 1, maxLength: 4 });
+    fc.assert(
+      fc.property(domain, domain, domain, (a, b, c) => {
+        const points = grid({ a, b, c });
+        expect(points).toHaveLength(a.length * b.length * c.length);
+        expect(sizeOfSpace({ a, b, c })).toBe(points.length);
+        expect(new Set(points.map((point) => JSON.stringify(point))).size).toBe(points.length);
+      }),
+    );
+    expect(sizeOfSpace({ size: { low: 16, high: 128, whole: true }, b: ['x', 'y'] })).toBe(2 * 113);
+    expect(sizeOfSpace({ rate: rates })).toBe(Number.POSITIVE_INFINITY);
+  });
+});
+
+describe('random draws', () => {
+  it('are log-uniform numbers that the seed decides', () => {
+    // test/golden/make_search.py: Philox in Python, 1e-4 * (1e-1 / 1e-4) ** u, three digits.
+    const expected = ['0.00038', '0.000451', '0.000832', '0.0175', '0.0322'];
+    const drawn = random({ 'learning-rate': rates }, 5, 7);
+    expect(drawn.map((point) => point['learning-rate'])).toEqual(expected);
+  });
+
+  it('of a longer search begin with those of the shorter one, and leave other options alone', () => {
+    const space: Space = { rate: rates, head: ['linear', 'pooled', 'gap,bn'] };
+    const long = random(space, 40, 3);
+    expect(long.slice(0, 12)).toEqual(random(space, 12, 3));
+    expect(random(space, 12, 4)).not.toEqual(long.slice(0, 12));
+    const rateAlone = random({ rate: rates }, 12, 3);
+    expect(long.slice(0, 12).map(({ rate }) => ({ rate }))).toEqual(rateAlone);
+  });
+
+  it('fall into each power of ten equally often', () => {
+    const points = random({ rate: rates }, 900, 0);
+    const decades = [1e-4, 1e-3, 1e-2].map(
+      (low) => points.filter(({ rate }) => Number(rate) >= low && Number(rate) < 10 * low).length,
+    );
+    // 300 expected, standard deviation √(900·⅓·⅔) = 14; uniform draws would be 8, 81, 811.
+    for (const count of decades) expect(Math.abs(count - 300)).toBeLessThan(4 * 14.2);
+  });
+
+  it('are uniform from 0 on', () => {
+    const points = random({ smoothing: { low: 0, high: 0.2, whole: false } }, 100, 0);
+    const lower = points.filter(({ smoothing }) => Number(smoothing) < 0.1).length;
+    expect(Math.abs(lower - 50)).toBeLessThan(3 * 5); // √(100/4) = 5.
+  });
+
+  it('of whole numbers reach both ends, and no number twice', () => {
+    const sizes = random({ size: { low: 3, high: 9, whole: true } }, 100, 1).map(({ size }) => Number(size));
+    expect([...sizes].sort((a, b) => a - b)).toEqual([3, 4, 5, 6, 7, 8, 9]);
+    const fromZero = random({ epochs: { low: 0, high: 2, whole: true } }, 9, 1).map(({ epochs }) => epochs);
+    expect([...fromZero].sort()).toEqual(['0', '1', '2']);
+  });
+
+  it('stay inside their range', () => {
+    const end = fc.double({ min: 1e-6, max: 1e3, noNaN: true });
+    fc.assert(
+      fc.property(end, end, fc.nat(), (a, b, seed) => {
+        const [low, high] = [Math.min(a, b), Math.max(a, b) + 1e-3];
+        for (const { rate } of random({ rate: { low, high, whole: false } }, 3, seed)) {
+          expect(Number(rate)).toBeGreaterThanOrEqual(low);
+          expect(Number(rate)).toBeLessThanOrEqual(high);
+        }
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it('leave out what is not accepted, and draw others instead', () => {
+    const space = { optimizer: ['adam', 'sgd'], rate: rates };
+    const points = random(space, 8, 0, ({ optimizer }) => optimizer === 'sgd');
+    expect(points).toHaveLength(8);
+    expect(new Set(points.map(({ optimizer }) => optimizer))).toEqual(new Set(['sgd']));
+    expect(random(space, 8, 0, () => false)).toEqual([]);
+  });
+});
