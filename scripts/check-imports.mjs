@@ -23,7 +23,7 @@ const allowed = {
   ],
   applications: [...['core', 'graph', 'onnx', 'runtime', 'data', 'layers', 'models', 'saving', 'training']],
   report: ['core', 'data'],
-  search: ['core'],
+  search: ['core', 'report'],
   cli: [
     ...['core', 'data', 'report', 'search', 'layers', 'losses', 'metrics', 'optimizers', 'models', 'runtime'],
     ...['saving', 'training', 'applications', 'features', 'quantize'],

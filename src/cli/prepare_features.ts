@@ -1,4 +1,5 @@
 /** Computes what several trainings share, before the first of them begins: the features of their frozen parts. */
+import type { Model } from '../training/model.ts';
 import { planFeatures } from '../training/prepare.ts';
 import { explainWeights, fetchWeights } from './backbone.ts';
 import { cacheOf, type TrainConfig } from './config.ts';
@@ -53,17 +54,30 @@ function frozenPartOf(config: TrainConfig): string {
 }
 
 async function prepareOne(config: TrainConfig, mirror: string | undefined, out: Output): Promise<Needs> {
+  return withModel(config, mirror, out, async (model, data) => {
+    const uses = usesOf(data);
+    const { bytes } = await planFeatures(model.compiled.executor, uses, cacheOf(config));
+    await model.prepare(uses, out.verbose);
+    const known = config.unfreezeFrom === null;
+    return {
+      memory: known ? base + bytes + bytesOfParameter * model.countParams() : null,
+      features: bytes,
+    };
+  });
+}
+
+/** Does something with the compiled model of a training, and its pictures. */
+export async function withModel<Result>(
+  config: TrainConfig,
+  mirror: string | undefined,
+  out: Output,
+  use: (model: Model, data: LoadedData) => Promise<Result>,
+): Promise<Result> {
   const data = await loadData(config, mirror, out);
   const weights = await fetchWeights(config, mirror, out);
   const { model } = await buildTraining({ config, out }, data, weights).catch(explainWeights);
   try {
-    const uses = usesOf(data);
-    const { bytes } = await planFeatures(model.compiled.executor, uses, cacheOf(config));
-    await model.prepare(uses, out.verbose);
-    return {
-      memory: config.unfreezeFrom === null ? base + bytes + bytesOfParameter * model.countParams() : null,
-      features: bytes,
-    };
+    return await use(model, data);
   } finally {
     await model.close();
   }

@@ -1,6 +1,7 @@
 /** All commands of `graft`: the tree that is parsed, completed, configured and described. */
 import { Command } from 'commander';
 import { graftVersion } from '../core/version.node.ts';
+import { defineAdvise } from './advise.ts';
 import { defineCache } from './cache.ts';
 import { defineCompletion } from './completion.ts';
 import { defineData } from './data_command.ts';
@@ -32,7 +33,7 @@ Exit codes:
 
 const commands = [
   ...[defineStart, defineData, defineTrain, defineEvaluate, definePredict, defineExport],
-  ...[defineReport, defineSweep, defineSummary, defineModels, defineInspect, defineCache],
+  ...[defineReport, defineSweep, defineAdvise, defineSummary, defineModels, defineInspect, defineCache],
   ...[defineDoctor, defineCompletion],
 ];
 

@@ -24,6 +24,8 @@ export interface SearchRequest {
   readonly most: number;
   /** Bytes that a trial takes, by estimate; null to run one alone and see. */
   readonly need: number | null;
+  /** What a trial is called when it ends. Its options by default. */
+  readonly titleOf?: (trial: PlannedTrial) => string;
   readonly out: Output;
 }
 
@@ -147,16 +149,14 @@ class Search {
     }
   }
 
-  #say({ name, options }: PlannedTrial, { status, result, problem }: Outcome): void {
-    const { out } = this.#request;
+  #say(trial: PlannedTrial, { status, result, problem }: Outcome): void {
+    const { out, titleOf = optionsOf } = this.#request;
     if (status === 'waiting') return;
-    const what = Object.entries(options)
-      .map(([option, value]) => `${option}=${value}`)
-      .join(' ');
-    const best = name === this.#record.best ? ', the best so far' : '';
+    const best = trial.name === this.#record.best ? ', the best so far' : '';
     const came = result ? `${percent(result.valAccuracy)} (loss ${result.valLoss.toFixed(4)})` : problem;
+    // Over the bar, which is drawn anew.
     if (out.verbose && process.stderr.isTTY) process.stderr.write('\r\x1b[2K');
-    out.say(`${name}  ${what}: ${came}${best}`);
+    out.say(`${trial.name}  ${titleOf(trial)}: ${came}${best}`);
   }
 
   /** Of some trials. */
@@ -179,4 +179,10 @@ class Search {
     for (const trial of this.#running.values()) trial.stop();
     process.stderr.write('\nStopping the trials, which save themselves. Ctrl-C once more stops at once.\n');
   }
+}
+
+/** `learning-rate=1e-3 optimizer=adam` */
+function optionsOf({ options }: PlannedTrial): string {
+  const words = Object.entries(options).map(([option, value]) => `${option}=${value}`);
+  return words.join(' ');
 }

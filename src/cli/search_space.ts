@@ -3,9 +3,12 @@
  * of the search means.
  */
 import { Command, CommanderError, type Option } from 'commander';
-import { fail } from '../core/errors.ts';
+import { fail, GraftError } from '../core/errors.ts';
 import { type Domain, grid, type Point, random, type Space, sizeOfSpace } from '../search/space.ts';
+import { parseAugment } from './augment.ts';
 import type { TrainConfig } from './config.ts';
+import { resolveModel } from './foreign.ts';
+import { parseHead } from './heads.ts';
 import { nearest } from './nearest.ts';
 import { addTrainOptions, configOf, type TrainOptions } from './train_options.ts';
 
@@ -32,7 +35,7 @@ function trainCommand(): Command {
 }
 
 /** Options of `train` from words as they are typed. Throws `argument`. */
-export function parseTrain(words: readonly string[]): TrainOptions {
+function parseTrain(words: readonly string[]): TrainOptions {
   try {
     return trainCommand()
       .parse([...words], { from: 'user' })
@@ -41,6 +44,11 @@ export function parseTrain(words: readonly string[]): TrainOptions {
     if (!(error instanceof CommanderError)) throw error;
     return fail('argument', error.message.replace(/^error: /, ''), error);
   }
+}
+
+/** The training that words mean. Throws `argument` for what `train` would refuse. */
+export async function configFor(words: readonly string[]): Promise<TrainConfig> {
+  return resolveModel(configOf(parseTrain(words)));
 }
 
 /** A point as words: `--learning-rate 0.001`. A switch has the values yes and no. */
@@ -118,12 +126,13 @@ function checkValue(value: string, option: Option, spec: string): void {
 /** Why `train` would not take a value of an option alone; null if it would. */
 function problemOf(value: string, option: Option): string | null {
   try {
-    const options = parseTrain([option.long!, value]);
-    // Heads and augmentations are read later than other options.
-    if (option.long === '--head' || option.long === '--augment') configOf({ ...options, data: 'cifar10' });
+    parseTrain([option.long!, value]);
+    if (option.long === '--head') parseHead(value);
+    if (option.long === '--augment') parseAugment(value);
     return null;
   } catch (error) {
-    return (error as Error).message;
+    if (!(error instanceof GraftError)) throw error;
+    return error.message;
   }
 }
 
@@ -155,32 +164,36 @@ export interface Candidates {
   readonly refused: readonly { readonly options: Point; readonly reason: string }[];
 }
 
+/** So many combinations in a row that cannot be mean that there are no others. */
+const patience = 1000;
+
 /**
  * The trainings of a search: of the whole grid, or of `count` points drawn from it. Combinations that `train` would
  * refuse (momentum with Adam) are left out.
  *
  * @throws `argument` if none remains
  */
-export function candidatesOf(
+export async function candidatesOf(
   space: Space,
   fixed: readonly string[],
   { count, seed }: { readonly count: number | null; readonly seed: number },
-): Candidates {
+): Promise<Candidates> {
+  if (count === null) checkListed(space);
+  const points = count === null || sizeOfSpace(space) <= count ? allPoints(space) : random(space, seed);
   const candidates: Candidate[] = [];
   const refused: { options: Point; reason: string }[] = [];
-  const accepts = (options: Point) => {
+  let inVain = 0;
+  for (const options of points) {
     try {
-      candidates.push({ options, config: configOf(parseTrain([...fixed, ...wordsOf(options)])) });
-      return true;
+      candidates.push({ options, config: await configFor([...fixed, ...wordsOf(options)]) });
+      inVain = 0;
     } catch (error) {
-      refused.push({ options, reason: (error as Error).message });
-      return false;
+      if (!(error instanceof GraftError)) throw error;
+      refused.push({ options, reason: error.message });
+      inVain++;
     }
-  };
-  if (count === null || sizeOfSpace(space) <= count) {
-    if (count === null) checkListed(space);
-    allPoints(space).forEach(accepts);
-  } else random(space, count, seed, accepts);
+    if (candidates.length === count || inVain === patience) break;
+  }
   if (candidates.length === 0) fail('argument', refused[0]!.reason);
   return { candidates, refused };
 }

@@ -9,15 +9,15 @@ import { newTrials, remaining } from '../search/trials.ts';
 import { isGiven, wholeNumber } from './arguments.ts';
 import { checkLayers } from './backbone.ts';
 import { dataTitle, isPublished, loadData } from './data.ts';
-import { resolveModel } from './foreign.ts';
 import { interruptedExit } from './interrupt.ts';
 import { count, type Output, outputFor, plural, table } from './output.ts';
 import { prepareFeatures } from './prepare_features.ts';
 import { runTrials } from './run_trials.ts';
 import { type PlannedTrial, SearchFolder, type SearchRecord } from './search_folder.ts';
-import { type Candidate, candidatesOf, parseSpace, parseTrain } from './search_space.ts';
+import { type Candidate, candidatesOf, configFor, parseSpace } from './search_space.ts';
 import { reportSweep } from './sweep_report.ts';
-import { addTrainOptions, configOf, type TrainOptions } from './train_options.ts';
+import { addTrainOptions, type TrainOptions } from './train_options.ts';
+import { notOfTrials, type TypedWords, typedWords } from './typed_words.ts';
 
 interface SweepOptions extends TrainOptions {
   readonly grid: readonly string[];
@@ -47,12 +47,12 @@ export function defineSweep(program: Command): void {
     .option('--images <n>', 'the first n training pictures only, as --limit', wholeNumber(1))
     .option('--jobs <n>', 'trials at a time (default: as cores and memory allow)', wholeNumber(1, 1024))
     .option('--keep-all', "keep the weights of all trials, not the best one's only");
-  const own = command.options.length;
+  const own = [...command.options.map(({ long }) => long!), ...notOfTrials];
   addTrainOptions(command);
   describe(command, '--out', 'folder of the sweep (default: runs/sweep-<data>-<digest of the command>)');
   describe(command, '--resume', 'go on with a sweep; the same command does that too');
   describe(command, '--threads', 'CPU threads of each trial (default: the cores, divided among the jobs)');
-  const typed = rememberWords(command, own);
+  const typed = typedWords(command, new Set(own));
   command.action(async (options: SweepOptions) => {
     await runSweep(command, options, typed);
   });
@@ -77,37 +77,7 @@ function describe(command: Command, flag: string, description: string): void {
   command.options.find(({ long }) => long === flag)!.description = description;
 }
 
-type Words = () => string[];
-
-/** The options of train as they were typed, in train's order. */
-function rememberWords(command: Command, own: number): Words {
-  const texts = new Map<string, string>();
-  const options = command.options.slice(own);
-  for (const option of options) {
-    const { parseArg, long } = option;
-    if (option.isBoolean()) continue;
-    option.argParser((text: string, previous: unknown) => {
-      texts.set(long!, text);
-      return parseArg === undefined ? text : parseArg(text, previous);
-    });
-  }
-  return () =>
-    options.flatMap((option) => {
-      const long = option.long!;
-      if (notOfTrials.has(long)) return [];
-      if (option.isBoolean()) return isSet(command, option.attributeName()) ? [long] : [];
-      return texts.has(long) ? [long, texts.get(long)!] : [];
-    });
-}
-
-const notOfTrials = new Set(['--out', '--resume', '--mirror', '--json', '--quiet']);
-
-/** By hand or by a file of defaults. */
-function isSet(command: Command, attribute: string): boolean {
-  return command.getOptionValue(attribute) === true;
-}
-
-async function runSweep(command: Command, options: SweepOptions, typed: Words): Promise<void> {
+async function runSweep(command: Command, options: SweepOptions, typed: TypedWords): Promise<void> {
   const out = outputFor(options);
   const { folder, record } =
     options.resume === undefined
@@ -172,11 +142,9 @@ async function newSweep(options: SweepOptions, typed: readonly string[], out: Ou
   if (repeated !== undefined)
     fail('argument', `${repeated} is given both with --grid and alone; leave one of them out.`);
   const { random = null, seed, keepAll = false } = options;
-  const found = candidatesOf(space, fixed, { count: random, seed });
+  const found = await candidatesOf(space, fixed, { count: random, seed });
   tell(found.refused, sizeOfSpace(space), random, out);
-  const candidates = await Promise.all(
-    found.candidates.map(async ({ options, config }) => ({ options, config: await resolveModel(config) })),
-  );
+  const { candidates } = found;
   await checkAll(candidates);
   const name = `sweep-${dataTitle(candidates[0]!.config.data)}-${digestOf(candidates)}`;
   const folder = new SearchFolder(options.out ?? join('runs', name));
@@ -208,7 +176,7 @@ async function completed(options: SweepOptions, typed: readonly string[], out: O
   if (images !== undefined && limit !== undefined)
     fail('argument', '--images and --limit are the same; give one of them.');
   const words = [...typed, ...(images === undefined ? [] : ['--limit', String(images)])];
-  const config = configOf(parseTrain(words));
+  const config = await configFor(words);
   if (config.validationSplit !== null) return words;
   const splits =
     isPublished(config.data) || (await loadData(config, options.mirror, out)).validatesOn === 'test';

@@ -52,11 +52,11 @@ export function grid(space: Space): Point[] {
   return points;
 }
 
-/** Of draws that are no use, so many in a row mean that there is nothing more to find. */
+/** So many draws in a row that bring nothing new mean that there is nothing more to find. */
 const patience = 1000;
 
 /**
- * Points drawn at random, no two alike, all of which `accepts` takes; fewer than `count` if no more are found.
+ * Points drawn at random, no two alike, as long as there are new ones.
  *
  * A listed value is drawn uniformly. A range is drawn log-uniformly, low·(high/low)^u with u uniform in [0, 1), so that
  * each power of ten is as likely as the next; from a low end of 0 or less uniformly, low + (high − low)·u. Fractions
@@ -65,27 +65,18 @@ const patience = 1000;
  * Each draw is a function of (seed, option, number of the draw): a longer search begins with the shorter one, and one
  * more option leaves the values of the others as they were.
  */
-export function random(
-  space: Space,
-  count: number,
-  seed: number,
-  accepts: (point: Point) => boolean = () => true,
-): Point[] {
-  const points: Point[] = [];
+export function* random(space: Space, seed: number): Generator<Point, void> {
   const seen = new Set<string>();
-  for (let draw = 0, last = 0; points.length < count && draw - last < patience; draw++) {
+  for (let draw = 0, last = 0; draw - last < patience; draw++) {
     const values = Object.entries(space).map(([name, domain]) => {
       return [name, drawFrom(domain, new Random(seed, `search/${name}`, draw))] as const;
     });
     const key = JSON.stringify(values);
-    const point = Object.fromEntries(values);
     if (seen.has(key)) continue;
     seen.add(key);
-    if (!accepts(point)) continue;
-    points.push(point);
     last = draw;
+    yield Object.fromEntries(values);
   }
-  return points;
 }
 
 function drawFrom(domain: Domain, source: Random): string {

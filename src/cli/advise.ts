@@ -1,0 +1,250 @@
+/** `graft advise`: tries a few ways to train on a sample of the pictures, and says which is worth its time. */
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Command, InvalidArgumentError } from 'commander';
+import { fail } from '../core/errors.ts';
+import { readJson, writeJson } from '../core/files.node.ts';
+import type { Point } from '../search/space.ts';
+import { newTrials } from '../search/trials.ts';
+import {
+  type Amounts,
+  amountsOf,
+  type Cost,
+  costOf,
+  type FrozenCost,
+  measureFrozen,
+} from './advise_costs.ts';
+import { reportAdvice, titleOf } from './advise_report.ts';
+import {
+  addCommonOptions,
+  addDeviceOptions,
+  addMirrorOption,
+  type CommonOptions,
+  type DeviceOptions,
+  wholeNumber,
+} from './arguments.ts';
+import { backboneOption, checkLayers, findBackbone } from './backbone.ts';
+import type { TrainConfig } from './config.ts';
+import { addPictureOptions, dataTitle, dataWords, isPublished, loadData, parseData } from './data.ts';
+import { isOnnx } from './foreign.ts';
+import { interruptedExit } from './interrupt.ts';
+import { invocation, type Output, outputFor, plural, shellWord, table } from './output.ts';
+import { usesOf, withModel } from './prepare_features.ts';
+import { runTrials } from './run_trials.ts';
+import { type PlannedTrial, SearchFolder, type SearchRecord } from './search_folder.ts';
+import { configFor, wordsOf } from './search_space.ts';
+import { notOfTrials, type TypedWords, typedWords } from './typed_words.ts';
+
+interface AdviseOptions extends CommonOptions, DeviceOptions {
+  readonly data?: string;
+  readonly backbone: string;
+  readonly backboneOutput?: string;
+  readonly images: number;
+  readonly sizes?: readonly number[];
+  readonly time?: number;
+  readonly out?: string;
+  readonly mirror?: string;
+}
+
+export function defineAdvise(program: Command): void {
+  const command = program
+    .command('advise')
+    .description('Try a few ways to train on a sample of your pictures, and say which is worth its time.')
+    .addHelpText('after', examples)
+    .optionsGroup('Advice:')
+    .option('--data <what>', dataWords, parseData)
+    .option(
+      '--images <n>',
+      'pictures of the sample: four fifths to train, one to validate',
+      wholeNumber(20),
+      1000,
+    )
+    .option(
+      '--sizes <list>',
+      'image sizes to try (default: 96,160,224 as far as the backbone takes them)',
+      parseSizes,
+    )
+    .option('--time <duration>', 'what the whole training may take, such as 90s, 30m or 2h', parseDuration)
+    .option('--out <dir>', 'folder of the trials (default: runs/advise-<data>-<digest of the command>)')
+    .option('--seed <n>', 'decides initial weights and order', wholeNumber(0, 0xffff_ffff), 0)
+    .optionsGroup('Model:')
+    .addOption(backboneOption('the pretrained part').default('resnet50'))
+    .option('--weights <what>', 'imagenet, none (random), or a file (.h5, .keras, .safetensors)', 'imagenet')
+    .option('--backbone-output <layer>', 'end the backbone at this layer (conv4_block6_out) or ONNX tensor')
+    .optionsGroup('Pictures:');
+  addMirrorOption(addPictureOptions(command));
+  addCommonOptions(addDeviceOptions(command));
+  const own = ['--images', '--sizes', '--time', ...notOfTrials];
+  const typed = typedWords(command, new Set(own));
+  command.action(async (options: AdviseOptions) => {
+    await runAdvise(options, typed);
+  });
+}
+
+const examples = `
+It trains a linear head on the frozen backbone (the probe) and the backbone's last stage with a new head,
+at some image sizes, measures them and works out what they cost with all pictures. The same command goes
+on after Ctrl-C or a kill, and a second time it answers at once.
+
+Examples:
+  $ graft advise --data pets
+  $ graft advise --data pets --backbone mobilenet_v2 --time 10m
+  $ graft advise --data cifar10 --images 2000 --sizes 64,96,128`;
+
+function parseSizes(text: string): number[] {
+  const sizes = text.split(',').map(Number);
+  if (sizes.every((size) => Number.isInteger(size) && size >= 32 && size <= 2048)) {
+    return [...new Set(sizes)].sort((a, b) => a - b);
+  }
+  throw new InvalidArgumentError('Expected whole numbers from 32 to 2048, separated by commas.');
+}
+
+/** `30m` in seconds. */
+function parseDuration(text: string): number {
+  const [, digits, unit] = /^\s*(\d+(?:\.\d+)?)\s*([smh])\s*$/.exec(text) ?? [];
+  const seconds = Number(digits) * { s: 1, m: 60, h: 3600 }[unit as 's' | 'm' | 'h']!;
+  if (seconds > 0) return seconds;
+  throw new InvalidArgumentError('Expected a duration such as 90s, 30m or 2h.');
+}
+
+const usualSizes = [96, 160, 224];
+
+/** The quick way: the backbone frozen, a linear classifier on its standardized features. */
+const probe: Point = {
+  ...{ head: 'linear', optimizer: 'adamw', 'learning-rate': '0.001', 'weight-decay': '0.1' },
+  ...{ schedule: 'cosine', 'batch-size': '64', epochs: '20' },
+};
+
+/** The thorough one: the backbone's last stage trains too. */
+const lastStage: Point = {
+  ...{ head: 'pooled', optimizer: 'sgd', 'learning-rate': '0.01', momentum: '0.9', 'weight-decay': '0.0005' },
+  ...{ schedule: 'cosine', 'warmup-epochs': '1', 'label-smoothing': '0.1', 'batch-size': '32', epochs: '10' },
+};
+
+/** What is tried, quick ones first. */
+function pointsOf({ backbone, backboneOutput, sizes }: AdviseOptions): Point[] {
+  // A file says its size itself, and stays frozen.
+  if (isOnnx(backbone)) return (sizes ?? [null]).map((size) => sized(probe, size));
+  const { minimumSize, inputSize, lastStage: from } = findBackbone(backbone).record;
+  const usual = usualSizes.filter((size) => size >= minimumSize && size <= inputSize);
+  const tried = sizes ?? [...new Set([...usual, inputSize])];
+  return tried.flatMap((size) => [
+    sized(probe, size),
+    // What ends before the last stage has no such layer.
+    ...(backboneOutput === undefined ? [sized({ 'unfreeze-from': from, ...lastStage }, size)] : []),
+  ]);
+}
+
+function sized(point: Point, size: number | null): Point {
+  return size === null ? point : { 'image-size': String(size), ...point };
+}
+
+function titleOfTrial({ config: { imageSize, unfreezeFrom } }: PlannedTrial): string {
+  return titleOf({ imageSize, trainsBackbone: unfreezeFrom !== null });
+}
+
+async function runAdvise(options: AdviseOptions, typed: TypedWords): Promise<void> {
+  const out = outputFor(options);
+  const { data, mirror, images } = options;
+  if (data === undefined)
+    fail('argument', 'No pictures named: give --data FOLDER, --data cifar10 or --data cifar100.');
+  const words = typed();
+  const { folder, record } = await newAdvice(options, words, out);
+  await using _lock = await folder.lock();
+  const loaded = await loadData(record.trials[0]!.config, mirror, out);
+  const amounts = amountsOf(loaded);
+  out.say(
+    table([
+      [
+        'Advice',
+        `${plural(record.trials.length, 'way')} to train, on ${images} of ${plural(amounts.all, 'picture')} of ${dataTitle(data)}`,
+      ],
+      ['Folder', folder.path],
+    ]),
+  );
+  const frozen = await measureAll(folder, record, mirror, out);
+  // One at a time, so that times are those of a training alone.
+  const end = await runTrials({ folder, record, mirror, most: 1, need: null, titleOf: titleOfTrial, out });
+  if (end.stopped) {
+    process.exitCode = interruptedExit;
+    return out.result('Stopped. The same command goes on from here.');
+  }
+  const costs = await costsOf(folder, end.record, frozen, amounts);
+  const commandOf = ({ name }: Cost) => {
+    const { options } = end.record.trials.find((trial) => trial.name === name)!;
+    return [invocation(), 'train', ...words.map(shellWord), ...wordsOf(options)].join(' ');
+  };
+  reportAdvice(costs, { folder: folder.path, amounts, seconds: options.time, commandOf }, out);
+}
+
+async function newAdvice(options: AdviseOptions, words: readonly string[], out: Output) {
+  const fixed = [...words, ...(await sampleWords(options, words, out))];
+  const points = pointsOf(options);
+  const configs: TrainConfig[] = [];
+  for (const point of points) configs.push(await configFor([...fixed, ...wordsOf(point)]));
+  for (const config of configs) await checkLayers(config);
+  const digest = createHash('sha256').update(JSON.stringify(configs)).digest('hex').slice(0, 8);
+  const folder = new SearchFolder(
+    options.out ?? join('runs', `advise-${dataTitle(options.data!)}-${digest}`),
+  );
+  const trials = newTrials(points).map((trial, i) => ({ ...trial, config: configs[i]! }));
+  if (!folder.exists) {
+    const record: SearchRecord = { format: 1, fixed, keepAll: false, trials, best: null };
+    return { folder, record };
+  }
+  const record = await folder.read();
+  if (JSON.stringify(record.fixed) !== JSON.stringify(fixed) || record.trials.length !== trials.length) {
+    fail(
+      'argument',
+      `--out ${folder.path}: this folder holds another search (${record.fixed.join(' ')}). Name another one.`,
+    );
+  }
+  return { folder, record };
+}
+
+/** The sample: the first pictures, which are of all classes in turn, and some that they are judged by; no test pictures. */
+async function sampleWords({ data, images, mirror }: AdviseOptions, words: readonly string[], out: Output) {
+  const judged = Math.round(images / 5);
+  // Of published pictures the split comes out of the limit.
+  if (isPublished(data!))
+    return ['--limit', String(images), '--validation-split', '0.2', '--validation-limit', '1'];
+  const limits = ['--limit', String(images - judged), '--validation-limit', String(judged)];
+  const { validatesOn } = await loadData(await configFor([...words, ...wordsOf(probe)]), mirror, out);
+  return validatesOn === 'test' ? [...limits, '--validation-split', '0.2'] : limits;
+}
+
+/** Measured once and kept beside the trials, whose features are computed on the way. */
+async function measureAll(
+  folder: SearchFolder,
+  { trials }: SearchRecord,
+  mirror: string | undefined,
+  out: Output,
+): Promise<Readonly<Record<string, FrozenCost>>> {
+  const path = join(folder.path, 'frozen.json');
+  const measured = existsSync(path) ? ((await readJson(path)) as Record<string, FrozenCost>) : {};
+  for (const { name, config } of trials) {
+    if (measured[name] !== undefined) continue;
+    measured[name] = await withModel(config, mirror, out, async (model, data) => {
+      const cost = await measureFrozen(model, data, config);
+      await model.prepare(usesOf(data), out.verbose);
+      return cost;
+    });
+    await writeJson(path, measured);
+  }
+  return measured;
+}
+
+async function costsOf(
+  folder: SearchFolder,
+  { trials }: SearchRecord,
+  frozen: Readonly<Record<string, FrozenCost>>,
+  amounts: Amounts,
+): Promise<Cost[]> {
+  const finished = trials.filter(({ status }) => status === 'finished');
+  if (finished.length === 0)
+    fail('state', `No trial came to an end: ${trials.map(({ problem }) => problem).join(' ')}`);
+  return Promise.all(
+    finished.map(async ({ name }) => costOf(name, await folder.trial(name).read(), frozen[name]!, amounts)),
+  );
+}
