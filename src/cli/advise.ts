@@ -110,34 +110,17 @@ function parseDuration(text: string): number {
 
 const usualSizes = [96, 160, 224];
 
-/** The quick way: the backbone frozen, a linear classifier on its standardized features. */
-const probe: Point = {
-  ...{ head: 'linear', optimizer: 'adamw', 'learning-rate': '0.001', 'weight-decay': '0.1' },
-  ...{ schedule: 'cosine', 'batch-size': '64', epochs: '20' },
-};
-
-/** The thorough one: the backbone's last stage trains too. */
-const lastStage: Point = {
-  ...{ head: 'pooled', optimizer: 'sgd', 'learning-rate': '0.01', momentum: '0.9', 'weight-decay': '0.0005' },
-  ...{ schedule: 'cosine', 'warmup-epochs': '1', 'label-smoothing': '0.1', 'batch-size': '32', epochs: '10' },
-};
-
 /** What is tried, quick ones first. */
-function pointsOf({ backbone, backboneOutput, sizes }: AdviseOptions): Point[] {
+function pointsOf({ backbone, sizes }: AdviseOptions): Point[] {
   // A file says its size itself, and stays frozen.
-  if (isOnnx(backbone)) return (sizes ?? [null]).map((size) => sized(probe, size));
-  const { minimumSize, inputSize, lastStage: from } = findBackbone(backbone).record;
-  const usual = usualSizes.filter((size) => size >= minimumSize && size <= inputSize);
-  const tried = sizes ?? [...new Set([...usual, inputSize])];
-  return tried.flatMap((size) => [
-    sized(probe, size),
-    // What ends before the last stage has no such layer.
-    ...(backboneOutput === undefined ? [sized({ 'unfreeze-from': from, ...lastStage }, size)] : []),
-  ]);
-}
-
-function sized(point: Point, size: number | null): Point {
-  return size === null ? point : { 'image-size': String(size), ...point };
+  if (isOnnx(backbone)) {
+    return sizes?.map((size) => ({ recipe: 'probe', 'image-size': String(size) })) ?? [{ recipe: 'probe' }];
+  }
+  const { minimumSize, inputSize } = findBackbone(backbone).record;
+  const usual = usualSizes.filter((size) => size >= minimumSize && size < inputSize);
+  return (sizes ?? [...usual, inputSize]).flatMap((size) =>
+    ['probe', 'last-block'].map((recipe) => ({ recipe, 'image-size': String(size) })),
+  );
 }
 
 function titleOfTrial({ config: { imageSize, unfreezeFrom } }: PlannedTrial): string {
@@ -210,7 +193,7 @@ async function sampleWords({ data, images, mirror }: AdviseOptions, words: reado
   if (isPublished(data!))
     return ['--limit', String(images), '--validation-split', '0.2', '--validation-limit', '1'];
   const limits = ['--limit', String(images - judged), '--validation-limit', String(judged)];
-  const { validatesOn } = await loadData(await configFor([...words, ...wordsOf(probe)]), mirror, out);
+  const { validatesOn } = await loadData(await configFor(words), mirror, out);
   return validatesOn === 'test' ? [...limits, '--validation-split', '0.2'] : limits;
 }
 

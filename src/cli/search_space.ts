@@ -10,7 +10,9 @@ import type { TrainConfig } from './config.ts';
 import { resolveModel } from './foreign.ts';
 import { parseHead } from './heads.ts';
 import { nearest } from './nearest.ts';
-import { addTrainOptions, configOf, type TrainOptions } from './train_options.ts';
+import { output } from './output.ts';
+import { configOf } from './train_config.ts';
+import { addTrainOptions, type TrainOptions } from './train_options.ts';
 
 /** They decide which pictures are compared on, or nothing that a model is. */
 const notSearched = new Set([
@@ -46,9 +48,13 @@ function parseTrain(words: readonly string[]): TrainOptions {
   }
 }
 
+/** One word of progress a search is enough. */
+const hushed = output({ quiet: true });
+
 /** The training that words mean. Throws `argument` for what `train` would refuse. */
 export async function configFor(words: readonly string[]): Promise<TrainConfig> {
-  return resolveModel(configOf(parseTrain(words)));
+  const { config } = await configOf(parseTrain(words), hushed);
+  return resolveModel(config);
 }
 
 /** A point as words: `--learning-rate 0.001`. A switch has the values yes and no. */

@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { fail } from '../core/errors.ts';
-import { type Point, sizeOfSpace } from '../search/space.ts';
+import { type Point, type Space, sizeOfSpace } from '../search/space.ts';
 import { newTrials, remaining } from '../search/trials.ts';
 import { isGiven, wholeNumber } from './arguments.ts';
 import { checkLayers } from './backbone.ts';
@@ -136,8 +136,8 @@ async function newSweep(options: SweepOptions, typed: readonly string[], out: Ou
       'Nothing to try: give --grid OPTION=VALUE,VALUE at least once, such as --grid learning-rate=1e-3,1e-2.',
     );
   }
-  const fixed = await completed(options, typed, out);
   const space = parseSpace(options.grid);
+  const fixed = await completed(options, space, typed, out);
   const repeated = fixed.find((word) => Object.keys(space).some((name) => word === `--${name}`));
   if (repeated !== undefined)
     fail('argument', `${repeated} is given both with --grid and alone; leave one of them out.`);
@@ -164,22 +164,32 @@ async function newSweep(options: SweepOptions, typed: readonly string[], out: Ou
   return { folder, record: { ...record, keepAll } };
 }
 
-/** The words of all trials: what was typed, and a split to validate on that is not the test pictures. */
-async function completed(options: SweepOptions, typed: readonly string[], out: Output): Promise<string[]> {
-  const { images, limit, cache } = options;
+/** Options that decide which recipe `train` takes if none is named. */
+const decidesRecipe = ['recipe', 'backbone', 'weights', 'unfreeze-from', 'freeze-epochs'];
+
+/** The words of all trials: what was typed, the recipe, and a split to validate on that is not the test pictures. */
+async function completed(
+  { images, limit, cache, recipe, mirror }: SweepOptions,
+  space: Space,
+  typed: readonly string[],
+  out: Output,
+): Promise<string[]> {
   if (cache === 'memory') {
     fail(
       'argument',
       '--cache memory would compute the features anew in each trial; leave it out: they are kept on disk.',
     );
   }
-  if (images !== undefined && limit !== undefined)
+  if (images !== undefined && limit !== undefined) {
     fail('argument', '--images and --limit are the same; give one of them.');
+  }
   const words = [...typed, ...(images === undefined ? [] : ['--limit', String(images)])];
   const config = await configFor(words);
+  if (recipe === undefined && !decidesRecipe.some((name) => name in space)) {
+    words.push('--recipe', config.recipe!);
+  }
   if (config.validationSplit !== null) return words;
-  const splits =
-    isPublished(config.data) || (await loadData(config, options.mirror, out)).validatesOn === 'test';
+  const splits = isPublished(config.data) || (await loadData(config, mirror, out)).validatesOn === 'test';
   return splits ? [...words, '--validation-split', usualSplit] : words;
 }
 

@@ -4,7 +4,8 @@
  */
 import { GraftError, messageOf } from '../core/errors.ts';
 import type { TrainConfig } from './config.ts';
-import type { Output } from './output.ts';
+import { ownFile } from './foreign.ts';
+import { output } from './output.ts';
 import { RunFolder } from './run_folder.ts';
 import { runTraining } from './training_run.ts';
 
@@ -21,12 +22,8 @@ export interface TrialReply {
   readonly error: { readonly code: string; readonly message: string } | null;
 }
 
-const silent: Output = {
-  verbose: false,
-  say: () => undefined,
-  result: () => undefined,
-  json: () => undefined,
-};
+/** The search tells people what happens. */
+const out = output({ quiet: true });
 
 async function runTrial({ path, config, mirror, program }: TrialRequest): Promise<TrialReply> {
   process.argv[1] = program;
@@ -34,7 +31,8 @@ async function runTrial({ path, config, mirror, program }: TrialRequest): Promis
   try {
     const previous = folder.exists ? await folder.read() : null;
     await using _lock = previous && (await folder.lock());
-    const { model } = await runTraining({ folder, config, mirror, previous, out: silent });
+    const own = previous ? ownFile(previous.config, folder, previous.weights) : config;
+    const { model } = await runTraining({ folder, config: own, mirror, previous, out });
     await model.close();
     return { error: null };
   } catch (error) {

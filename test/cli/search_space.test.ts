@@ -55,7 +55,7 @@ describe('--grid', () => {
 });
 
 describe('candidates', () => {
-  const fixed = ['--data', 'cifar10', '--epochs', '3'];
+  const fixed = ['--data', 'cifar10', '--recipe', 'probe', '--epochs', '3'];
   const all = { count: null, seed: 0 };
 
   it('are what train makes of the words', async () => {
@@ -94,10 +94,14 @@ describe('candidates', () => {
   });
 
   it('are all there are where that is fewer than should be drawn', async () => {
-    const { candidates } = await candidatesOf(parseSpace(['epochs=1..3']), ['--data', 'cifar10'], {
-      count: 5,
-      seed: 0,
-    });
+    const { candidates } = await candidatesOf(
+      parseSpace(['epochs=1..3']),
+      ['--data', 'cifar10', '--recipe', 'probe'],
+      {
+        count: 5,
+        seed: 0,
+      },
+    );
     expect(candidates.map(({ config }) => config.epochs)).toEqual([1, 2, 3]);
   });
 

@@ -16,8 +16,8 @@ import {
 
 /** A batch normalization learns these colours at a rate of 0.02, and hardly at one of 0.00001. */
 const fixed =
-  '--data pets --weights none --image-size 32 --backbone-output conv2_block1_out --head gap,bn --optimizer adam ' +
-  '--batch-size 8 --epochs 4 --seed 5';
+  '--data pets --weights none --image-size 32 --backbone-output conv2_block1_out --head gap,bn --recipe probe ' +
+  '--optimizer adam --schedule constant --batch-size 8 --epochs 4 --seed 5';
 const sweep = `sweep ${fixed} --grid learning-rate=1e-5,0.02 --grid label-smoothing=0,0.1 --jobs 2`;
 /** Two of its trials. */
 const few = `sweep ${fixed} --grid learning-rate=1e-5,0.02 --jobs 2`;
@@ -120,7 +120,7 @@ describe('graft sweep', () => {
   });
 
   it('does not mix with another sweep in its folder', async () => {
-    const { code, stderr } = await run(`sweep ${fixed} --grid epochs=1,2 --out runs/whole`);
+    const { code, stderr } = await run(`sweep ${fixed} --grid accumulate=1,2 --out runs/whole`);
     expect(stderr).toContain('--out runs/whole: this folder holds another sweep');
     expect(code).toBe(2);
   });
