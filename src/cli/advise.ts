@@ -36,7 +36,7 @@ import { type PlannedTrial, SearchFolder, type SearchRecord } from './search_fol
 import { configFor, wordsOf } from './search_space.ts';
 import { notOfTrials, type TypedWords, typedWords } from './typed_words.ts';
 
-interface AdviseOptions extends CommonOptions, DeviceOptions {
+export interface AdviseOptions extends CommonOptions, DeviceOptions {
   readonly data?: string;
   readonly backbone: string;
   readonly backboneOutput?: string;

@@ -1,4 +1,5 @@
 /** The types of a config file: for each command the options that it has, by their names in camelCase. */
+import type { AdviseOptions } from './advise.ts';
 import type { CommonOptions } from './arguments.ts';
 import type { PruneCommandOptions } from './cache.ts';
 import type { DataOptions } from './data_command.ts';
@@ -10,6 +11,7 @@ import type { PredictOptions } from './predict.ts';
 import type { ReportOptions } from './run_report.ts';
 import type { StartOptions } from './start.ts';
 import type { SummaryCommandOptions } from './summary.ts';
+import type { SweepOptions } from './sweep.ts';
 import type { TrainOptions } from './train_options.ts';
 
 /** Options as a config file says them. `--resume` belongs to one run, so it stays on the command line. */
@@ -17,9 +19,12 @@ export type Settings<Options> = {
   readonly [Name in keyof Options as Name extends 'resume' ? never : Name]?: Setting<Name, Options[Name]>;
 };
 
-/** A flag may be false too, and sizes are written as `20GB`. */
+/** They are written as they are typed: `20GB`, `96,160`, `30m`, `learning-rate=1e-3,1e-2`. */
+type Typed = 'cacheLimit' | 'sizes' | 'time' | 'grid';
+
+/** A flag may be false too. */
 type Setting<Name, Value> =
-  Exclude<Value, undefined> extends true ? boolean : Name extends 'cacheLimit' ? string : Value;
+  Exclude<Value, undefined> extends true ? boolean : Name extends Typed ? string : Value;
 
 /** Defaults of the options of each command; the command line wins over them. */
 export interface GraftConfig {
@@ -30,6 +35,8 @@ export interface GraftConfig {
   readonly predict?: Settings<PredictOptions>;
   readonly export?: Settings<ExportCommandOptions>;
   readonly report?: Settings<ReportOptions>;
+  readonly sweep?: Settings<SweepOptions>;
+  readonly advise?: Settings<AdviseOptions>;
   readonly summary?: Settings<SummaryCommandOptions>;
   readonly models?: Settings<CommonOptions>;
   readonly inspect?: Settings<InspectOptions>;

@@ -1,8 +1,8 @@
 /** `graft sweep`: many trainings that differ in a few options, and which of them is the best. */
 import { createHash } from 'node:crypto';
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { usableCores } from '../core/cores.node.ts';
 import { fail } from '../core/errors.ts';
 import { type Point, type Space, sizeOfSpace } from '../search/space.ts';
 import { newTrials, remaining } from '../search/trials.ts';
@@ -19,8 +19,8 @@ import { reportSweep } from './sweep_report.ts';
 import { addTrainOptions, type TrainOptions } from './train_options.ts';
 import { notOfTrials, type TypedWords, typedWords } from './typed_words.ts';
 
-interface SweepOptions extends TrainOptions {
-  readonly grid: readonly string[];
+export interface SweepOptions extends TrainOptions {
+  readonly grid?: readonly string[];
   readonly random?: number;
   readonly images?: number;
   readonly jobs?: number;
@@ -36,8 +36,7 @@ export function defineSweep(program: Command): void {
     .option(
       '--grid <option=values>',
       'an option of train and what it may be: values separated by commas (by | if they contain commas), or with --random a range low..high, drawn log-uniformly; repeat it for more options',
-      (text: string, earlier: readonly string[]) => [...earlier, text],
-      [],
+      (text: string, earlier: readonly string[] = []) => [...earlier, text],
     )
     .option(
       '--random <n>',
@@ -107,11 +106,11 @@ async function runSweep(command: Command, options: SweepOptions, typed: TypedWor
  * layers of the backbone use all cores one after the other.
  */
 function usualJobs(trials: readonly PlannedTrial[]): number {
-  return trials.every(({ config }) => config.unfreezeFrom === null) ? availableParallelism() : 1;
+  return trials.every(({ config }) => config.unfreezeFrom === null) ? usableCores() : 1;
 }
 
 function withThreads(trial: PlannedTrial, most: number): PlannedTrial {
-  const threads = trial.config.threads ?? Math.max(1, Math.floor(availableParallelism() / most));
+  const threads = trial.config.threads ?? Math.max(1, Math.floor(usableCores() / most));
   return { ...trial, config: { ...trial.config, threads } };
 }
 
@@ -130,18 +129,18 @@ function planRows(folder: SearchFolder, { fixed, trials }: SearchRecord, left: r
 }
 
 async function newSweep(options: SweepOptions, typed: readonly string[], out: Output) {
-  if (options.grid.length === 0) {
+  const { grid = [], random = null, seed, keepAll = false } = options;
+  if (grid.length === 0) {
     fail(
       'argument',
       'Nothing to try: give --grid OPTION=VALUE,VALUE at least once, such as --grid learning-rate=1e-3,1e-2.',
     );
   }
-  const space = parseSpace(options.grid);
+  const space = parseSpace(grid);
   const fixed = await completed(options, space, typed, out);
   const repeated = fixed.find((word) => Object.keys(space).some((name) => word === `--${name}`));
   if (repeated !== undefined)
     fail('argument', `${repeated} is given both with --grid and alone; leave one of them out.`);
-  const { random = null, seed, keepAll = false } = options;
   const found = await candidatesOf(space, fixed, { count: random, seed });
   tell(found.refused, sizeOfSpace(space), random, out);
   const { candidates } = found;
