@@ -93,6 +93,16 @@ export function shellWord(text: string): string {
   return /^[\w./:=@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
+/** A command line without options that take a value. */
+export function withoutOptions(args: readonly string[], flags: readonly string[]): string[] {
+  return args.filter(
+    (word, i) =>
+      !flags.includes(word) &&
+      !flags.includes(args[i - 1] ?? '') &&
+      !flags.some((flag) => word.startsWith(`${flag}=`)),
+  );
+}
+
 export function count(value: number): string {
   return value.toLocaleString('en');
 }

@@ -9,6 +9,7 @@ import { defineDoctor } from './doctor.ts';
 import { defineEvaluate } from './evaluate.ts';
 import { defineExport } from './export.ts';
 import { defineInspect } from './inspect.ts';
+import { defineLrFind } from './lr_find.ts';
 import { defineModels } from './models.ts';
 import { definePredict } from './predict.ts';
 import { defineReport } from './run_report.ts';
@@ -32,7 +33,7 @@ Exit codes:
   0  done    1  it went wrong    2  the command line or a picture cannot be used    130  stopped by Ctrl-C`;
 
 const commands = [
-  ...[defineStart, defineData, defineTrain, defineEvaluate, definePredict, defineExport],
+  ...[defineStart, defineData, defineTrain, defineLrFind, defineEvaluate, definePredict, defineExport],
   ...[defineReport, defineSweep, defineAdvise, defineSummary, defineModels, defineInspect, defineCache],
   ...[defineDoctor, defineCompletion],
 ];

@@ -6,7 +6,7 @@ import { writeAtomically } from '../core/files.node.ts';
 import type { Dataset } from '../data/index.ts';
 import { addCommonOptions, addMirrorOption, type CommonOptions } from './arguments.ts';
 import { dataTitle, type LoadedData, loadData } from './data.ts';
-import { type Output, outputFor, shellWord } from './output.ts';
+import { type Output, outputFor, shellWord, withoutOptions } from './output.ts';
 import { type Phase, RunFolder, type RunRecord } from './run_folder.ts';
 import { judges, readPredictions } from './run_predictions.ts';
 
@@ -118,8 +118,5 @@ export function phasesOf({ sessions }: RunRecord): Phase[] {
 
 /** The command that trains the same again, into another folder. */
 function commandOf({ command = [] }: RunRecord): string {
-  const kept = command.filter(
-    (word, i) => word !== '--out' && command[i - 1] !== '--out' && !word.startsWith('--out='),
-  );
-  return ['graft', ...kept.map(shellWord)].join(' ');
+  return ['graft', ...withoutOptions(command, ['--out']).map(shellWord)].join(' ');
 }

@@ -68,6 +68,15 @@ export interface TrainOptions extends CommonOptions, DeviceOptions, ModelOptions
 }
 
 export function addTrainOptions(command: Command): void {
+  addJobOptions(command)
+    .optionsGroup('Run:')
+    .option('--out <dir>', 'folder of the run (default: runs/<time>-<backbone>-<data>)')
+    .option('--resume <run>', 'go on with a run that was stopped, with its own options');
+  addCommonOptions(addDeviceOptions(command));
+}
+
+/** Pictures, model, training and cache: what is to be done, wherever it goes. */
+export function addJobOptions(command: Command): Command {
   addDataOptions(command);
   command
     .optionsGroup('Model:')
@@ -79,11 +88,7 @@ export function addTrainOptions(command: Command): void {
   addModelOptions(command);
   addRecipeOptions(command);
   addCacheOptions(command);
-  command
-    .optionsGroup('Run:')
-    .option('--out <dir>', 'folder of the run (default: runs/<time>-<backbone>-<data>)')
-    .option('--resume <run>', 'go on with a run that was stopped, with its own options');
-  addCommonOptions(addDeviceOptions(command));
+  return command;
 }
 
 function addDataOptions(command: Command): void {

@@ -82,7 +82,7 @@ export async function runTraining(request: TrainingRequest): Promise<TrainedRun>
   }
 }
 
-/** The compiled model of a training, as it is before the first epoch. */
+/** The model of a configuration, compiled, as it is before the first epoch. Features that had to be measured are kept for it. */
 export async function buildTraining(
   { config, out }: Pick<TrainingRequest, 'config' | 'out'>,
   data: LoadedData,

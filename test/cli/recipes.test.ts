@@ -6,7 +6,7 @@ import { output } from '../../src/cli/output.ts';
 import { type RecipeName, recipes } from '../../src/cli/recipes.ts';
 import { configOf } from '../../src/cli/train_config.ts';
 import type { TrainOptions } from '../../src/cli/train_options.ts';
-import { makeMirror, makeWorkplace, tiny, type Workplace, words } from './support.ts';
+import { jsonOf, makeMirror, makeWorkplace, tiny, type Workplace, words } from './support.ts';
 
 /** What the command line gives without a flag. */
 const plain: TrainOptions = {
@@ -107,7 +107,7 @@ describe('the last stage', () => {
   });
 });
 
-describe('graft train --recipe fine-tune', () => {
+describe('from the command line', () => {
   let workplace: Workplace;
   let env: Record<string, string>;
   beforeAll(async () => {
@@ -115,13 +115,34 @@ describe('graft train --recipe fine-tune', () => {
     env = { GRAFT_MIRROR: await makeMirror(workplace.path('mirror')) };
   }, 120_000);
   afterAll(() => workplace.remove());
+
+  it('lr-find suggests a rate, draws it, and says the command that trains with it', async () => {
+    const line = `lr-find ${tiny} --head gap --steps 40 --learning-rate 1 --out rates.html --json`;
+    const finished = await workplace.run(words(line), env);
+    expect(finished.code, finished.stderr).toBe(0);
+    const { learningRates, suggestions } = jsonOf(finished) as {
+      learningRates: number[];
+      suggestions: { valley: number; steepest: number };
+    };
+    expect(learningRates[0]).toBe(1e-7);
+    // Bright and dark colours are told apart with any rate but a tiny one.
+    for (const rate of Object.values(suggestions)) expect(rate > 1e-6 && rate < 5, `${rate}`).toBe(true);
+    const rate = suggestions.valley.toExponential(1).replace('.0e', 'e');
+    expect(finished.stderr).toContain(`\nSuggested  ${rate} (half of the way down the longest valley)\n`);
+    expect(finished.stderr).toMatch(/\n +\de-\d +[\d.]+ {2}━+ +valley/);
+    expect(finished.stderr).toContain(`main.js train ${tiny} --head gap --learning-rate ${rate}\n`);
+    const page = await readFile(workplace.path('rates.html'), 'utf8');
+    expect(page).toContain('<svg');
+    expect(page).toContain(`valley ${suggestions.valley.toExponential(1)}`);
+  });
+
   const line = `train ${tiny} --recipe fine-tune --head gap --learning-rate 0.01 --epochs 4 --freeze-epochs 2 --seed 3`;
   const rates = async (run: string) => {
     const [, ...rows] = (await readFile(workplace.path(run, 'history.csv'), 'utf8')).trimEnd().split('\n');
     return rows.map((row) => Number(row.split(',').at(-1)));
   };
 
-  it('trains the head, then everything, as one run; stopped and continued it is the same', async () => {
+  it('fine-tune trains the head, then everything, as one run; stopped and continued it is the same', async () => {
     const { code, stdout, stderr } = await workplace.run(words(`${line} --out runs/whole`), env);
     expect(code, stderr).toBe(0);
     expect(stdout).toContain(

@@ -128,7 +128,7 @@ describe('a command line that cannot be used ends with 2 and says what was expec
     [
       'data to look at that is not there',
       ['data', 'nowhere'],
-      "command-argument value 'nowhere' is invalid for argument 'data'. There is no such file or folder. Expected a " +
+      "command-argument value 'nowhere' is invalid for argument 'data'. There is no such file or folder. Expected " +
         'cifar10, cifar100, emoji10, or a folder or CSV file of your own pictures.',
     ],
     [
