@@ -8,8 +8,6 @@ import type { Model } from '../training/model.ts';
 import type { ModelConfig, WeightsFile } from './backbone.ts';
 import type { RunFolder } from './run_folder.ts';
 
-export { foreignInteger } from '../quantize/index.ts';
-
 /** A file, absolute. */
 export type OnnxPath = `${string}.onnx`;
 

@@ -7,7 +7,7 @@ import { parseAugment } from './augment.ts';
 import { findBackbone, lastStageOf, type ModelConfig } from './backbone.ts';
 import type { Recipe, TrainConfig } from './config.ts';
 import { countTraining, dataNames, isPublished, type PictureOptions } from './data.ts';
-import { foreignInteger, isOnnx, unknownSize } from './foreign.ts';
+import { isOnnx, unknownSize } from './foreign.ts';
 import { parseHead } from './heads.ts';
 import { invocation, type Output, plural } from './output.ts';
 import { chooseRecipe, type RecipeSettings, recipes } from './recipes.ts';
@@ -32,7 +32,6 @@ export async function configOf(options: TrainOptions, out: Output): Promise<Conf
   const pictures = picturesOf(options);
   const given = modelConfigOf(options);
   const weights = checkWeights(options.weights, given.backbone);
-  if (isOnnx(given.backbone) && options.precision === 'int8') fail('unsupported', foreignInteger);
   const selection = {
     data,
     limit: options.limit ?? null,

@@ -47,7 +47,7 @@ function integerFrozen(outputs: Outputs): IntegerFrozen {
   const quantization = new Quantization(outputs);
   const executable = link(outputs, () => false);
   return {
-    observation: link(quantization.observed, () => false),
+    observation: { ...link(quantization.observed, () => false), model: () => quantization.observation() },
     observe: (results) => quantization.observe(results),
     ranges: () => quantization.ranges(),
     frozen: (ranges) => ({ ...executable, model: () => quantization.model(ranges) }),

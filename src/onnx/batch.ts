@@ -2,16 +2,9 @@
  * Frees the batch of a model that was exported for batches of one size. Such exports say the size again inside:
  * in the targets of reshapes, and in constants that are joined to pictures (the class token of a transformer).
  */
-import { bytesOf, type Tensor, tensor } from '../core/tensor.ts';
-import {
-  type AttributeProto,
-  attributeTypes,
-  elementTypes,
-  type GraphProto,
-  type NodeProto,
-  type TensorProto,
-} from './proto.ts';
+import { attributeOf, elementTypes, type GraphProto, type NodeProto, type TensorProto } from './proto.ts';
 import { dependents, rewriteGraph } from './walk.ts';
+import { Writer } from './writer.ts';
 
 /** The graph for any batch, as far as that can be seen; a dry run says whether it was enough. */
 export function withFreeBatch(graph: GraphProto, input: string): GraphProto {
@@ -19,9 +12,9 @@ export function withFreeBatch(graph: GraphProto, input: string): GraphProto {
   if (!batch) return graph;
   const moving = dependents(graph, input);
   const constants = new Map(graph.initializer.map((value) => [value.name!, value]));
-  for (const { opType, attribute, output } of graph.node) {
-    const value = opType === 'Constant' ? attribute.find(({ name }) => name === 'value')?.t : undefined;
-    if (value) constants.set(output[0]!, value);
+  for (const each of graph.node) {
+    const value = each.opType === 'Constant' ? attributeOf(each, 'value')?.t : undefined;
+    if (value) constants.set(each.output[0]!, value);
   }
   return rewriteGraph(graph, {
     node: (node) => {
@@ -39,9 +32,10 @@ function freeReshape(node: NodeProto, target: TensorProto | undefined, batch: nu
   const dims = new BigInt64Array(new Uint8Array(target.rawData).buffer);
   if (dims.length === 0 || dims[0] !== BigInt(batch) || dims.includes(0n)) return [node];
   dims[0] = dims.includes(-1n) ? 0n : -1n;
-  const shape = constant(`${node.output[0]}/shape`, tensor('int64', [dims.length], dims));
+  const write = new Writer(node.output[0]!);
+  const shape = write.int64(Array.from(dims, Number));
   const attribute = node.attribute.filter(({ name }) => name !== 'allowzero');
-  return [shape, { ...node, input: [node.input[0]!, shape.output[0]!], attribute }];
+  return [...write.nodes, { ...node, input: [node.input[0]!, shape], attribute }];
 }
 
 /** A constant for one picture is repeated for each. */
@@ -50,36 +44,14 @@ function freeConcat(
   input: string,
   constantOf: (name: string) => TensorProto | undefined,
 ): NodeProto[] {
-  if (node.attribute.find(({ name }) => name === 'axis')?.i === 0) return [node];
-  const added: NodeProto[] = [];
-  const add = (
-    opType: string,
-    from: readonly string[],
-    attribute: readonly AttributeProto[] = [],
-  ): string => {
-    const output = `${node.output[0]}/${opType}_${added.length}`;
-    added.push({ opType, name: output, input: [...from], output: [output], attribute: [...attribute] });
-    return output;
-  };
-  const int64 = (values: readonly number[]): string => {
-    const value = tensor('int64', [values.length], BigInt64Array.from(values, BigInt));
-    const made = constant(`${node.output[0]}/Constant_${added.length}`, value);
-    added.push(made);
-    return made.output[0]!;
-  };
+  if (attributeOf(node, 'axis')?.i === 0) return [node];
+  const write = new Writer(node.output[0]!);
   const inputs = node.input.map((name) => {
     const dims = constantOf(name)?.dims;
     if (dims === undefined || dims[0] !== 1) return name;
-    const size = add('Gather', [add('Shape', [input]), int64([0])]);
-    const axis = { name: 'axis', type: attributeTypes.int, i: 0 };
-    const shape = add('Concat', [size, int64(dims.slice(1))], [axis]);
-    return add('Expand', [name, shape]);
+    const size = write.node('Gather', [write.node('Shape', [input]), write.int64([0])]);
+    const shape = write.node('Concat', [size, write.int64(dims.slice(1))], { axis: 0 });
+    return write.node('Expand', [name, shape]);
   });
-  return [...added, { ...node, input: inputs }];
-}
-
-function constant(name: string, value: Tensor): NodeProto {
-  const t = { name, dims: [...value.shape], dataType: elementTypes[value.dtype], rawData: bytesOf(value) };
-  const attribute = [{ name: 'value', type: attributeTypes.tensor, t }];
-  return { opType: 'Constant', name, input: [], output: [name], attribute };
+  return [...write.nodes, { ...node, input: inputs }];
 }

@@ -39,8 +39,12 @@ export function emitModel(outputs: Readonly<Record<string, Node>>, options: Emit
     if (node.op !== 'input' && !options.instead?.(e, node))
       (emissions[node.op] as (e: Emitter, node: NodeOf<OpName> & Node) => void)(e, node);
   }
-  const wanted = Object.entries(outputs).map(([name, node]) => [name, e.value(node)] as const);
-  const used = usedNodes(nameOutputs(e.nodes, wanted), Object.keys(outputs));
+  const own = Object.entries(outputs).map(([name, node]) => [name, e.value(node)] as const);
+  const wanted = [...own, ...e.outputs];
+  const used = usedNodes(
+    nameOutputs(e.nodes, wanted),
+    wanted.map(([name]) => name),
+  );
   return encodeModel({
     irVersion: Math.max(irVersion, ...e.splices.map((splice) => splice.irVersion)),
     producerName: 'graft',
@@ -51,7 +55,13 @@ export function emitModel(outputs: Readonly<Record<string, Node>>, options: Emit
       node: used.nodes,
       initializer: e.initializers.filter(({ name }) => used.names.has(name!)),
       input: inputs.map((node) => valueInfo(node.attributes.name, node.dtype, node.shape)),
-      output: Object.entries(outputs).map(([name, node]) => valueInfo(name, node.dtype, node.shape)),
+      output: [
+        ...Object.entries(outputs).map(([name, node]) => valueInfo(name, node.dtype, node.shape)),
+        ...[...e.outputs.keys()].map((name) => ({
+          name,
+          type: { tensorType: { elemType: elementTypes.float32 } },
+        })),
+      ],
     },
   });
 }

@@ -7,16 +7,8 @@
 import { bytesOf, float32, type Tensor, tensor } from '../core/tensor.ts';
 import type { Node } from '../graph/node.ts';
 import type { Splice } from './foreign.ts';
-import {
-  type AttributeProto,
-  attributeTypes,
-  elementTypes,
-  type NodeProto,
-  type TensorProto,
-} from './proto.ts';
+import { type AttributeValue, attributeProto, elementTypes, type NodeProto, type TensorProto } from './proto.ts';
 import { rewriteGraph } from './walk.ts';
-
-type AttributeValue = number | string | readonly number[];
 
 const toFirst = [0, 3, 1, 2];
 const toLast = [0, 2, 3, 1];
@@ -26,6 +18,8 @@ export class Emitter {
   readonly initializers: TensorProto[] = [];
   /** What the foreign graphs among the nodes ask of a model. */
   readonly splices: Omit<Splice, 'graph'>[] = [];
+  /** Values beside the graph's own that the model puts out, by name. */
+  readonly outputs = new Map<string, string>();
   readonly #last = new Map<Node, string>();
   readonly #first = new Map<Node, string>();
   readonly #memo = new Map<string, string>();
@@ -94,19 +88,24 @@ export class Emitter {
   }
 
   /**
-   * Puts a foreign graph of one input and one output behind `x`; returns the name of its output. Names inside it
-   * get a prefix that none of Graft's own have.
+   * Puts a foreign graph of one input behind `x`; returns the names of its outputs. Names inside it get a prefix that
+   * none of Graft's own have.
    */
-  splice({ graph, irVersion, opsets }: Splice, x: string): string {
+  splice({ graph, irVersion, opsets }: Splice, x: string): string[] {
     const prefix = `%f${this.splices.length}/`;
-    const [input, output] = [graph.input[0]!.name, graph.output[0]!.name];
+    const input = graph.input[0]!.name;
     this.splices.push({ irVersion, opsets });
     const { node, initializer } = rewriteGraph(graph, {
       name: (name) => (name === input ? x : prefix + name),
     });
     this.nodes.push(...node);
     this.initializers.push(...initializer);
-    return prefix + output;
+    return graph.output.map(({ name }) => prefix + name);
+  }
+
+  /** Makes a float32 value an output of the model beside those of the graph. */
+  output(name: string, value: string): void {
+    this.outputs.set(name, value);
   }
 
   reshape(x: string, shape: readonly number[]): string {
@@ -152,12 +151,4 @@ export class Emitter {
     }
     return name;
   }
-}
-
-function attributeProto(name: string, value: AttributeValue): AttributeProto {
-  if (typeof value === 'string') {
-    return { name, type: attributeTypes.string, s: new TextEncoder().encode(value) };
-  }
-  if (typeof value === 'number') return { name, type: attributeTypes.int, i: value };
-  return { name, type: attributeTypes.ints, ints: [...value] };
 }

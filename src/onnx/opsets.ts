@@ -3,15 +3,16 @@
  * for inference between sets 7 and 20, from the changelog of ONNX's operators. What is not listed kept its meaning.
  */
 import { fail } from '../core/errors.ts';
-import { bytesOf, float32, type Tensor, tensor } from '../core/tensor.ts';
+import { float32 } from '../core/tensor.ts';
 import {
-  type AttributeProto,
-  attributeTypes,
-  elementTypes,
+  type AttributeValue,
+  attributeOf,
+  attributeProto,
   type GraphProto,
   type NodeProto,
 } from './proto.ts';
 import { rewriteGraph } from './walk.ts';
+import { Writer } from './writer.ts';
 
 /** The set that Graft writes: the first with everything that its own graphs use. */
 export const graftOpset = 20;
@@ -19,58 +20,23 @@ export const graftOpset = 20;
 interface Change {
   /** The first set with the new form. */
   readonly since: number;
-  /** The node in the new form. */
+  /** The node in the new form; the writer makes what has to stand in front of it. */
   readonly write: (node: NodeProto, write: Writer) => NodeProto;
-}
-
-/** Makes what a changed node needs. Names of values that it makes begin with that of the node's first output. */
-class Writer {
-  /** What stands in front of the node. */
-  readonly nodes: NodeProto[] = [];
-  readonly #base: string;
-
-  constructor({ output }: NodeProto) {
-    this.#base = output.find((name) => name !== '')!;
-  }
-
-  /** Adds a node in front, and gives its output. */
-  before(opType: string, input: readonly string[], attribute: readonly AttributeProto[] = []): string {
-    const output = `${this.#base}/${opType}_${this.nodes.length}`;
-    this.nodes.push({ opType, name: output, input: [...input], output: [output], attribute: [...attribute] });
-    return output;
-  }
-
-  constant(value: Tensor): string {
-    const t = { dims: [...value.shape], dataType: elementTypes[value.dtype], rawData: bytesOf(value) };
-    return this.before('Constant', [], [{ name: 'value', type: attributeTypes.tensor, t }]);
-  }
-
-  int64(values: readonly number[]): string {
-    return this.constant(tensor('int64', [values.length], BigInt64Array.from(values, BigInt)));
-  }
-}
-
-function find({ attribute }: NodeProto, name: string): AttributeProto | undefined {
-  return attribute.find((each) => each.name === name);
 }
 
 function without(node: NodeProto, ...names: readonly string[]): NodeProto {
   return { ...node, attribute: node.attribute.filter(({ name }) => !names.includes(name)) };
 }
 
-function plus(node: NodeProto, name: string, value: number | string): NodeProto {
-  const attribute: AttributeProto =
-    typeof value === 'number'
-      ? { name, type: attributeTypes.int, i: value }
-      : { name, type: attributeTypes.string, s: new TextEncoder().encode(value) };
-  return { ...node, attribute: [...without(node, name).attribute, attribute] };
+function plus(node: NodeProto, name: string, value: AttributeValue): NodeProto {
+  return { ...node, attribute: [...without(node, name).attribute, attributeProto(name, value)] };
 }
 
 /** A list that was an attribute becomes the next input. */
 const listToInput =
   (name: string): Change['write'] =>
   (node, write) => {
-    const list = find(node, name)?.ints;
+    const list = attributeOf(node, name)?.ints;
     if (list === undefined) return node;
     const rest = without(node, name);
     return { ...rest, input: [...rest.input, write.int64(list)] };
@@ -80,12 +46,12 @@ const listToInput =
 const rowwise: Change = {
   since: 13,
   write: (node, write) => {
-    const axis = find(node, 'axis')?.i ?? 1;
+    const axis = attributeOf(node, 'axis')?.i ?? 1;
     if (axis === -1) return node;
     const [x] = node.input as [string];
-    const shape = write.before('Shape', [x]);
-    const rows = write.before('Flatten', [x], [{ name: 'axis', type: attributeTypes.int, i: axis }]);
-    const result = write.before(node.opType, [rows], plus(node, 'axis', -1).attribute);
+    const shape = write.node('Shape', [x]);
+    const rows = write.node('Flatten', [x], { axis });
+    const result = write.node(node.opType, [rows], plus(node, 'axis', -1).attribute);
     return { ...without(node, 'axis'), opType: 'Reshape', input: [result, shape] };
   },
 };
@@ -95,7 +61,7 @@ const axesFrom13: Change = { since: 13, write: listToInput('axes') };
 
 /** Sets before 11 had no word for it: position x of the result is x / scale of the input, rounded down. */
 function resized(node: NodeProto, input: readonly string[]): NodeProto {
-  const mode = new TextDecoder().decode(find(node, 'mode')?.s ?? new Uint8Array());
+  const mode = new TextDecoder().decode(attributeOf(node, 'mode')?.s ?? new Uint8Array());
   const linear = mode === 'linear' || mode === 'bilinear';
   let result: NodeProto = { ...without(node, 'scales', 'mode'), opType: 'Resize', input: [...input] };
   result = plus(result, 'mode', linear ? 'linear' : 'nearest');
@@ -108,7 +74,7 @@ const changes: Readonly<Record<string, readonly Change[]>> = {
     {
       since: 9,
       write: (node) => {
-        if (find(node, 'spatial')?.i === 0) {
+        if (attributeOf(node, 'spatial')?.i === 0) {
           fail('unsupported', `BatchNormalization "${node.name}" with spatial = 0 is gone from ONNX.`);
         }
         return without(node, 'spatial');
@@ -122,7 +88,7 @@ const changes: Readonly<Record<string, readonly Change[]>> = {
       since: 11,
       write: (node, write) => {
         const bound = (name: string) => {
-          const value = find(node, name)?.f;
+          const value = attributeOf(node, name)?.f;
           return value === undefined ? '' : write.constant(float32([], [value]));
         };
         const input = [node.input[0]!, bound('min'), bound('max')];
@@ -140,7 +106,7 @@ const changes: Readonly<Record<string, readonly Change[]>> = {
     {
       since: 20,
       write: (node) => {
-        const mode = new TextDecoder().decode(find(node, 'mode')?.s ?? new Uint8Array());
+        const mode = new TextDecoder().decode(attributeOf(node, 'mode')?.s ?? new Uint8Array());
         const renamed: Readonly<Record<string, string>> = { bilinear: 'linear', bicubic: 'cubic' };
         return renamed[mode] === undefined ? node : plus(node, 'mode', renamed[mode]);
       },
@@ -152,8 +118,8 @@ const changes: Readonly<Record<string, readonly Change[]>> = {
     {
       since: 11,
       write: (node, write) => {
-        const pads = write.int64(find(node, 'pads')?.ints ?? []);
-        const value = write.constant(float32([], [find(node, 'value')?.f ?? 0]));
+        const pads = write.int64(attributeOf(node, 'pads')?.ints ?? []);
+        const value = write.constant(float32([], [attributeOf(node, 'value')?.f ?? 0]));
         return { ...without(node, 'pads', 'value'), input: [node.input[0]!, pads, value] };
       },
     },
@@ -174,7 +140,7 @@ const changes: Readonly<Record<string, readonly Change[]>> = {
     {
       since: 10,
       write: (node, write) => {
-        const [starts, ends, axes] = ['starts', 'ends', 'axes'].map((name) => find(node, name)?.ints ?? []);
+        const [starts, ends, axes] = ['starts', 'ends', 'axes'].map((name) => attributeOf(node, name)?.ints ?? []);
         const lists = [starts!, ends!, axes!.length > 0 ? axes! : starts!.map((_, axis) => axis)];
         const input = [node.input[0]!, ...lists.map((list) => write.int64(list))];
         return { ...without(node, 'starts', 'ends', 'axes'), input };
@@ -194,7 +160,7 @@ const changes: Readonly<Record<string, readonly Change[]>> = {
     {
       since: 10,
       write: (node, write) => {
-        const k = write.int64([find(node, 'k')?.i ?? 1]);
+        const k = write.int64([attributeOf(node, 'k')?.i ?? 1]);
         return { ...without(node, 'k'), input: [node.input[0]!, k] };
       },
     },
@@ -204,7 +170,7 @@ const changes: Readonly<Record<string, readonly Change[]>> = {
     {
       since: 9,
       write: (node, write) => {
-        const scales = find(node, 'scales')?.floats ?? [];
+        const scales = attributeOf(node, 'scales')?.floats ?? [];
         const input = [node.input[0]!, write.constant(float32([scales.length], scales))];
         return { ...without(node, 'scales'), input };
       },
@@ -220,7 +186,7 @@ export function upgraded(graph: GraphProto, from: number): GraphProto {
 
 function upgradedNode(node: NodeProto, from: number): NodeProto[] {
   if (node.domain) return [node];
-  const writer = new Writer(node);
+  const writer = new Writer(node.output.find((name) => name !== '')!);
   const due = (changes[node.opType] ?? []).filter(({ since }) => from < since);
   const last = due.reduce((current, { write }) => write(current, writer), node);
   return [...writer.nodes, last];

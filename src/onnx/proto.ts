@@ -167,3 +167,18 @@ export const elementTypes = {
 export const attributeTypes = {
   ...{ float: 1, int: 2, string: 3, tensor: 4, graph: 5, floats: 6, ints: 7, strings: 8 },
 } as const;
+
+/** Numbers are whole. */
+export type AttributeValue = number | string | readonly number[];
+
+export function attributeProto(name: string, value: AttributeValue): AttributeProto {
+  if (typeof value === 'string') {
+    return { name, type: attributeTypes.string, s: new TextEncoder().encode(value) };
+  }
+  if (typeof value === 'number') return { name, type: attributeTypes.int, i: value };
+  return { name, type: attributeTypes.ints, ints: [...value] };
+}
+
+export function attributeOf({ attribute }: NodeProto, name: string): AttributeProto | undefined {
+  return attribute.find((each) => each.name === name);
+}

@@ -6,7 +6,7 @@ import { symbolicSize } from '../graph/shapes.ts';
 import { columnSums, dynamicShape } from './columns.ts';
 import { emitConv2d, emitConv2dInputGradient, emitConv2dKernelGradient } from './convolution.ts';
 import type { Emitter } from './emitter.ts';
-import { OnnxPart } from './foreign.ts';
+import { OnnxPart, type Splice } from './foreign.ts';
 import { elementTypes } from './proto.ts';
 
 type Rule<K extends OpName> = (e: Emitter, node: NodeOf<K> & Node) => void;
@@ -238,6 +238,21 @@ function emitCount(e: Emitter, node: NodeOf<'count'> & Node): void {
   e.define(node, product);
 }
 
+/** Writes a part of an ONNX model, or `instead` of it; gives the names of the outputs after its first. */
+export function emitForeign(e: Emitter, node: NodeOf<'foreign'> & Node, instead?: Splice): string[] {
+  const { code } = node.attributes;
+  const x = node.inputs[0]!;
+  if (!(code instanceof OnnxPart)) {
+    return fail('state', 'Only parts of ONNX models can be written as ONNX.');
+  }
+  const { input, output, splice } = code;
+  const source = input.layout === 'channelsFirst' ? e.channelsFirst(x) : e.value(x);
+  const [y, ...others] = e.splice(instead ?? splice, source) as [string, ...string[]];
+  if (node.shape.length === 4 && output.layout === 'channelsFirst') e.defineChannelsFirst(node, y);
+  else e.define(node, y);
+  return others;
+}
+
 /** The emission rule of every operation. Inputs are declared by `emitModel`. */
 export const emissions: { readonly [K in OpName]: Rule<K> } = {
   input: (_e, { attributes: { name } }) => fail('state', `Input ${name} is declared, not emitted.`),
@@ -301,13 +316,6 @@ export const emissions: { readonly [K in OpName]: Rule<K> } = {
   },
   gridSample: emitGridSample,
   foreign: (e, node) => {
-    const { code } = node.attributes;
-    const x = node.inputs[0]!;
-    if (!(code instanceof OnnxPart))
-      return fail('state', 'Only parts of ONNX models can be written as ONNX.');
-    const { input, output, splice } = code;
-    const y = e.splice(splice, input.layout === 'channelsFirst' ? e.channelsFirst(x) : e.value(x));
-    if (node.shape.length === 4 && output.layout === 'channelsFirst') e.defineChannelsFirst(node, y);
-    else e.define(node, y);
+    emitForeign(e, node);
   },
 };

@@ -17,6 +17,11 @@ export function quantizationOf({ low, high }: Range): Quantization {
   return { scale, zeroPoint };
 }
 
+/** What a rectifier leaves of a range. */
+export function clipped(range: Range, clip: Range): Range {
+  return { low: Math.max(range.low, clip.low), high: Math.min(range.high, clip.high) };
+}
+
 /** As processors round: ties to the even neighbour. */
 export function roundHalfEven(value: number): number {
   const rounded = Math.round(value);

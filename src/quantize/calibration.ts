@@ -7,7 +7,7 @@ import { chooseRange, type Range, type RangeMethod } from './ranges.ts';
 import type { Unit } from './units.ts';
 
 /** Positions of a map along each axis that are looked at: more say no more about a range. */
-const sampledPositions = 8;
+export const sampledPositions = 8;
 
 /** The values that need a range: results of arithmetic, and what enters from float32. */
 export function valuesToObserve(units: ReadonlyMap<Node, Unit>): Node[] {
@@ -21,30 +21,26 @@ export function valuesToObserve(units: ReadonlyMap<Node, Unit>): Node[] {
 
 /** Collects the distribution of each value, batch by batch; memory does not grow with the pictures. */
 export class Calibration {
-  /** What to compute for each batch of pictures: samples of each value, by name. */
-  readonly outputs: Readonly<Record<string, Node>>;
-  readonly #histograms: readonly Histogram[];
+  readonly #histograms: ReadonlyMap<string, Histogram>;
 
-  constructor(values: readonly Node[]) {
-    this.#histograms = values.map(() => new Histogram());
-    this.outputs = Object.fromEntries(values.map((value, i) => [`value${i}`, sampled(value)]));
+  /** `names` are those of the values among the outputs of a batch. */
+  constructor(names: readonly string[]) {
+    this.#histograms = new Map(names.map((name) => [name, new Histogram()]));
   }
 
   /** Takes the outputs for one batch. */
   add(results: Readonly<Record<string, Tensor>>): void {
-    this.#histograms.forEach((histogram, i) => {
-      histogram.add(results[`value${i}`]!.data as Float32Array);
-    });
+    for (const [name, histogram] of this.#histograms) histogram.add(results[name]!.data as Float32Array);
   }
 
-  /** A range for each value, in the order of the values. */
+  /** A range for each value, in the order of the names. */
   ranges(method: RangeMethod): Range[] {
-    return this.#histograms.map((histogram) => chooseRange(histogram, method));
+    return [...this.#histograms.values()].map((histogram) => chooseRange(histogram, method));
   }
 }
 
 /** Every n-th position of a map, beginning inside. */
-function sampled(value: Node): Node {
+export function sampled(value: Node): Node {
   if (value.shape.length !== 4) return value;
   const axes = [1, 2].map((axis) => {
     const step = Math.max(1, Math.floor(value.shape[axis]! / sampledPositions));

@@ -7,21 +7,32 @@ import { float32, tensor } from '../core/tensor.ts';
 import type { Node, NodeOf } from '../graph/node.ts';
 import { emitModel } from '../onnx/emit.ts';
 import type { Emitter } from '../onnx/emitter.ts';
-import { type Quantization, quantizationOf, quantizeKernel } from './arithmetic.ts';
+import type { Splice } from '../onnx/foreign.ts';
+import { emitForeign } from '../onnx/rules.ts';
+import { clipped, type Quantization, quantizationOf, quantizeKernel } from './arithmetic.ts';
 import type { Range } from './ranges.ts';
-import type { AddUnit, Clip, ConvUnit, MoveUnit, Unit } from './units.ts';
+import { type AddUnit, type Clip, type ConvUnit, type MoveUnit, type Unit, unbounded } from './units.ts';
 
 /** Operations of the runtime itself; ONNX's own know channels-first only, or no integers. */
-const runtimeDomain = 'com.microsoft';
+export const runtimeDomain = 'com.microsoft';
 
-/** The bytes of a model that computes `outputs`, with `units` (of the same graph) on integers. */
+/**
+ * The bytes of a model that computes `outputs`, with `units` (of the same graph) on integers, and what is written
+ * in place of foreign parts.
+ */
 export function emitQuantized(
   outputs: Readonly<Record<string, Node>>,
   units: ReadonlyMap<Node, Unit>,
   ranges: ReadonlyMap<Node, Range>,
+  foreign: ReadonlyMap<Node, Splice> = new Map(),
 ): Uint8Array {
   const integers = new IntegerEmission(units, ranges);
-  return emitModel(outputs, { instead: (e, node) => integers.emit(e, node) });
+  const instead = (e: Emitter, node: Node): boolean => {
+    if (node.op !== 'foreign') return integers.emit(e, node);
+    emitForeign(e, node, foreign.get(node));
+    return true;
+  };
+  return emitModel(outputs, { instead });
 }
 
 /** A uint8 map of the model. */
@@ -92,10 +103,7 @@ class IntegerEmission {
   }
 
   #concat(e: Emitter, { node }: MoveUnit): Integers {
-    const result = this.#quantization(node, {
-      low: Number.NEGATIVE_INFINITY,
-      high: Number.POSITIVE_INFINITY,
-    });
+    const result = this.#quantization(node);
     const inputs = node.inputs.map((input) => this.#integersOf(e, input));
     const operands = inputs.flatMap((input) => [input.name, ...parameters(e, input)]);
     const name = e.node('QLinearConcat', [...parameters(e, result), ...operands], { axis: 3 }, runtimeDomain);
@@ -118,10 +126,9 @@ class IntegerEmission {
     return map;
   }
 
-  #quantization(node: Node, clip?: Clip): Quantization {
+  #quantization(node: Node, clip: Clip = unbounded): Quantization {
     const range = this.#ranges.get(node) ?? fail('state', `Node ${node.id} has no range.`);
-    if (clip === undefined) return quantizationOf(range);
-    return quantizationOf({ low: Math.max(range.low, clip.low), high: Math.min(range.high, clip.high) });
+    return quantizationOf(clipped(range, clip));
   }
 }
 

@@ -2,11 +2,15 @@
  * Static quantization of a frozen graph to int8: look at what it computes for some pictures, choose ranges, write it
  * with integers. Ranges are a function of the graph and the pictures, so they need not be kept.
  */
-import { fail } from '../core/errors.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { type Node, topologicalOrder } from '../graph/node.ts';
-import { Calibration, valuesToObserve } from './calibration.ts';
+import { emitModel } from '../onnx/emit.ts';
+import type { Emitter } from '../onnx/emitter.ts';
+import { OnnxPart } from '../onnx/foreign.ts';
+import { emitForeign } from '../onnx/rules.ts';
+import { Calibration, sampled, valuesToObserve } from './calibration.ts';
 import { emitQuantized } from './emit.ts';
+import { ForeignQuantization } from './foreign.ts';
 import type { Range, RangeMethod } from './ranges.ts';
 import { findUnits, type Unit } from './units.ts';
 
@@ -22,31 +26,43 @@ export const quantizationVersion = 'int8-1';
  */
 const method: RangeMethod = { name: 'percentile', percent: 99.999 };
 
-export const foreignInteger =
-  'Precision int8 is for the backbones that Graft builds itself. Of a foreign ONNX model, quantize the file ' +
-  '(onnxruntime.quantization.quantize_static in Python) and train on that one with precision float32.';
-
 /** A graph on its way to integers. */
 export class Quantization {
+  /** What to compute in float32 for each batch of pictures, with `observation`, and hand to `observe`. */
+  readonly observed: Readonly<Record<string, Node>>;
   readonly #outputs: Readonly<Record<string, Node>>;
   readonly #units: ReadonlyMap<Node, Unit>;
   readonly #values: readonly Node[];
+  readonly #foreign: ReadonlyMap<Node, ForeignQuantization>;
   readonly #calibration: Calibration;
 
   /** `outputs` have been through `foldFrozen`. */
   constructor(outputs: Readonly<Record<string, Node>>) {
-    if (topologicalOrder(Object.values(outputs)).some(({ op }) => op === 'foreign')) {
-      fail('unsupported', foreignInteger);
-    }
+    const nodes = Object.values(outputs);
     this.#outputs = outputs;
-    this.#units = findUnits(Object.values(outputs));
+    this.#units = findUnits(nodes);
     this.#values = valuesToObserve(this.#units);
-    this.#calibration = new Calibration(this.#values);
+    this.#foreign = foreignParts(nodes);
+    const named = (kind: string, list: Iterable<Node>) =>
+      [...list].map((node, i) => [`${kind}${i}`, sampled(node)] as const);
+    const own = named('value', this.#values);
+    this.observed = Object.fromEntries([...own, ...named('foreign', this.#foreign.keys())]);
+    const inside = [...this.#foreign.values()].flatMap(({ values }, i) =>
+      values.map((_, j) => insideName(i, j)),
+    );
+    this.#calibration = new Calibration([...own.map(([name]) => name), ...inside]);
   }
 
-  /** What to compute in float32 for each batch of pictures and hand to `observe`. */
-  get observed(): Readonly<Record<string, Node>> {
-    return this.#calibration.outputs;
+  /** The model that computes `observed`, and values inside foreign parts. */
+  observation(): Uint8Array {
+    const parts = [...this.#foreign.keys()];
+    const instead = (e: Emitter, node: Node): boolean => {
+      if (node.op !== 'foreign') return false;
+      const samples = emitForeign(e, node, this.#foreign.get(node)!.observation);
+      for (const [j, sample] of samples.entries()) e.output(insideName(parts.indexOf(node), j), sample);
+      return true;
+    };
+    return emitModel(this.observed, { instead });
   }
 
   observe(results: Readonly<Record<string, Tensor>>): void {
@@ -61,6 +77,29 @@ export class Quantization {
   /** The graph with integers, as an ONNX model. */
   model(ranges: readonly Range[]): Uint8Array {
     const byValue = new Map(this.#values.map((value, i) => [value, ranges[i]!]));
-    return emitQuantized(this.#outputs, this.#units, byValue);
+    let start = this.#values.length;
+    const foreign = new Map(
+      [...this.#foreign].map(([node, part]) => {
+        const own = ranges.slice(start, start + part.values.length);
+        start += part.values.length;
+        return [node, part.quantized(own)] as const;
+      }),
+    );
+    return emitQuantized(this.#outputs, this.#units, byValue, foreign);
   }
+}
+
+/** The name of a value inside a foreign part. */
+function insideName(part: number, value: number): string {
+  return `foreign${part}/${value}`;
+}
+
+function foreignParts(outputs: readonly Node[]): Map<Node, ForeignQuantization> {
+  return new Map(
+    topologicalOrder(outputs).flatMap((node) =>
+      node.op === 'foreign' && node.attributes.code instanceof OnnxPart
+        ? [[node, new ForeignQuantization(node.attributes.code.splice)] as const]
+        : [],
+    ),
+  );
 }

@@ -13,6 +13,8 @@ export interface Clip {
   readonly high: number;
 }
 
+export const unbounded: Clip = { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY };
+
 interface Common {
   /** The node whose value the unit computes: the last one that it took in. */
   readonly node: Node;
@@ -87,7 +89,7 @@ function convUnit(node: Node, next: Next): ConvUnit | null {
  * Fewer products for each value than this are done as fast in float32, and they are mixtures of colours, which lose most
  * by rounding. A depthwise convolution stays beside its neighbours.
  */
-const worthwhileProducts = 16;
+export const worthwhileProducts = 16;
 
 function isSmall({ attributes }: NodeOf<'conv2d'>, kernel: Node): boolean {
   const products = kernel.shape.slice(0, 3).reduce((product, dim) => product * dim, 1);
@@ -133,7 +135,7 @@ function biasOf(sum: NodeOf<'add'>, node: Node): Float32Array<ArrayBuffer> | nul
 /** Appends a `relu` and a `min` with a number behind it (relu6) to a chain, and says what they leave. */
 function takeRectifier(chain: Node[], next: Next): Clip {
   const rectifier = next(chain.at(-1)!);
-  if (rectifier?.op !== 'relu') return { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY };
+  if (rectifier?.op !== 'relu') return unbounded;
   chain.push(rectifier);
   const bound = next(rectifier);
   const limit = bound?.op === 'min' ? bound.inputs.find((input) => input !== rectifier) : undefined;

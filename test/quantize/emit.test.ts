@@ -4,7 +4,6 @@ import { float32, type Tensor } from '../../src/core/tensor.ts';
 import type { ConvAttributes, Node } from '../../src/graph/node.ts';
 import * as o from '../../src/graph/ops.ts';
 import { evaluate, toValue } from '../../src/graph/reference.ts';
-import { emitModel } from '../../src/onnx/emit.ts';
 import { decodeModel } from '../../src/onnx/proto.ts';
 import { quantizationOf, quantizeKernel } from '../../src/quantize/arithmetic.ts';
 import { emitQuantized } from '../../src/quantize/emit.ts';
@@ -169,7 +168,7 @@ describe('a network on integers', () => {
   const pictures = drawn([8, 12, 12, 3], 'pictures');
   const calibrated = async () => {
     const quantization = new Quantization(outputs);
-    quantization.observe(await run(emitModel(quantization.observed), pictures));
+    quantization.observe(await run(quantization.observation(), pictures));
     return quantization;
   };
 
@@ -200,7 +199,7 @@ describe('a network on integers', () => {
 
   it('has the same ranges whatever the batches were', async () => {
     const quantization = new Quantization(outputs);
-    const session = await engine.load(emitModel(quantization.observed));
+    const session = await engine.load(quantization.observation());
     for (const [start, end] of [
       [0, 3],
       [3, 8],
@@ -215,7 +214,7 @@ describe('a network on integers', () => {
   it('keeps an output that lies inside a convolution with its rectifier', async () => {
     const sum = o.conv2d(x, drawnConstant([3, 3, 3, 8], 'kernel'), convWindow());
     const quantization = new Quantization({ sum, y: o.relu(sum) });
-    quantization.observe(await run(emitModel(quantization.observed), pictures));
+    quantization.observe(await run(quantization.observation(), pictures));
     const results = await run(quantization.model(quantization.ranges()), pictures);
     expect(results['y']!.data).toEqual(
       (results['sum']!.data as Float32Array).map((value) => Math.max(value, 0)),
