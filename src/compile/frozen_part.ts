@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { bytesOf, type Tensor } from '../core/tensor.ts';
 import { type Node, topologicalOrder } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import { foldFrozen, Quantization, type Range } from '../quantize/index.ts';
+import { foldFrozen, Quantization, type ValueRange } from '../quantize/index.ts';
 import { type Executable, link } from './executable.ts';
 import type { Outputs } from './outputs.ts';
 import type { Noise } from './trace.ts';
@@ -22,8 +22,8 @@ export interface FrozenPart extends Executable {
 export interface IntegerFrozen {
   readonly observation: Executable;
   observe(results: Readonly<Record<string, Tensor>>): void;
-  ranges(): readonly Range[];
-  frozen(ranges: readonly Range[]): Executable;
+  ranges(): readonly ValueRange[];
+  frozen(ranges: readonly ValueRange[]): Executable;
 }
 
 /** `values` cross the cut under the names of `features`, in their dtype. */

@@ -7,7 +7,13 @@
 import { bytesOf, float32, type Tensor, tensor } from '../core/tensor.ts';
 import type { Node } from '../graph/node.ts';
 import type { Splice } from './foreign.ts';
-import { type AttributeValue, attributeProto, elementTypes, type NodeProto, type TensorProto } from './proto.ts';
+import {
+  type AttributeValue,
+  attributeProto,
+  elementTypes,
+  type NodeProto,
+  type TensorProto,
+} from './proto.ts';
 import { rewriteGraph } from './walk.ts';
 
 const toFirst = [0, 3, 1, 2];

@@ -140,7 +140,9 @@ const changes: Readonly<Record<string, readonly Change[]>> = {
     {
       since: 10,
       write: (node, write) => {
-        const [starts, ends, axes] = ['starts', 'ends', 'axes'].map((name) => attributeOf(node, name)?.ints ?? []);
+        const [starts, ends, axes] = ['starts', 'ends', 'axes'].map(
+          (name) => attributeOf(node, name)?.ints ?? [],
+        );
         const lists = [starts!, ends!, axes!.length > 0 ? axes! : starts!.map((_, axis) => axis)];
         const input = [node.input[0]!, ...lists.map((list) => write.int64(list))];
         return { ...without(node, 'starts', 'ends', 'axes'), input };

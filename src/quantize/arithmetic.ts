@@ -33,6 +33,8 @@ export interface QuantizedKernel {
   readonly weights: Tensor<'int8'>;
   readonly scales: Float32Array;
   readonly bias: Int32Array;
+  /** The same as numbers. */
+  readonly correctedBias: Float32Array;
 }
 
 /**
@@ -43,29 +45,43 @@ export interface QuantizedKernel {
 const largestPair = 128;
 const largestWeight = 127;
 
+/** What a kernel is multiplied with. */
+export interface KernelInput {
+  readonly scale: number;
+  /** Defaults to 1. */
+  readonly groups?: number;
+  /** The mean of each channel. Defaults to zeros, which leave the bias as it is. */
+  readonly means?: Float32Array;
+}
+
 /**
  * Integers for a kernel (HWIO) and a bias. Each filter has the finest scale that `largestWeight` and `largestPair`
- * allow, or a coarser one if its bias would not fit into 30 bits.
+ * allow, or a coarser one if its bias would not fit into 30 bits. The bias takes off what rounded weights add to the
+ * mean of the result (bias correction; Nagel et al. 2019): the error of a weight is the same for every picture.
  */
 export function quantizeKernel(
   kernel: Tensor<'float32'>,
   bias: Float32Array,
-  inputScale: number,
+  { scale: inputScale, groups = 1, means }: KernelInput,
 ): QuantizedKernel {
   const [height, width, channels, filters] = kernel.shape as [number, number, number, number];
   const positions = height * width;
+  const perGroup = filters / groups;
   const scales = finestScales(kernel).map((scale, f) =>
     Math.max(scale, Math.abs(bias[f]!) / inputScale / 2 ** 30, 2 ** -60),
   );
   const weights = tensor('int8', [filters, channels, height, width]);
-  for (let p = 0; p < positions; p++)
+  const corrected = Float64Array.from(bias);
+  for (let p = 0, i = 0; p < positions; p++)
     for (let c = 0; c < channels; c++)
-      for (let f = 0; f < filters; f++) {
-        const q = roundHalfEven(kernel.data[(p * channels + c) * filters + f]! / scales[f]!);
+      for (let f = 0; f < filters; f++, i++) {
+        const q = roundHalfEven(kernel.data[i]! / scales[f]!);
         weights.data[(f * channels + c) * positions + p] = q;
+        const mean = means?.[Math.floor(f / perGroup) * channels + c] ?? 0;
+        corrected[f]! -= (q * scales[f]! - kernel.data[i]!) * mean;
       }
-  const units = Int32Array.from(bias, (value, f) => roundHalfEven(value / (inputScale * scales[f]!)));
-  return { weights, scales, bias: units };
+  const units = Int32Array.from(corrected, (value, f) => roundHalfEven(value / (inputScale * scales[f]!)));
+  return { weights, scales, bias: units, correctedBias: Float32Array.from(corrected) };
 }
 
 /** Per filter. Neighbours are so in the order in which products are added: taps, and in each the channels. */

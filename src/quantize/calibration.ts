@@ -3,7 +3,7 @@ import type { Tensor } from '../core/tensor.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
 import { Histogram } from './histogram.ts';
-import { chooseRange, type Range, type RangeMethod } from './ranges.ts';
+import { chooseRange, type RangeMethod, type ValueRange } from './ranges.ts';
 import type { Unit } from './units.ts';
 
 /** Positions of a map along each axis that are looked at: more say no more about a range. */
@@ -13,7 +13,7 @@ export const sampledPositions = 8;
 export function valuesToObserve(units: ReadonlyMap<Node, Unit>): Node[] {
   const values = new Set<Node>();
   for (const unit of units.values()) {
-    if (unit.kind === 'conv' && !units.has(unit.x)) values.add(unit.x);
+    if (unit.kind === 'conv') values.add(unit.x);
     if (unit.kind === 'conv' || unit.kind === 'add' || unit.kind === 'concat') values.add(unit.node);
   }
   return [...values];
@@ -21,21 +21,43 @@ export function valuesToObserve(units: ReadonlyMap<Node, Unit>): Node[] {
 
 /** Collects the distribution of each value, batch by batch; memory does not grow with the pictures. */
 export class Calibration {
-  readonly #histograms: ReadonlyMap<string, Histogram>;
+  readonly #seen: ReadonlyMap<string, Seen>;
 
   /** `names` are those of the values among the outputs of a batch. */
   constructor(names: readonly string[]) {
-    this.#histograms = new Map(names.map((name) => [name, new Histogram()]));
+    this.#seen = new Map(names.map((name) => [name, new Seen()]));
   }
 
-  /** Takes the outputs for one batch. */
+  /** Takes the outputs for one batch, channels last. */
   add(results: Readonly<Record<string, Tensor>>): void {
-    for (const [name, histogram] of this.#histograms) histogram.add(results[name]!.data as Float32Array);
+    for (const [name, seen] of this.#seen) seen.add(results[name] as Tensor<'float32'>);
   }
 
   /** A range for each value, in the order of the names. */
-  ranges(method: RangeMethod): Range[] {
-    return [...this.#histograms.values()].map((histogram) => chooseRange(histogram, method));
+  ranges(method: RangeMethod): ValueRange[] {
+    return [...this.#seen.values()].map((seen) => seen.range(method));
+  }
+}
+
+/** What is known of one value. */
+class Seen {
+  readonly #histogram = new Histogram();
+  #sums = new Float64Array();
+  #rows = 0;
+
+  add({ shape, data }: Tensor<'float32'>): void {
+    this.#histogram.add(data);
+    const channels = shape.at(-1)!;
+    if (this.#rows === 0) this.#sums = new Float64Array(channels);
+    this.#rows += data.length / channels;
+    for (let i = 0; i < data.length; ) {
+      for (let c = 0; c < channels; c++, i++) this.#sums[c]! += data[i]!;
+    }
+  }
+
+  range(method: RangeMethod): ValueRange {
+    const means = Float32Array.from(this.#sums, (sum) => sum / this.#rows);
+    return { ...chooseRange(this.#histogram, method), means };
   }
 }
 

@@ -10,7 +10,7 @@ import type { Emitter } from '../onnx/emitter.ts';
 import type { Splice } from '../onnx/foreign.ts';
 import { emitForeign } from '../onnx/rules.ts';
 import { clipped, type Quantization, quantizationOf, quantizeKernel } from './arithmetic.ts';
-import type { Range } from './ranges.ts';
+import type { ValueRange } from './ranges.ts';
 import { type AddUnit, type Clip, type ConvUnit, type MoveUnit, type Unit, unbounded } from './units.ts';
 
 /** Operations of the runtime itself; ONNX's own know channels-first only, or no integers. */
@@ -23,7 +23,7 @@ export const runtimeDomain = 'com.microsoft';
 export function emitQuantized(
   outputs: Readonly<Record<string, Node>>,
   units: ReadonlyMap<Node, Unit>,
-  ranges: ReadonlyMap<Node, Range>,
+  ranges: ReadonlyMap<Node, ValueRange>,
   foreign: ReadonlyMap<Node, Splice> = new Map(),
 ): Uint8Array {
   const integers = new IntegerEmission(units, ranges);
@@ -42,11 +42,11 @@ interface Integers extends Quantization {
 
 class IntegerEmission {
   readonly #units: ReadonlyMap<Node, Unit>;
-  readonly #ranges: ReadonlyMap<Node, Range>;
+  readonly #ranges: ReadonlyMap<Node, ValueRange>;
   readonly #inside: ReadonlySet<Node>;
   readonly #maps = new Map<Node, Integers>();
 
-  constructor(units: ReadonlyMap<Node, Unit>, ranges: ReadonlyMap<Node, Range>) {
+  constructor(units: ReadonlyMap<Node, Unit>, ranges: ReadonlyMap<Node, ValueRange>) {
     this.#units = units;
     this.#ranges = ranges;
     this.#inside = new Set([...units.values()].flatMap(({ inside }) => inside));
@@ -72,7 +72,13 @@ class IntegerEmission {
   #conv(e: Emitter, { node, conv, x, kernel, bias, clip }: ConvUnit): Integers {
     const source = this.#integersOf(e, x);
     const result = this.#quantization(node, clip);
-    const { weights, scales, bias: units } = quantizeKernel(kernel, bias, source.scale);
+    const {
+      weights,
+      scales,
+      bias: units,
+    } = quantizeKernel(kernel, bias, {
+      ...{ scale: source.scale, groups: conv.attributes.groups, means: this.#rangeOf(x).means },
+    });
     const filters = scales.length;
     const { strides, pads, dilations, groups } = conv.attributes;
     const name = e.node(
@@ -127,8 +133,11 @@ class IntegerEmission {
   }
 
   #quantization(node: Node, clip: Clip = unbounded): Quantization {
-    const range = this.#ranges.get(node) ?? fail('state', `Node ${node.id} has no range.`);
-    return quantizationOf(clipped(range, clip));
+    return quantizationOf(clipped(this.#rangeOf(node), clip));
+  }
+
+  #rangeOf(node: Node): ValueRange {
+    return this.#ranges.get(node) ?? fail('state', `Node ${node.id} has no range.`);
   }
 }
 

@@ -6,7 +6,7 @@
 import { fail } from '../core/errors.ts';
 import { float32, type Tensor, tensor } from '../core/tensor.ts';
 import type { Splice } from '../onnx/foreign.ts';
-import type { GraphProto, NodeProto } from '../onnx/proto.ts';
+import { attributeOf, type GraphProto, type NodeProto } from '../onnx/proto.ts';
 import { Writer } from '../onnx/writer.ts';
 import { clipped, type Quantization, quantizationOf, quantizeKernel } from './arithmetic.ts';
 import { sampledPositions } from './calibration.ts';
@@ -20,7 +20,7 @@ import {
   type ForeignUnit,
   findForeignUnits,
 } from './foreign_units.ts';
-import type { Range } from './ranges.ts';
+import type { ValueRange } from './ranges.ts';
 
 export class ForeignQuantization {
   readonly #splice: Splice;
@@ -62,12 +62,13 @@ export class ForeignQuantization {
     const shares = write.node('Div', [sizes, write.int64([positions])]);
     const steps = write.node('Max', [shares, write.int64([1])]);
     const starts = write.node('Div', [steps, write.int64([2])]);
-    const sample = write.node('Slice', [x, starts, sizes, write.int64(axes), steps]);
+    const slice = write.node('Slice', [x, starts, sizes, write.int64(axes), steps]);
+    const sample = isMap ? write.node('Transpose', [slice], { perm: [0, 2, 3, 1] }) : slice;
     return { sample, nodes: write.nodes };
   }
 
   /** The graph with its units on integers. */
-  quantized(ranges: readonly Range[]): Splice {
+  quantized(ranges: readonly ValueRange[]): Splice {
     const byValue = new Map(this.values.map((value, i) => [value, ranges[i]!]));
     const emission = new ForeignEmission(this.#units, byValue);
     return { ...this.#splice, graph: emission.rewritten(this.#splice.graph) };
@@ -78,8 +79,7 @@ export class ForeignQuantization {
 function valuesToObserve(units: ReadonlyMap<string, ForeignUnit>): string[] {
   const values = new Set<string>();
   for (const unit of units.values()) {
-    const entering = 'x' in unit && (units.get(unit.x)?.kind ?? 'matrix') === 'matrix';
-    if (entering) values.add(unit.x);
+    if (unit.kind === 'conv' || unit.kind === 'matrix') values.add(unit.x);
     if (unit.kind !== 'matrix' && unit.kind !== 'move') values.add(unit.output);
   }
   return [...values];
@@ -92,10 +92,10 @@ interface Integers extends Quantization {
 
 class ForeignEmission {
   readonly #units: ReadonlyMap<string, ForeignUnit>;
-  readonly #ranges: ReadonlyMap<string, Range>;
+  readonly #ranges: ReadonlyMap<string, ValueRange>;
   readonly #integers = new Map<string, Integers>();
 
-  constructor(units: ReadonlyMap<string, ForeignUnit>, ranges: ReadonlyMap<string, Range>) {
+  constructor(units: ReadonlyMap<string, ForeignUnit>, ranges: ReadonlyMap<string, ValueRange>) {
     this.#units = units;
     this.#ranges = ranges;
   }
@@ -117,7 +117,12 @@ class ForeignEmission {
       const result = this.#written(write, unit);
       this.#integers.set(unit.output, result);
       // For float32 operations and outputs; without any it is not part of the model.
-      write.node('DequantizeLinear', [result.name, ...parameters(write, result)], {}, { output: unit.output });
+      write.node(
+        'DequantizeLinear',
+        [result.name, ...parameters(write, result)],
+        {},
+        { output: unit.output },
+      );
     }
     return write.nodes;
   }
@@ -130,7 +135,15 @@ class ForeignEmission {
   #conv(write: Writer, { nodes, x, kernel, bias, clip, output }: ForeignConv): Integers {
     const source = this.#integersOf(write, x);
     const result = quantizationOf(clipped(this.#range(output), clip));
-    const { weights, scales, bias: units } = quantizeKernel(kernel, bias, source.scale);
+    const {
+      weights,
+      scales,
+      bias: units,
+    } = quantizeKernel(kernel, bias, {
+      scale: source.scale,
+      groups: attributeOf(nodes[0]!, 'group')?.i ?? 1,
+      means: this.#range(x).means,
+    });
     const filters = scales.length;
     const inputs = [
       ...[source.name, ...parameters(write, source)],
@@ -145,13 +158,15 @@ class ForeignEmission {
     const source = this.#integersOf(write, x);
     const [inputs, columns] = weights.shape as [number, number];
     const kernel = float32([1, 1, inputs, columns], weights.data);
-    const quantized = quantizeKernel(kernel, new Float32Array(columns), source.scale);
+    const quantized = quantizeKernel(kernel, bias ?? new Float32Array(columns), {
+      ...{ scale: source.scale, means: this.#range(x).means },
+    });
     const [scale, zeroPoint] = parameters(write, source) as [string, string];
     const operands = [
       ...[source.name, write.constant(transposed(quantized.weights, columns, inputs)), scale],
       ...[write.constant(float32([columns], quantized.scales)), zeroPoint],
       write.constant(tensor('int8', [columns])),
-      ...(bias === null ? [] : [write.constant(float32([columns], bias))]),
+      write.constant(float32([columns], quantized.correctedBias)),
     ];
     write.node('MatMulIntegerToFloat', operands, {}, { domain: runtimeDomain, output });
   }
@@ -195,7 +210,7 @@ class ForeignEmission {
     return integers;
   }
 
-  #range(value: string): Range {
+  #range(value: string): ValueRange {
     return this.#ranges.get(value) ?? fail('state', `The value "${value}" has no range.`);
   }
 }

@@ -1,6 +1,12 @@
 /** Looks values of a foreign ONNX graph up: the numbers of constants, and who takes what. */
 import type { Tensor } from '../core/tensor.ts';
-import { attributeOf, elementTypes, type GraphProto, type NodeProto, type TensorProto } from '../onnx/proto.ts';
+import {
+  attributeOf,
+  elementTypes,
+  type GraphProto,
+  type NodeProto,
+  type TensorProto,
+} from '../onnx/proto.ts';
 import { namesTaken } from '../onnx/walk.ts';
 
 export class ForeignGraph {

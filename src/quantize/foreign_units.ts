@@ -185,7 +185,9 @@ function matrixUnit(node: NodeProto, foreign: ForeignGraph): ForeignMatrix | nul
   const given = input[2] ? foreign.constant(input[2]) : tensor('float32', [0]);
   const [, columns] = weights.shape;
   if (given === null || (given.data.length !== 1 && given.data.length !== columns)) return null;
-  const bias = input[2] ? Float32Array.from({ length: columns! }, (_, i) => given.data[i] ?? given.data[0]!) : null;
+  const bias = input[2]
+    ? Float32Array.from({ length: columns! }, (_, i) => given.data[i] ?? given.data[0]!)
+    : null;
   return { kind: 'matrix', output: output[0]!, nodes: [node], x: input[0]!, weights, bias };
 }
 
@@ -215,7 +217,8 @@ function moveUnit(
 ): ForeignMove | null {
   const { opType, input, output } = node;
   if (!moving.has(opType) || !integral(input[0]!) || output.length !== 1) return null;
-  if (opType === 'AveragePool' && attributeOf(node, 'dilations')?.ints?.some((step) => step !== 1)) return null;
+  if (opType === 'AveragePool' && attributeOf(node, 'dilations')?.ints?.some((step) => step !== 1))
+    return null;
   if (opType === 'Pad') {
     const mode = new TextDecoder().decode(attributeOf(node, 'mode')?.s ?? new Uint8Array());
     const zeros = !input[2] || foreign.constant(input[2])?.data[0] === 0;

@@ -11,14 +11,14 @@ import { emitForeign } from '../onnx/rules.ts';
 import { Calibration, sampled, valuesToObserve } from './calibration.ts';
 import { emitQuantized } from './emit.ts';
 import { ForeignQuantization } from './foreign.ts';
-import type { Range, RangeMethod } from './ranges.ts';
+import type { RangeMethod, ValueRange } from './ranges.ts';
 import { findUnits, type Unit } from './units.ts';
 
 export { foldFrozen } from './fold.ts';
-export type { Range } from './ranges.ts';
+export type { ValueRange } from './ranges.ts';
 
 /** Names how integers are chosen: changes whenever the same pictures would give other integers. */
-export const quantizationVersion = 'int8-1';
+export const quantizationVersion = 'int8-2';
 
 /**
  * Measured on conv1-conv4 of ResNet50 (noise in the pooled features, as a share of their variance): everything 1.8 %,
@@ -70,12 +70,12 @@ export class Quantization {
   }
 
   /** The ranges of what was observed; they fit every graph that computes the same values from the same inputs. */
-  ranges(): readonly Range[] {
+  ranges(): readonly ValueRange[] {
     return this.#calibration.ranges(method);
   }
 
   /** The graph with integers, as an ONNX model. */
-  model(ranges: readonly Range[]): Uint8Array {
+  model(ranges: readonly ValueRange[]): Uint8Array {
     const byValue = new Map(this.#values.map((value, i) => [value, ranges[i]!]));
     let start = this.#values.length;
     const foreign = new Map(

@@ -10,6 +10,11 @@ export interface Range {
   readonly high: number;
 }
 
+/** The range of a value, and the mean of each channel (the last axis). */
+export interface ValueRange extends Range {
+  readonly means: Float32Array;
+}
+
 export type RangeMethod =
   /** Everything that was seen. */
   | { readonly name: 'minMax' }

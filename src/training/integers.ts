@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import type { Executable, FrozenPart, IntegerFrozen } from '../compile/program.ts';
 import { fail } from '../core/errors.ts';
 import { type Dataset, lengthOf } from '../data/dataset.ts';
-import { quantizationVersion, type Range } from '../quantize/index.ts';
+import { quantizationVersion, type ValueRange } from '../quantize/index.ts';
 import type { Device, Session } from '../runtime/engine.node.ts';
 import { only, pictureNoise } from './feeds.ts';
 
@@ -35,7 +35,7 @@ export class Integers {
   readonly #dataset: Dataset;
   readonly #seed: number;
   /** By what is computed. */
-  readonly #ranges = new Map<string, Promise<readonly Range[]>>();
+  readonly #ranges = new Map<string, Promise<readonly ValueRange[]>>();
 
   /**
    * Ranges will come from pictures spread evenly over a data set: a folder of images is sorted by class. The seed
@@ -72,7 +72,7 @@ export class Integers {
     integers: IntegerFrozen,
     { noises }: FrozenPart,
     load: (graph: Executable) => Promise<Session>,
-  ): Promise<readonly Range[]> {
+  ): Promise<readonly ValueRange[]> {
     const session = await load(integers.observation);
     try {
       const length = lengthOf(this.#dataset);

@@ -28,7 +28,7 @@ describe('a kernel as integers', () => {
     kernel.data.forEach((value, i) => {
       kernel.data[i] = value * 10 ** (i % 4);
     });
-    const { weights, scales } = quantizeKernel(kernel, new Float32Array(4), 1);
+    const { weights, scales } = quantizeKernel(kernel, new Float32Array(4), { scale: 1 });
     expect(weights.shape).toEqual([4, 5, 3, 3]);
     expect(scales[3]! / scales[0]!).toBeGreaterThan(500);
     for (let p = 0; p < 9; p++)
@@ -40,7 +40,7 @@ describe('a kernel as integers', () => {
   });
 
   it('uses up the range: the largest weight or pair of neighbours is at its bound', () => {
-    const { weights } = quantizeKernel(drawn([1, 1, 64, 1], 'kernel'), new Float32Array(1), 1);
+    const { weights } = quantizeKernel(drawn([1, 1, 64, 1], 'kernel'), new Float32Array(1), { scale: 1 });
     const pairs = [...weights.data].slice(1).map((value, i) => Math.abs(value + weights.data[i]!));
     expect(Math.max(...pairs, ...weights.data.map(Math.abs))).toBeGreaterThan(125);
   });
@@ -49,7 +49,7 @@ describe('a kernel as integers', () => {
     const numbers = fc.array(fc.float({ noNaN: true, min: -100, max: 100 }), { minLength: 8, maxLength: 8 });
     fc.assert(
       fc.property(numbers, (values) => {
-        const { weights } = quantizeKernel(float32([1, 1, 8, 1], values), new Float32Array(1), 1);
+        const { weights } = quantizeKernel(float32([1, 1, 8, 1], values), new Float32Array(1), { scale: 1 });
         const q = [...weights.data];
         const sums = q.slice(1).map((value, i) => (value * q[i]! > 0 ? Math.abs(value + q[i]!) : 0));
         return Math.max(...sums) * 255 <= 32767 && Math.max(...q.map(Math.abs)) <= 127;
@@ -59,12 +59,16 @@ describe('a kernel as integers', () => {
   });
 
   it('has its bias in units of the product', () => {
-    const { bias, scales } = quantizeKernel(float32([1, 1, 1, 2], [1, 2]), Float32Array.of(3, -4), 0.5);
+    const { bias, scales } = quantizeKernel(float32([1, 1, 1, 2], [1, 2]), Float32Array.of(3, -4), {
+      scale: 0.5,
+    });
     expect([...bias]).toEqual([Math.round(3 / (0.5 * scales[0]!)), Math.round(-4 / (0.5 * scales[1]!))]);
   });
 
   it('coarsens a filter without weights until its bias fits', () => {
-    const { weights, scales, bias } = quantizeKernel(float32([1, 1, 1, 1], [0]), Float32Array.of(1e6), 1e-3);
+    const { weights, scales, bias } = quantizeKernel(float32([1, 1, 1, 1], [0]), Float32Array.of(1e6), {
+      scale: 1e-3,
+    });
     expect(weights.data[0]).toBe(0);
     expect(bias[0]! * scales[0]! * 1e-3).toBeCloseTo(1e6, 0);
   });

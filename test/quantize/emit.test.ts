@@ -114,9 +114,10 @@ describe('a convolution on integers is bit for bit what integers say', () => {
     const image = o.input('x', [-1, ...shape.slice(1)]);
     const sum = o.add(o.conv2d(image, o.constant(weights), window), o.constant(bias));
     const y = rectify === undefined ? sum : rectify === 'relu' ? o.relu(sum) : o.min(6, o.relu(sum));
+    const means = drawn([shape[3]!], 'means').data;
     const ranges = new Map([
-      [image, input],
-      [y, output],
+      [image, { ...input, means }],
+      [y, { ...output, means }],
     ]);
     const units = findUnits([y]);
     expect([...units.keys()]).toEqual([y]);
@@ -127,10 +128,15 @@ describe('a convolution on integers is bit for bit what integers say', () => {
     const to = quantizationOf({ low, high: rectify === 'relu6' ? 6 : output.high });
     const map = { ...from, shape, data: quantize(x.data as Float32Array, from) };
     const yShape = [2, ...y.shape.slice(1)];
-    const expected = integerConvolution(map, quantizeKernel(weights, bias.data, from.scale), window, {
-      ...to,
-      shape: yShape,
-    });
+    const expected = integerConvolution(
+      map,
+      quantizeKernel(weights, bias.data, { ...from, groups: window.groups, means }),
+      window,
+      {
+        ...to,
+        shape: yShape,
+      },
+    );
     expect(new Set(expected).size, 'the case says something').toBeGreaterThan(given.extreme ? 0 : 20);
     expect(result).toEqual(float32(yShape, dequantize(expected, to)));
     expect(kernel[3]).toBe(result.shape[3]);
@@ -138,7 +144,7 @@ describe('a convolution on integers is bit for bit what integers say', () => {
 
   it('of which one comes close to what 16 bits hold', () => {
     const { weights, bias, shape } = drawCase(cases.at(-1)!);
-    const { weights: q } = quantizeKernel(weights, bias.data, 2 / 255);
+    const { weights: q } = quantizeKernel(weights, bias.data, { scale: 2 / 255 });
     expect(255 * (q.data[0]! + q.data[1]!)).toBeGreaterThan(32_000);
     expect(shape[3]! * 255 * q.data[0]!).toBeGreaterThan(1e6);
   });
