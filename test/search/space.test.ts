@@ -37,7 +37,7 @@ describe('a grid', () => {
 
   it('is as large as the space, and has no point twice', () => {
     const domain = fc.uniqueArray(fc.string(), { minLength: 1, maxLength: 4 });
-    fc.assert(
+    void fc.assert(
       fc.property(domain, domain, domain, (a, b, c) => {
         const points = grid({ a, b, c });
         expect(points).toHaveLength(a.length * b.length * c.length);
@@ -91,7 +91,7 @@ describe('random draws', () => {
 
   it('stay inside their range', () => {
     const end = fc.double({ min: 1e-6, max: 1e3, noNaN: true });
-    fc.assert(
+    void fc.assert(
       fc.property(end, end, fc.nat(), (a, b, seed) => {
         const [low, high] = [Math.min(a, b), Math.max(a, b) + 1e-3];
         for (const { rate } of drawn({ rate: { low, high, whole: false } }, 3, seed)) {
