@@ -41,6 +41,6 @@ export { backup, loadCheckpoint, saveCheckpoint } from './training/checkpoint.no
 export type { FineTuneOptions } from './training/fine_tune.ts';
 export type { FitOptions, History } from './training/fit.ts';
 export type { LrFindOptions, LrFindResult } from './training/lr_find.ts';
-export type { CompileOptions, Model, RunOptions } from './training/model.ts';
+export type { CompileOptions, Model, PredictOptions, RunOptions } from './training/model.ts';
 export { type PreviewOptions, preview } from './training/preview.ts';
 export * as utils from './utils.ts';

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { mostViews } from '../training/tta.ts';
 import { editDistance } from './nearest.ts';
 
 /** How the text of an option becomes a number. Commander reports what came; the text says what was expected. */
@@ -91,6 +92,15 @@ export function addMirrorOption(command: Command): Command {
       if (/^https?:/i.test(text) || existsSync(join(text, 'manifest.json'))) return text;
       throw new InvalidArgumentError('Expected a folder or an http(s) address with a manifest.json.');
     },
+  );
+}
+
+/** `--tta N`: test-time augmentation. */
+export function addTtaOption(command: Command): Command {
+  return command.option(
+    '--tta <n>',
+    'average what the model says of n views of each picture: as it is, mirrored, then shifted a little',
+    wholeNumber(1, mostViews),
   );
 }
 

@@ -9,6 +9,7 @@ import type { FitOptions } from '../training/fit.ts';
 import { parseAugment } from './augment.ts';
 import type { ModelConfig } from './backbone.ts';
 import { type Selection, usualPictures } from './data.ts';
+import { plural } from './output.ts';
 import type { RecipeName } from './recipes.ts';
 
 export const scheduleNames = ['constant', 'step', 'cosine'] as const;
@@ -34,6 +35,10 @@ export interface Recipe {
   readonly epochs: number;
   /** The first ones, in which only the head trains; 0 for none. */
   readonly freezeEpochs: number;
+  /** Momentum of the moving averages that are kept in place of the weights; `null` for the weights themselves. */
+  readonly ema: number | null;
+  /** Epochs without a better one after which training ends; `null` for never. */
+  readonly earlyStopping: number | null;
   /** Decides initial weights, order of pictures and dropout. */
   readonly seed: number;
 }
@@ -50,6 +55,8 @@ export interface TrainConfig extends Selection, ModelConfig, Recipe {
   readonly cacheLimit: number | null;
   /** Versions that are kept where random layers come before the frozen part; `null` for none. */
   readonly cachedViews: number | null;
+  /** Views of each picture in a second look at the end; 1 for none. */
+  readonly tta: number;
   /** In which the frozen part computes. */
   readonly precision: 'float32' | 'int8';
   readonly device: 'cpu' | 'webgpu' | 'cuda';
@@ -70,7 +77,7 @@ export function cacheOf({ cache: mode, cachePrecision, cacheLimit, cachedViews }
 /** What runs did that were recorded before there was a choice. */
 export const earlierChoices = {
   ...usualPictures,
-  ...{ balance: 'none', recipe: null, freezeEpochs: 0 },
+  ...{ balance: 'none', recipe: null, freezeEpochs: 0, ema: null, earlyStopping: null, tta: 1 },
 } as const satisfies Partial<TrainConfig>;
 
 /** The part of fit's options that `--balance` decides. */
@@ -98,6 +105,7 @@ export function makeOptimizer(recipe: Recipe, stepsPerEpoch: number): optimizers
     ...(recipe.weightDecay === null ? {} : { weightDecay: recipe.weightDecay }),
     ...(recipe.accumulate > 1 ? { gradientAccumulationSteps: recipe.accumulate } : {}),
     globalClipnorm: recipe.clipNorm,
+    ...(recipe.ema === null ? {} : { useEma: true, emaMomentum: recipe.ema }),
   };
   const { momentum } = recipe;
   switch (recipe.optimizer) {
@@ -159,6 +167,10 @@ export function describeRecipe(recipe: Recipe & Pick<TrainConfig, 'balance'>): s
     ...(accumulate > 1 ? [`an update every ${accumulate} batches`] : []),
     `${recipe.epochs} epoch${recipe.epochs === 1 ? '' : 's'}` +
       (freezeEpochs > 0 ? `, the first ${freezeEpochs} for the head alone, the others at half the rate` : ''),
+    ...(recipe.ema === null ? [] : [`moving averages of the weights (${recipe.ema})`]),
+    ...(recipe.earlyStopping === null
+      ? []
+      : [`ending after ${plural(recipe.earlyStopping, 'epoch')} without a better one`]),
     `seed ${recipe.seed}`,
   ].join(', ');
 }

@@ -7,6 +7,7 @@ import {
   addCommonOptions,
   addDeviceOptions,
   addMirrorOption,
+  addTtaOption,
   type CommonOptions,
   type DeviceOptions,
   wholeNumber,
@@ -27,12 +28,14 @@ import {
 } from './data.ts';
 import { count, type Output, outputFor, percent } from './output.ts';
 import { findModel, type RunRecord } from './run_folder.ts';
+import { scoreViews } from './run_predictions.ts';
 
 export interface EvaluateOptions extends CommonOptions, DeviceOptions, Partial<PictureOptions> {
   readonly model: string;
   readonly data?: string;
   readonly limit?: number;
   readonly batchSize: number;
+  readonly tta?: number;
   readonly mirror?: string;
 }
 
@@ -44,6 +47,7 @@ export function defineEvaluate(program: Command): void {
     .option('--data <what>', `${dataWords} (default: those of the run)`, parseData)
     .option('--limit <n>', 'use only the first n test pictures', wholeNumber(1))
     .option('--batch-size <n>', 'pictures at a time', wholeNumber(1, 65_536), 32);
+  addTtaOption(command);
   addPictureOptions(command);
   addCommonOptions(addMirrorOption(addDeviceOptions(command)));
   command.addHelpText('after', examples).action(runEvaluate);
@@ -85,14 +89,19 @@ async function runEvaluate(options: EvaluateOptions): Promise<void> {
   });
   const start = performance.now();
   try {
-    const logs = await model.evaluate(pictures, { batchSize: options.batchSize, verbose: out.verbose });
-    const { accuracy, loss } = logs as { accuracy: number; loss: number };
+    const { batchSize, tta = 1 } = options;
+    const passing = { batchSize, verbose: out.verbose };
+    const { accuracy, loss } =
+      tta > 1
+        ? await scoreViews(model, pictures, { ...passing, tta })
+        : ((await model.evaluate(pictures, passing)) as { accuracy: number; loss: number });
     const images = lengthOf(pictures);
     const seconds = (performance.now() - start) / 1000;
     out.result(
-      `${percent(accuracy)} of ${count(images)} ${what} of ${dataTitle(source)} (loss ${loss.toFixed(4)})`,
+      `${percent(accuracy)} of ${count(images)} ${what} of ${dataTitle(source)} (loss ${loss.toFixed(4)}` +
+        `${tta > 1 ? `, ${tta} views of each` : ''})`,
     );
-    out.json({ command: 'evaluate', model: path, data: source, images, accuracy, loss, seconds });
+    out.json({ command: 'evaluate', model: path, data: source, images, tta, accuracy, loss, seconds });
   } finally {
     await model.close();
   }

@@ -8,6 +8,7 @@ import { load } from '../training/build.ts';
 import {
   addCommonOptions,
   addDeviceOptions,
+  addTtaOption,
   type CommonOptions,
   type DeviceOptions,
   wholeNumber,
@@ -22,6 +23,7 @@ export interface PredictOptions
     Partial<Pick<PictureOptions, 'cropToAspectRatio' | 'padToAspectRatio'>> {
   readonly model: string;
   readonly top: number;
+  readonly tta?: number;
 }
 
 export interface Guess {
@@ -41,7 +43,7 @@ export function definePredict(program: Command): void {
       'a model (.keras, .h5) or the folder of a run, which knows the names of classes',
     )
     .option('--top <k>', 'how many classes to name', wholeNumber(1), 3);
-  addAspectOptions(command);
+  addTtaOption(addAspectOptions(command));
   addCommonOptions(addDeviceOptions(command));
   command.addHelpText('after', examples).action(runPredict);
 }
@@ -69,7 +71,8 @@ async function runPredict(given: string[], options: PredictOptions): Promise<voi
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
   try {
-    const output = await model.predict(pictures).catch((error) => unreadable(error));
+    const { tta = 1 } = options;
+    const output = await model.predict(pictures, { tta }).catch((error) => unreadable(error));
     const classNames = record?.data.classNames ?? null;
     const predictions = images.map((image, row) => ({
       image,

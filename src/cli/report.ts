@@ -24,7 +24,7 @@ export function reportRun(command: string, folder: RunFolder, record: RunRecord,
 }
 
 function describeResult({ metrics, data, config }: RunRecord): string {
-  const { accuracy, valAccuracy, valLoss, testAccuracy, bestEpoch, epochs } = metrics!;
+  const { accuracy, valAccuracy, valLoss, testAccuracy, ttaAccuracy, bestEpoch, epochs } = metrics!;
   const { seconds, preparationSeconds, imagesPerSecond } = metrics!;
   const validatesOn = data.validatesOn ?? (config.validationSplit === null ? 'test' : 'validation');
   const validated = `${validatesOn} pictures`;
@@ -32,6 +32,11 @@ function describeResult({ metrics, data, config }: RunRecord): string {
     testAccuracy === undefined
       ? []
       : [['Test', `${percent(testAccuracy)} of ${plural(data.testImages ?? 0, 'test picture')}`] as const];
+  const judged = testAccuracy === undefined ? validated : 'test pictures';
+  const views =
+    ttaAccuracy === undefined
+      ? []
+      : [['Views', `${percent(ttaAccuracy)} of the ${judged} with ${config.tta} views of each`] as const];
   return table([
     [
       'Accuracy',
@@ -39,6 +44,7 @@ function describeResult({ metrics, data, config }: RunRecord): string {
         `${percent(accuracy)} of ${count(data.trainingImages)} training pictures`,
     ],
     ...test,
+    ...views,
     ['Epoch', `${bestEpoch} of ${epochs} was the best and is kept`],
     [
       'Time',

@@ -25,6 +25,8 @@ export interface Metrics {
   /** On the test pictures, where validation pictures were split off the training pictures. */
   readonly testAccuracy?: number;
   readonly testLoss?: number;
+  /** The mean of several views of each picture, where that was asked for: on the test pictures if there are some. */
+  readonly ttaAccuracy?: number;
   /** The whole run, loading and features included; all its sessions, if it was continued. */
   readonly seconds: number;
   /** Before the first epoch: reading data and computing features of the frozen part. */

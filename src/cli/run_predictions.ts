@@ -3,9 +3,11 @@
 import { fail } from '../core/errors.ts';
 import { type Tensor, tensor } from '../core/tensor.ts';
 import { type Dataset, labelsOf } from '../data/index.ts';
-import type { Predictions } from '../report/predictions.ts';
+import { negativeLogLikelihood } from '../report/calibration.ts';
+import { judge, type Predictions } from '../report/predictions.ts';
+import { accuracyOf } from '../report/scores.ts';
 import { readSafetensors, writeSafetensors } from '../saving/safetensors.node.ts';
-import type { Model } from '../training/model.ts';
+import type { Model, PredictOptions } from '../training/model.ts';
 import type { LoadedData } from './data.ts';
 import type { PredictionsRecord, RunFolder, RunRecord } from './run_folder.ts';
 
@@ -34,6 +36,17 @@ export async function keepPredictions(
     { name: 'probabilities', tensor: probabilities },
   ]);
   return { file, on, fingerprint: pictures.fingerprint };
+}
+
+/** Accuracy and mean crossentropy of what a model says of several views of labelled pictures. */
+export async function scoreViews(
+  model: Model,
+  pictures: Dataset,
+  options: PredictOptions,
+): Promise<{ readonly accuracy: number; readonly loss: number }> {
+  const { data: probabilities, shape } = await model.predict(pictures, options);
+  const judged = judge({ labels: await labelsOf(pictures), probabilities, classes: shape[1]! });
+  return { accuracy: accuracyOf(judged).value, loss: negativeLogLikelihood(judged) };
 }
 
 /** Throws `argument` if the run has none, `file` if they do not fit its record. */

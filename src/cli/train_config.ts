@@ -50,6 +50,7 @@ export async function configOf(options: TrainOptions, out: Output): Promise<Conf
     ...recipeOf(options, model, settings),
     balance: options.balance,
     ...cacheConfigOf(options),
+    tta: options.tta ?? 1,
     precision: options.precision,
     device: options.device,
     threads: options.threads ?? null,
@@ -185,6 +186,8 @@ function recipeOf(
     weightDecay: options.weightDecay ?? rates.weightDecay,
     labelSmoothing: options.labelSmoothing ?? settings.labelSmoothing,
     batchSize: options.batchSize ?? settings.batchSize,
+    ema: options.ema === true ? 0.99 : (options.ema ?? null),
+    earlyStopping: options.earlyStopping ?? null,
     ...{ accumulate: options.accumulate, clipNorm: options.clipNorm ?? null, seed: options.seed },
   };
   checkRecipe(recipe, unfreezeFrom);
@@ -209,6 +212,9 @@ function checkRecipe(recipe: Recipe, unfreezeFrom: string | null): void {
   }
   if (warmupEpochs > 0 && schedule !== 'cosine') {
     fail('argument', `--warmup-epochs is for --schedule cosine, got --schedule ${schedule}.`);
+  }
+  if (recipe.ema !== null && recipe.accumulate > 1) {
+    fail('argument', '--ema does not go together with --accumulate; leave one out.');
   }
   const most = plural(epochs, 'epoch');
   if (warmupEpochs >= epochs) {

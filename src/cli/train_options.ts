@@ -7,6 +7,7 @@ import {
   addCommonOptions,
   addDeviceOptions,
   addMirrorOption,
+  addTtaOption,
   byteSize,
   type CommonOptions,
   choice,
@@ -52,6 +53,9 @@ export interface TrainOptions extends CommonOptions, DeviceOptions, ModelOptions
   readonly clipNorm?: number;
   readonly epochs?: number;
   readonly freezeEpochs?: number;
+  readonly ema?: number | true;
+  readonly earlyStopping?: number;
+  readonly tta?: number;
   readonly balance: TrainConfig['balance'];
   readonly limit?: number;
   readonly validationLimit?: number;
@@ -68,8 +72,7 @@ export interface TrainOptions extends CommonOptions, DeviceOptions, ModelOptions
 }
 
 export function addTrainOptions(command: Command): void {
-  addJobOptions(command)
-    .optionsGroup('Run:')
+  addTtaOption(addJobOptions(command).optionsGroup('Run:'))
     .option('--out <dir>', 'folder of the run (default: runs/<time>-<backbone>-<data>)')
     .option('--resume <run>', 'go on with a run that was stopped, with its own options');
   addCommonOptions(addDeviceOptions(command));
@@ -170,6 +173,16 @@ function addRecipeOptions(command: Command): void {
       '--freeze-epochs <n>',
       'first epochs in which only the head trains; then the rates of --recipe fine-tune',
       wholeNumber(0, 1_000_000),
+    )
+    .option(
+      '--ema [momentum]',
+      "validate and keep moving averages of the weights (Keras's SwapEMAWeights; momentum: 0.99)",
+      share,
+    )
+    .option(
+      '--early-stopping <n>',
+      'end when n epochs have not been better on the validation pictures than the best',
+      wholeNumber(1),
     )
     .option('--seed <n>', 'decides initial weights, order and dropout', wholeNumber(0, 0xffff_ffff), 0)
     .addOption(

@@ -2,8 +2,14 @@
 import { fail } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
 import { lengthOf } from '../data/index.ts';
-import type { Logs } from '../training/callback.ts';
-import { csvLogger, modelCheckpoint, terminateOnNaN } from '../training/callbacks.ts';
+import type { Callback, Logs } from '../training/callback.ts';
+import {
+  csvLogger,
+  earlyStopping,
+  modelCheckpoint,
+  swapEmaWeights,
+  terminateOnNaN,
+} from '../training/callbacks.ts';
 import { backup, loadCheckpoint } from '../training/checkpoint.node.ts';
 import type { FitOptions, History } from '../training/fit.ts';
 import type { Model } from '../training/model.ts';
@@ -16,7 +22,7 @@ import { Meter } from './meter.ts';
 import { invocation, type Output, shellWord, table } from './output.ts';
 import { planRows } from './plan.ts';
 import type { RunFolder, RunRecord } from './run_folder.ts';
-import { keepPredictions } from './run_predictions.ts';
+import { judges, keepPredictions, scoreViews } from './run_predictions.ts';
 import {
   type Begun,
   bestEpochOf,
@@ -140,9 +146,11 @@ async function runEpochs(
       verbose: out.verbose,
       resume: state,
       callbacks: [
+        ...(config.ema === null ? [] : [swapEmaWeights()]),
         meter.callback,
         csvLogger(folder.historyPath, { append: true }),
         modelCheckpoint(folder.file(modelFile(config)), { monitor: 'valAccuracy', saveBestOnly: true }),
+        ...stoppingEarly(config),
         terminateOnNaN(),
         interrupt.callback,
         backup(folder.checkpointPath),
@@ -153,6 +161,12 @@ async function runEpochs(
     else if (previous === null) await folder.discard();
     throw error;
   }
+}
+
+/** Epochs of the head alone do not count. */
+function stoppingEarly({ earlyStopping: patience, freezeEpochs }: TrainConfig): Callback[] {
+  if (patience === null) return [];
+  return [earlyStopping({ monitor: 'valAccuracy', patience, startFromEpoch: freezeEpochs })];
 }
 
 /** In one phase, or the head first. */
@@ -205,6 +219,14 @@ async function stop(progress: Ending, resumeCommand: string): Promise<RunRecord>
   return record;
 }
 
+/** Accuracy with several views of each picture, which no kept features have. */
+async function lookAgain({ model, config, out }: Ending, data: LoadedData): Promise<number> {
+  const { pictures, on } = judges(data);
+  out.say(`Looking at ${config.tta} views of the ${on} pictures`);
+  const { tta, batchSize } = config;
+  return (await scoreViews(model, pictures, { tta, batchSize, verbose: out.verbose })).accuracy;
+}
+
 /** Evaluates the file of the best epoch, through the features that are there already. */
 async function finish(progress: Ending, data: LoadedData): Promise<RunRecord> {
   const { folder, config, out, model, meter, history, record } = progress;
@@ -219,6 +241,7 @@ async function finish(progress: Ending, data: LoadedData): Promise<RunRecord> {
   const evaluated = {
     valAccuracy: accuracy!,
     valLoss: loss!,
+    ...(config.tta > 1 ? { ttaAccuracy: await lookAgain(progress, data) } : {}),
     ...(tested ? { testAccuracy: tested['accuracy']!, testLoss: tested['loss']! } : {}),
   };
   const finished = await writeRecord(

@@ -59,6 +59,8 @@ export interface Callback {
   onEpochBegin?(epoch: number, training: Training): void | Promise<void>;
   /** `batch` counts from 0; logs are the averages of the epoch so far. */
   onTrainBatchEnd?(batch: number, logs: Logs, training: Training): void | Promise<void>;
+  /** Before the model is validated. */
+  onTestBegin?(training: Training): void | Promise<void>;
   /** The returned numbers join the logs of the epoch. */
   onEpochEnd?(epoch: number, logs: Logs, training: Training): Logs | undefined | Promise<Logs | undefined>;
   /** After a step or an epoch, when every other hook has run: the moment to keep `training.state()`. */

@@ -3,7 +3,7 @@ import { appendFile, readFile } from 'node:fs/promises';
 import { fail } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
 import { toCamel } from '../layers/serialization.ts';
-import type { Callback, Logs } from './callback.ts';
+import type { Callback, Logs, Training } from './callback.ts';
 
 type Mode = 'auto' | 'min' | 'max';
 
@@ -129,6 +129,33 @@ export function earlyStopping(options: EarlyStoppingOptions = {}): Callback {
       wait = values['wait'] ?? 0;
       bestWeights = weights === null ? null : [...weights];
     },
+  };
+}
+
+/**
+ * Validates with the moving averages of weights that the optimizer keeps (`useEma`), and has them in the model while
+ * other callbacks end the epoch; training goes on from the weights (keras.callbacks.SwapEMAWeights, swap_on_epoch).
+ * Put it first, so that what others save are the averages.
+ */
+export function swapEmaWeights(): Callback {
+  let swapped = false;
+  const swap = async ({ model }: Training, averages: boolean) => {
+    if (swapped === averages) return;
+    await model.compiled.executor.swapAverages();
+    swapped = averages;
+  };
+  return {
+    name: 'swapEmaWeights',
+    onTrainBegin({ model }) {
+      if (model.compiled.optimizer.options.useEma) return;
+      fail('argument', 'swapEmaWeights needs an optimizer that keeps averages: useEma: true.');
+    },
+    onTestBegin: (training) => swap(training, true),
+    async onEpochEnd(_epoch, _logs, training) {
+      await swap(training, true);
+      return undefined;
+    },
+    onSettled: (training) => swap(training, false),
   };
 }
 

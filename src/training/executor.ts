@@ -21,7 +21,7 @@ import type { LearningRateMultipliers } from '../models/rates.ts';
 import { averageSlot, type Optimizer } from '../optimizers/index.ts';
 import { Engine, type Session, type Tensors } from '../runtime/engine.node.ts';
 import { Extractor, type ExtractorOptions } from './extractor.ts';
-import { labelled, only, runOn, stepNoise, type Views } from './feeds.ts';
+import { checkLabels, labelled, only, runOn, stepNoise, type Views } from './feeds.ts';
 import { nothingFrozen } from './integers.ts';
 import type { KeptBatch } from './steady_rows.ts';
 
@@ -70,6 +70,8 @@ export class Executor {
   #slots: Record<string, Float32Array> | null = null;
   #slotsPushed = false;
   #engineIsNewer = false;
+  /** Weights whose averages stand in their place. */
+  #aside: readonly (readonly [Variable, Float32Array])[] | null = null;
   /** A learning rate that was set in place of the optimizer's. */
   #rate: number | null = null;
   /** Batches trained (Keras's optimizer.iterations where each has an update). */
@@ -108,7 +110,7 @@ export class Executor {
 
   /** One batch, and an update unless the optimizer collects more batches for it. */
   async train(kind: ProgramKind, batch: FeatureBatch, learningRate: number): Promise<BatchResult> {
-    this.#checkLabels(batch);
+    checkLabels(batch, this.#classes);
     const loaded = this.#load(kind);
     const { optimizer, seed } = this.options;
     const name = optimizer.updatesAt(this.step) ? 'step' : 'accumulate';
@@ -131,7 +133,7 @@ export class Executor {
 
   /** Loss and metrics of a batch, without an update. */
   async evaluate(kind: ProgramKind, batch: FeatureBatch): Promise<BatchResult> {
-    this.#checkLabels(batch);
+    checkLabels(batch, this.#classes);
     const loaded = this.#load(kind);
     const session = await this.#session(loaded, 'evaluate');
     await this.#push(loaded.program);
@@ -179,11 +181,36 @@ export class Executor {
   async finalize(): Promise<void> {
     if (!this.options.optimizer.options.useEma) return;
     await this.pull();
-    const slots = await this.slots();
-    for (const [name, { variable, slot }] of this.#any().slots) {
-      const average = slots?.[name];
-      if (slot === averageSlot && average !== undefined) variable.assign(average.slice());
+    for (const [variable, average] of await this.#averages()) variable.assign(average);
+  }
+
+  /** Puts moving averages in the place of weights, where the optimizer keeps some; the next call puts them back. */
+  async swapAverages(): Promise<void> {
+    const aside = this.#aside;
+    this.#aside = null;
+    if (aside !== null) {
+      for (const [variable, values] of aside) variable.assign(values);
+      return;
     }
+    await this.pull();
+    const averages = await this.#averages();
+    this.#aside = averages.map(([variable]) => [variable, variable.values] as const);
+    for (const [variable, average] of averages) variable.assign(average);
+  }
+
+  /** Copies of the moving averages, by their weight; none before the first step. */
+  async #averages(): Promise<(readonly [Variable, Float32Array])[]> {
+    const kept = [...(this.#programs.size > 0 ? this.#any().slots : [])].filter(
+      ([, { slot }]) => slot === averageSlot,
+    );
+    if (this.#slotsPushed && this.#engine !== null) {
+      const tensors = await this.#engine.read(kept.map(([name]) => name));
+      return kept.map(([name, { variable }]) => [variable, tensors[name]!.data as Float32Array] as const);
+    }
+    return kept.flatMap(([name, { variable }]) => {
+      const average = this.#slots?.[name];
+      return average === undefined ? [] : [[variable, average.slice()] as const];
+    });
   }
 
   /** Sets optimizer state, as from a file. */
@@ -231,20 +258,8 @@ export class Executor {
     this.#slotsPushed = false;
   }
 
-  /** A class id that the model has no output for would count as a loss of zero. */
-  #checkLabels({ y, indices }: FeatureBatch): void {
-    const classes = this.options.network.result.shape.at(-1)!;
-    if (y.dtype === 'float32') {
-      if (y.shape[1] === classes) return;
-      fail('shape', `The model predicts ${classes} classes, but the labels have ${y.shape[1]} columns.`);
-    }
-    y.data.forEach((label, i) => {
-      if (label >= 0 && label < classes) return;
-      fail(
-        'data',
-        `Example ${indices?.[i] ?? i} has label ${label}; the model predicts ${classes} classes, 0 … ${classes - 1}.`,
-      );
-    });
+  get #classes(): number {
+    return this.options.network.result.shape.at(-1)!;
   }
 
   #any(): Program {

@@ -12,6 +12,21 @@ export function labelled({ features, y, sampleWeight }: FeatureBatch): Record<st
   return { ...features, y, sampleWeight: float32([sampleWeight.length], sampleWeight) };
 }
 
+/** A class id that the model has no output for would count as a loss of zero. Throws `shape` or `data`. */
+export function checkLabels({ y, indices }: FeatureBatch, classes: number): void {
+  if (y.dtype === 'float32') {
+    if (y.shape[1] === classes) return;
+    fail('shape', `The model predicts ${classes} classes, but the labels have ${y.shape[1]} columns.`);
+  }
+  y.data.forEach((label, i) => {
+    if (label >= 0 && label < classes) return;
+    fail(
+      'data',
+      `Example ${indices?.[i] ?? i} has label ${label}; the model predicts ${classes} classes, 0 … ${classes - 1}.`,
+    );
+  });
+}
+
 /** The feeds that a graph takes; the simplified graph of a model may not use all. */
 export function only(feeds: Tensors, graph: Executable): Tensors {
   return Object.fromEntries(

@@ -140,6 +140,7 @@ async function trainEpoch(
   await trainSteps(run, prepared, drawing, progress);
   const logs = run.totals.logs();
   if (run.stopping === 'step') return progress.end(logs);
+  if (validation) await run.each((callback) => callback.onTestBegin?.(run));
   const all = validation ? { ...logs, ...(await validate(model, validation, batchSize)) } : logs;
   progress.end(all);
   await run.endEpoch(all);

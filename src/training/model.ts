@@ -30,6 +30,7 @@ import {
 } from './prepare.ts';
 import { type Progress, progressFor } from './progress.ts';
 import { Totals } from './totals.ts';
+import { meanOf, viewsOf } from './tta.ts';
 
 export type { CompileOptions } from './compiled.ts';
 
@@ -38,6 +39,14 @@ export interface RunOptions {
   readonly batchSize?: number;
   /** Progress on the terminal. Defaults to true for evaluate, false for predict. */
   readonly verbose?: boolean;
+}
+
+export interface PredictOptions extends RunOptions {
+  /**
+   * Test-time augmentation: the mean output of so many views of each picture, from 1 to 10: as it is, mirrored, then
+   * shifted by a sixteenth. Defaults to 1.
+   */
+  readonly tta?: number;
 }
 
 export class Model extends Network {
@@ -131,11 +140,20 @@ export class Model extends Network {
   /** The model's output for each picture: (n, classes). Needs weights, not `compile`. */
   async predict(
     x: Tensor<'uint8' | 'float32'> | Dataset,
-    { batchSize = 32, verbose = false }: RunOptions = {},
+    { tta = 1, ...options }: PredictOptions = {},
+  ): Promise<Tensor<'float32'>> {
+    const dataset = 'read' in x ? x : fromTensors(x, tensor('int32', [x.shape[0]!]));
+    const outputs: Tensor<'float32'>[] = [];
+    for (const view of viewsOf(dataset, tta)) outputs.push(await this.#predictOnce(view, options));
+    return outputs.length === 1 ? outputs[0]! : meanOf(outputs);
+  }
+
+  async #predictOnce(
+    dataset: Dataset,
+    { batchSize = 32, verbose = false }: RunOptions,
   ): Promise<Tensor<'float32'>> {
     if (this.#compiled === null) this.#compileForPrediction();
     const { executor } = this.#upToDate();
-    const dataset = 'read' in x ? x : fromTensors(x, tensor('int32', [x.shape[0]!]));
     this.#checkShape(dataset);
     const kind: ProgramKind = { imageDType: dataset.dtype, labels: 'ids', featureDType: 'float32' };
     const read = async (indices: ArrayLike<number>) => {

@@ -165,6 +165,16 @@ describe('a command line that cannot be used ends with 2 and says what was expec
       '--freeze-epochs: nothing thaws after them. Give --unfreeze-from LAYER, or all.',
     ],
     [
+      'averages of collected gradients',
+      [...train, '--recipe', 'probe', '--ema', '--accumulate', '2'],
+      '--ema does not go together with --accumulate; leave one out.',
+    ],
+    [
+      'more views than there are',
+      ['evaluate', '--model', 'x.h5', '--tta', '11'],
+      "option '--tta <n>' argument '11' is invalid. Expected a whole number from 1 to 10.",
+    ],
+    [
       'freezing to the end',
       [...train, '--recipe', 'fine-tune', '--epochs', '3', '--freeze-epochs', '3'],
       '--freeze-epochs 3: expected fewer than the 3 epochs of the training.',
