@@ -91,7 +91,8 @@ async function stepRow({ name, network, optimizer, batch, gflopPerImage, target 
     tensor('float32', variable.shape, variable.values),
   ]);
   await engine.write({ ...Object.fromEntries(weights), ...initialSlots(built) });
-  const session = await engine.load(built.step.model(), built.step);
+  const block = await engine.channelBlock();
+  const session = await engine.load(built.step.model({ block, batch }), built.step);
   const feeds = feedsOf(built, batch);
   return {
     name,

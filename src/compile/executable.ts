@@ -1,11 +1,15 @@
 /** Graphs ready to load: what is fed, and which state the engine binds to them. */
 import { type Node, topologicalOrder } from '../graph/node.ts';
 import { emitModel } from '../onnx/emit.ts';
+import type { Blocking } from '../onnx/emitter.ts';
 import type { Outputs } from './outputs.ts';
 
 /** A graph ready to load: what is fed, and the state that it reads and replaces. */
 export interface Executable {
-  readonly model: () => Uint8Array;
+  /** For any batch; or for one, with the runtime's own convolutions. */
+  readonly model: (blocking?: Blocking) => Uint8Array;
+  /** True if kernels that change are convolved with: only then does a model for one batch gain anything. */
+  readonly convolves: boolean;
   readonly feeds: readonly string[];
   readonly reads: Readonly<Record<string, string>>;
   readonly writes: Readonly<Record<string, string>>;
@@ -16,7 +20,10 @@ export function link(outputs: Outputs, isState: (name: string) => boolean): Exec
   const inputs = [...inputsOf(Object.values(outputs)).keys()];
   const written = Object.keys(outputs).filter((name) => name.endsWith('+'));
   return {
-    model: () => emitModel(outputs),
+    model: (blocking) => emitModel(outputs, blocking ? { blocking } : {}),
+    convolves: topologicalOrder(Object.values(outputs)).some(
+      ({ op, inputs: [, kernel] }) => op === 'conv2d' && kernel!.op !== 'constant',
+    ),
     feeds: inputs.filter((name) => !isState(name)),
     reads: Object.fromEntries(inputs.filter(isState).map((name) => [name, name])),
     writes: Object.fromEntries(written.map((name) => [name, name.slice(0, -1)])),

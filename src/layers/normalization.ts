@@ -95,27 +95,32 @@ export class BatchNormalization extends ConfiguredLayer<BatchNormalizationConfig
     const [gamma, beta] = [named('gamma'), named('beta')];
     const [movingMean, movingVariance] = [named('moving_mean')!, named('moving_variance')!];
 
-    let mean = context.weight(movingMean);
-    let variance = context.weight(movingVariance);
-    let centered: Node;
-    if (context.training && this.trainable) {
-      const axes = x!.shape.slice(0, -1).map((_, axis) => axis);
-      const move = (moving: Node, batch: Node) => o.add(o.mul(moving, momentum), o.mul(batch, 1 - momentum));
-      const batchMean = o.mean(x!, axes);
-      centered = o.sub(x!, batchMean);
-      const batchVariance = o.mean(o.square(centered), axes);
-      context.update(movingMean, move(mean, batchMean));
-      context.update(movingVariance, move(variance, batchVariance));
-      [mean, variance] = [batchMean, batchVariance];
-      const scale = inverseDeviation(variance, epsilon, gamma && context.weight(gamma));
-      const scaled = o.mul(centered, scale);
-      return beta ? o.add(scaled, context.weight(beta)) : scaled;
-    }
-    // γ (x − μ) / σ + β as one scale and one shift, which a frozen convolution in front absorbs.
-    const scale = inverseDeviation(variance, epsilon, gamma && context.weight(gamma));
-    const shift = o.neg(o.mul(mean, scale));
-    return o.add(o.mul(x!, scale), beta ? o.add(shift, context.weight(beta)) : shift);
+    const [mean, variance] = [context.weight(movingMean), context.weight(movingVariance)];
+    // γ (x − μ) / σ + β as one scale and one shift, which a convolution in front or one pass over x can absorb.
+    const normalized = (values: Node, center: Node, spread: Node) => {
+      const scale = inverseDeviation(spread, epsilon, gamma && context.weight(gamma));
+      const shift = o.neg(o.mul(center, scale));
+      return o.add(o.mul(values, scale), beta ? o.add(shift, context.weight(beta)) : shift);
+    };
+    if (!context.training || !this.trainable) return normalized(x!, mean, variance);
+    const near = o.sub(x!, mean);
+    const batch = moments(near);
+    const move = (moving: Node, now: Node) => o.add(o.mul(moving, momentum), o.mul(now, 1 - momentum));
+    context.update(movingMean, move(mean, o.add(mean, batch.mean)));
+    context.update(movingVariance, move(variance, batch.variance));
+    return normalized(near, batch.mean, batch.variance);
   }
+}
+
+/**
+ * Mean and variance over all axes but the last, in one pass: E[x²] − E[x]². Where x has its moving averages taken off
+ * first (shifted data, Chan et al. 1983), little cancels.
+ */
+function moments(x: Node): { mean: Node; variance: Node } {
+  const axes = x.shape.slice(0, -1).map((_, axis) => axis);
+  const mean = o.mean(x, axes);
+  const variance = o.max(o.sub(o.mean(o.square(x), axes), o.square(mean)), 0);
+  return { mean, variance };
 }
 
 /** γ / √(variance + ε) */

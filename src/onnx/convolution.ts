@@ -12,6 +12,12 @@
 import { type Tensor, tensor } from '../core/tensor.ts';
 import type { ConvAttributes, Node, NodeOf, Pair } from '../graph/node.ts';
 import { symbolicSize } from '../graph/shapes.ts';
+import {
+  blockedConv2d,
+  blockedInputGradient,
+  blockedKernelGradient,
+  canBlock,
+} from './blocked_convolution.ts';
 import { columnSums } from './columns.ts';
 import type { Emitter } from './emitter.ts';
 import { winograd, winogradInputGradient, winogradKernelGradient, winogradProducts } from './winograd.ts';
@@ -36,6 +42,8 @@ export function emitConv2d(e: Emitter, node: NodeOf<'conv2d'> & Node): void {
     const window = convAttributes(node.attributes, kernel.shape);
     const attributes = strided ? { ...window, strides: strided.steps } : window;
     e.defineChannelsFirst(node, e.node('Conv', [e.channelsFirst(source), weights], attributes));
+  } else if (canBlock(e, geometry)) {
+    blockedConv2d(e, node);
   } else if (usesWinograd(geometry)) {
     e.define(node, winograd(e, node, x, kernel, node.attributes.pads));
   } else if (usesMatrices(geometry)) {
@@ -51,6 +59,10 @@ export function emitConv2d(e: Emitter, node: NodeOf<'conv2d'> & Node): void {
 export function emitConv2dInputGradient(e: Emitter, node: NodeOf<'conv2dInputGradient'> & Node): void {
   const [g, kernel] = node.inputs as [Node, Node];
   const geometry = { x: node.shape, y: g.shape, kernel: kernel.shape, attributes: node.attributes };
+  if (canBlock(e, geometry) && kernel.shape[2]! % e.blocked.block === 0) {
+    blockedInputGradient(e, node, geometry);
+    return;
+  }
   if (usesWinograd(geometry)) {
     e.define(node, winogradInputGradient(e, node, g, kernel, node.attributes.pads));
     return;
@@ -103,6 +115,10 @@ function depthwiseParts(
 export function emitConv2dKernelGradient(e: Emitter, node: NodeOf<'conv2dKernelGradient'> & Node): void {
   const [x, g] = node.inputs as [Node, Node];
   const geometry = { x: x.shape, y: g.shape, kernel: node.shape, attributes: node.attributes };
+  if (canBlock(e, geometry)) {
+    blockedKernelGradient(e, node, geometry);
+    return;
+  }
   if (usesWinograd(geometry)) {
     e.define(node, winogradKernelGradient(e, node, x, g, node.attributes.pads));
     return;

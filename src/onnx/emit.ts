@@ -5,10 +5,11 @@ import {
   type Node,
   type NodeOf,
   type OpName,
+  resolveShape,
   type Shape,
   topologicalOrder,
 } from '../graph/node.ts';
-import { Emitter } from './emitter.ts';
+import { type Blocking, Emitter } from './emitter.ts';
 import { graftOpset } from './opsets.ts';
 import { elementTypes, encodeModel, type ModelProto, type NodeProto, type ValueInfoProto } from './proto.ts';
 import { emissions } from './rules.ts';
@@ -21,12 +22,14 @@ export interface EmitOptions {
   readonly metadata?: Readonly<Record<string, string>>;
   /** Writes a node in place of its emission rule and says true, or leaves it to the rule. */
   readonly instead?: (e: Emitter, node: Node) => boolean;
+  /** Writes a model for this batch alone, with the runtime's own convolutions where they win. */
+  readonly blocking?: Blocking;
 }
 
 /** The bytes of an ONNX model that computes `outputs`; its inputs are the graph's `input` nodes by name. */
 export function emitModel(outputs: Readonly<Record<string, Node>>, options: EmitOptions = {}): Uint8Array {
-  const e = new Emitter();
   const order = topologicalOrder(Object.values(outputs));
+  const e = new Emitter(countUses(order, Object.values(outputs)), options.blocking);
   const inputs = order.filter((node): node is NodeOf<'input'> & Node => node.op === 'input');
   checkNames(
     inputs.map((node) => node.attributes.name),
@@ -54,7 +57,7 @@ export function emitModel(outputs: Readonly<Record<string, Node>>, options: Emit
       name: 'graft',
       node: used.nodes,
       initializer: e.initializers.filter(({ name }) => used.names.has(name!)),
-      input: inputs.map((node) => valueInfo(node.attributes.name, node.dtype, node.shape)),
+      input: inputs.map((node) => valueInfo(node.attributes.name, node.dtype, node.shape, options.blocking)),
       output: [
         ...Object.entries(outputs).map(([name, node]) => valueInfo(name, node.dtype, node.shape)),
         ...[...e.outputs.keys()].map((name) => ({
@@ -64,6 +67,14 @@ export function emitModel(outputs: Readonly<Record<string, Node>>, options: Emit
       ],
     },
   });
+}
+
+/** By how many nodes and outputs each node is asked for. */
+function countUses(order: readonly Node[], outputs: readonly Node[]): Map<Node, number> {
+  const uses = new Map<Node, number>();
+  const used = [...order.flatMap(({ inputs }) => [...new Set(inputs)]), ...outputs];
+  for (const node of used) uses.set(node, (uses.get(node) ?? 0) + 1);
+  return uses;
 }
 
 /** A name stands for one value of the model. */
@@ -148,7 +159,8 @@ function emitBatch(e: Emitter, { attributes: { name }, shape }: NodeOf<'input'>)
   return shape[axis] === -1 ? size : e.node('Div', [size, e.int64([-shape[axis]!])]);
 }
 
-function valueInfo(name: string, dtype: GraphDType, shape: Shape): ValueInfoProto {
+function valueInfo(name: string, dtype: GraphDType, symbolic: Shape, blocking?: Blocking): ValueInfoProto {
+  const shape = blocking ? resolveShape(symbolic, blocking.batch) : symbolic;
   const dim = shape.map((size) =>
     size >= 0 ? { dimValue: size } : { dimParam: size === -1 ? 'batch' : `${-size}*batch` },
   );

@@ -6,6 +6,7 @@
  */
 import { bytesOf, float32, type Tensor, tensor } from '../core/tensor.ts';
 import type { Node } from '../graph/node.ts';
+import { BlockedMaps } from './blocked.ts';
 import type { Splice } from './foreign.ts';
 import {
   type AttributeValue,
@@ -15,6 +16,13 @@ import {
   type TensorProto,
 } from './proto.ts';
 import { rewriteGraph } from './walk.ts';
+
+/** For which processor and batch a model may be written. */
+export interface Blocking {
+  /** Channels of a block in the runtime's own layout; 0 if there is none. */
+  readonly block: number;
+  readonly batch: number;
+}
 
 const toFirst = [0, 3, 1, 2];
 const toLast = [0, 2, 3, 1];
@@ -30,7 +38,23 @@ export class Emitter {
   readonly #first = new Map<Node, string>();
   readonly #memo = new Map<string, string>();
   readonly #memory = new Map<Tensor['data'], number>();
+  readonly #uses: ReadonlyMap<Node, number>;
+  /** Maps in the third layout, that of the runtime's own convolutions. */
+  readonly blocked: BlockedMaps;
   #count = 0;
+
+  /** `uses` says how many nodes or outputs ask for a node; `block` and `batch` are those of `EmitOptions.blocked`. */
+  constructor(
+    uses: ReadonlyMap<Node, number> = new Map(),
+    { block, batch }: Blocking = { block: 0, batch: 0 },
+  ) {
+    this.#uses = uses;
+    this.blocked = new BlockedMaps(this, block, batch);
+  }
+
+  uses(node: Node): number {
+    return this.#uses.get(node) ?? 0;
+  }
 
   /** A name that no input or output has: those do not begin with a percent sign. */
   #fresh(kind: 'v' | 'c'): string {
@@ -142,7 +166,8 @@ export class Emitter {
   value(node: Node): string {
     let name = this.#last.get(node);
     if (name === undefined) {
-      name = this.transpose(this.#first.get(node)!, toLast);
+      const first = this.#first.get(node);
+      name = first === undefined ? this.blocked.channelsLast(node) : this.transpose(first, toLast);
       this.#last.set(node, name);
     }
     return name;
@@ -152,7 +177,7 @@ export class Emitter {
   channelsFirst(node: Node): string {
     let name = this.#first.get(node);
     if (name === undefined) {
-      name = this.transpose(this.#last.get(node)!, toFirst);
+      name = this.transpose(this.value(node), toFirst);
       this.#first.set(node, name);
     }
     return name;

@@ -168,14 +168,15 @@ export const attributeTypes = {
   ...{ float: 1, int: 2, string: 3, tensor: 4, graph: 5, floats: 6, ints: 7, strings: 8 },
 } as const;
 
-/** Numbers are whole. */
-export type AttributeValue = number | string | readonly number[];
+/** Numbers and lists of them are whole; a Float32Array is floats. */
+export type AttributeValue = number | string | readonly number[] | Float32Array;
 
 export function attributeProto(name: string, value: AttributeValue): AttributeProto {
   if (typeof value === 'string') {
     return { name, type: attributeTypes.string, s: new TextEncoder().encode(value) };
   }
   if (typeof value === 'number') return { name, type: attributeTypes.int, i: value };
+  if (value instanceof Float32Array) return { name, type: attributeTypes.floats, floats: [...value] };
   return { name, type: attributeTypes.ints, ints: [...value] };
 }
 

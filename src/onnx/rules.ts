@@ -39,6 +39,7 @@ function besideChannelsFirst(e: Emitter, operand: Node): string {
 const elementwise =
   (opType: string) =>
   (e: Emitter, node: Node): void => {
+    if (e.blocked.elementwise(node)) return;
     if (followsChannelsFirst(e, node.inputs)) {
       const operands = node.inputs.map((operand) => besideChannelsFirst(e, operand));
       e.defineChannelsFirst(node, e.node(opType, operands));
@@ -54,6 +55,7 @@ const elementwise =
   };
 
 function emitCast(e: Emitter, node: Node, to: GraphDType): void {
+  if (e.blocked.elementwise(node)) return;
   const x = node.inputs[0]!;
   const type = { to: elementTypes[to] };
   if (followsChannelsFirst(e, [x])) e.defineChannelsFirst(node, e.node('Cast', [e.channelsFirst(x)], type));
@@ -75,6 +77,7 @@ const reduction =
   };
 
 function emitSum(e: Emitter, node: NodeOf<'sum'> & Node): void {
+  if (e.blocked.sum(node)) return;
   const x = node.inputs[0]!;
   const { axes } = node.attributes;
   const last = x.shape.length - 1;

@@ -10,6 +10,8 @@ import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { usableCores } from '../core/cores.node.ts';
 import { fail, GraftError } from '../core/errors.ts';
+import { float32 } from '../core/tensor.ts';
+import { blockOf, blockProbe } from '../onnx/block_probe.ts';
 import type {
   Binding,
   Device,
@@ -56,6 +58,7 @@ export class Engine {
   readonly #pending = new Map<number, Pending>();
   readonly #killWithParent: () => void;
   readonly #gone: Promise<void>;
+  #block: Promise<number> | null = null;
   #nextId = 0;
   #ended: Error | null = null;
 
@@ -99,6 +102,19 @@ export class Engine {
         await this.#ask({ type: 'release', session });
       },
     };
+  }
+
+  /** Channels of a block in the layout of the runtime's own convolutions; 0 where there is none. */
+  channelBlock(): Promise<number> {
+    this.#block ??= this.device === 'cpu' ? this.#probeBlock() : Promise.resolve(0);
+    return this.#block;
+  }
+
+  async #probeBlock(): Promise<number> {
+    const session = await this.load(blockProbe());
+    const { y } = await session.run({ x: float32([1, 4, 1, 1], new Float32Array(4)) });
+    await session.release();
+    return blockOf(y!.shape);
   }
 
   /** Sets state tensors. */

@@ -3,13 +3,7 @@
  * the model and in the engine the same. While training goes on, the engine's are the newer ones. The frozen part runs
  * in `extractor.ts`.
  */
-import {
-  buildProgram,
-  type Executable,
-  initialSlots,
-  type Program,
-  type ProgramOptions,
-} from '../compile/program.ts';
+import { buildProgram, initialSlots, type Program, type ProgramOptions } from '../compile/program.ts';
 import { fail } from '../core/errors.ts';
 import { float32, type Tensor, tensor } from '../core/tensor.ts';
 import type { Dataset } from '../data/dataset.ts';
@@ -55,7 +49,8 @@ type GraphName = 'step' | 'accumulate' | 'evaluate' | 'predict';
 
 interface Loaded {
   readonly program: Program;
-  readonly sessions: Map<GraphName, Promise<Session>>;
+  /** By graph, and by the batch that it was written for. */
+  readonly sessions: Map<string, Promise<Session>>;
   /** Versions of the weights that are compiled in. */
   readonly constants: readonly (readonly [Variable, number])[];
 }
@@ -114,7 +109,7 @@ export class Executor {
     const loaded = this.#load(kind);
     const { optimizer, seed } = this.options;
     const name = optimizer.updatesAt(this.step) ? 'step' : 'accumulate';
-    const session = await this.#session(loaded, name);
+    const session = await this.#session(loaded, name, batch.sampleWeight.length);
     await this.#push(loaded.program);
     await this.#pushSlots(loaded.program);
     const scalars = Object.entries(optimizer.scalarsAt(this.step, learningRate));
@@ -135,7 +130,7 @@ export class Executor {
   async evaluate(kind: ProgramKind, batch: FeatureBatch): Promise<BatchResult> {
     checkLabels(batch, this.#classes);
     const loaded = this.#load(kind);
-    const session = await this.#session(loaded, 'evaluate');
+    const session = await this.#session(loaded, 'evaluate', batch.sampleWeight.length);
     await this.#push(loaded.program);
     const { evaluate, features } = loaded.program;
     return runOn(session, evaluate, labelled(batch), batch, features);
@@ -286,19 +281,21 @@ export class Executor {
     return loaded;
   }
 
-  #session({ program, sessions }: Loaded, name: GraphName): Promise<Session> {
-    const known = sessions.get(name);
-    if (known !== undefined) return known;
-    const session = this.#open(program[name]!);
-    sessions.set(name, session);
-    session.catch(() => sessions.delete(name));
-    return session;
-  }
-
-  #open({ model, reads, writes }: Executable): Promise<Session> {
+  /** A graph for any batch, or the one for this batch if the runtime's own convolutions can serve it. */
+  async #session({ program, sessions }: Loaded, name: GraphName, batch = 0): Promise<Session> {
     const { device, threads } = this.options;
     this.#engine ??= Engine.start({ device, ...(threads === undefined ? {} : { threads }) });
-    return this.#engine.load(model(), { reads, writes });
+    const engine = this.#engine;
+    const { model, convolves, reads, writes } = program[name]!;
+    const block = batch > 0 && convolves ? await engine.channelBlock() : 0;
+    const blocked = block > 0 && batch % block === 0;
+    const key = blocked ? `${name}/${batch}` : name;
+    const known = sessions.get(key);
+    if (known !== undefined) return known;
+    const session = engine.load(model(blocked ? { block, batch } : undefined), { reads, writes });
+    sessions.set(key, session);
+    session.catch(() => sessions.delete(key));
+    return session;
   }
 
   /** Writes into the engine whatever it does not have yet. */

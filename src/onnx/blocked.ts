@@ -1,0 +1,388 @@
+/**
+ * Feature maps in blocks of channels, [batch, channels / b, height, width, b], the layout in which the runtime's own
+ * convolutions work (`com.microsoft.nchwc`; formally the shape is channels-first). b is 16 with AVX-512 and 8 with
+ * AVX2. A depthwise convolution of one tap there is x · scale + bias for each channel, with a sum and ReLU in the same
+ * pass; so elementwise operations are collected, while only one node asks for them, and written together:
+ *
+ *     relu(convolution + Σ scaleᵢ · xᵢ + bias)
+ *
+ * This file owns those expressions and the passage between layouts; convolutions are in `blocked_convolution.ts`.
+ */
+import { float32, sameShape } from '../core/tensor.ts';
+import type { Node, NodeOf } from '../graph/node.ts';
+import type { Emitter } from './emitter.ts';
+import type { AttributeValue } from './proto.ts';
+
+const domain = 'com.microsoft.nchwc';
+
+/** A convolution that has not been written, so that what is added to it can go along. */
+export interface Convolution {
+  readonly inputs: readonly [x: string, weights: string];
+  readonly attributes: Readonly<Record<string, AttributeValue>>;
+}
+
+interface Term {
+  readonly map: string;
+  /** A vector over the channels; null for 1. */
+  readonly scale: string | null;
+}
+
+interface Sum {
+  readonly kind: 'sum';
+  readonly convolution: Convolution | null;
+  readonly terms: readonly Term[];
+  readonly bias: string | null;
+  readonly relu: boolean;
+}
+
+/** A map times a map; as a sum over positions it needs no map of its own. */
+interface Product {
+  readonly kind: 'product';
+  readonly factors: readonly [string, string];
+}
+
+/** Where a map is above 0. */
+interface Indicator {
+  readonly kind: 'indicator';
+  readonly map: string;
+}
+
+type Expression = Sum | Product | Indicator;
+
+/** Positions that are summed into one number of float32 before those are summed. */
+const longestSum = 1024;
+
+export class BlockedMaps {
+  /** Channels of a block; 0 if this layout is not to be used. */
+  readonly block: number;
+  readonly batch: number;
+  readonly #e: Emitter;
+  readonly #names = new Map<Node, string>();
+  readonly #expressions = new Map<Node, Expression>();
+
+  constructor(e: Emitter, block: number, batch: number) {
+    this.#e = e;
+    this.block = block;
+    this.batch = batch;
+  }
+
+  /** True if a map exists in this layout, or is an expression in it. */
+  has(node: Node): boolean {
+    return this.#names.has(node) || this.#expressions.has(node);
+  }
+
+  /** True for maps that can have this layout. */
+  fits({ shape }: Node): boolean {
+    return this.block > 0 && shape.length === 4 && shape[0] === -1 && shape[3]! % this.block === 0;
+  }
+
+  /** The map itself in this layout. */
+  name(node: Node): string {
+    let name = this.#names.get(node);
+    if (name === undefined) {
+      const expression = this.#expressions.get(node);
+      name = expression === undefined ? this.#reordered(node) : this.#write(expression, node);
+      this.#names.set(node, name);
+    }
+    return name;
+  }
+
+  defineMap(node: Node, name: string): void {
+    this.#names.set(node, name);
+  }
+
+  defineConvolution(node: Node, convolution: Convolution): void {
+    this.#define(node, { kind: 'sum', convolution, terms: [], bias: null, relu: false });
+  }
+
+  /** Keeps an expression while only one node will ask for it. */
+  #define(node: Node, expression: Expression): void {
+    if (this.#e.uses(node) === 1) this.#expressions.set(node, expression);
+    else this.#names.set(node, this.#write(expression, node));
+  }
+
+  /** The map channels-last. */
+  channelsLast(node: Node): string {
+    const [, height, width, channels] = node.shape as readonly [number, number, number, number];
+    const name = this.name(node);
+    if (channels === this.block) return this.#e.reshape(name, [-1, height, width, channels]);
+    return this.#e.node('ReorderOutput', [name], { channels, channels_last: 1 }, domain);
+  }
+
+  #reordered(node: Node): string {
+    const [, height, width, channels] = node.shape as readonly [number, number, number, number];
+    if (this.#e.isChannelsFirst(node)) {
+      return this.#e.node('ReorderInput', [this.#e.channelsFirst(node)], {}, domain);
+    }
+    const last = this.#e.value(node);
+    if (channels === this.block) return this.#e.reshape(last, [-1, channels, height, width]);
+    return this.#e.node('ReorderInput', [last], { channels_last: 1 }, domain);
+  }
+
+  /** Writes an elementwise operation if this is the layout for it. */
+  elementwise(node: Node): boolean {
+    if (!node.inputs.some((input) => this.has(input)) || !this.fits(node)) return false;
+    const [a, b] = node.inputs as [Node, Node?];
+    switch (node.op) {
+      case 'relu':
+        return this.#defined(node, { ...this.#sum(a), relu: true });
+      case 'neg':
+        return this.#defined(node, this.#scaled(a, this.#constant(a, -1)));
+      case 'add':
+        return this.#binary(
+          node,
+          a,
+          b!,
+          (x, v) => this.#shifted(x, v),
+          (x, y) => this.#merged(this.#sum(x), this.#sumAs(y, x), () => this.name(x)),
+        );
+      case 'sub':
+        return this.#subtraction(node, a, b!);
+      case 'mul':
+        return this.#binary(
+          node,
+          a,
+          b!,
+          (x, v) => this.#scaled(x, v),
+          (x, y) => ({ kind: 'product', factors: [this.name(x), this.#nameAs(y, x)] }),
+        );
+      case 'greater':
+        if (b!.op !== 'constant' || b!.shape.length > 0 || b!.attributes.value.data[0] !== 0) return false;
+        return this.#defined(node, { kind: 'indicator', map: this.name(a) });
+      case 'cast': {
+        const expression = this.#expressions.get(a);
+        return expression?.kind === 'indicator' && node.dtype === 'float32'
+          ? this.#defined(node, expression)
+          : false;
+      }
+      default:
+        return false;
+    }
+  }
+
+  #defined(node: Node, expression: Expression): true {
+    this.#define(node, expression);
+    return true;
+  }
+
+  #binary(
+    node: Node,
+    a: Node,
+    b: Node,
+    withVector: (map: Node, vector: string) => Expression,
+    withMap: (a: Node, b: Node) => Expression,
+  ): boolean {
+    const [map, other] = this.has(a) ? [a, b] : [b, a];
+    const vector = this.#vector(other, map);
+    if (vector !== null) return this.#defined(node, withVector(map, vector));
+    return this.#isMap(other, map) && this.#defined(node, withMap(map, other));
+  }
+
+  #subtraction(node: Node, a: Node, b: Node): boolean {
+    const minus = this.#vector(b, a);
+    if (minus !== null) return this.#defined(node, this.#shifted(a, this.#e.node('Neg', [minus])));
+    if (!this.#isMap(a, node) || !this.#isMap(b, node) || !sameShape(a.shape, b.shape)) return false;
+    const negative = this.#scaled(b, this.#constant(b, -1));
+    return this.#defined(
+      node,
+      this.#merged(this.#sum(a), negative, () => this.name(a)),
+    );
+  }
+
+  /** A vector over the channels of `map`, if that is what an operand is. */
+  #vector(operand: Node, map: Node): string | null {
+    const channels = map.shape[3]!;
+    const { shape } = operand;
+    if (shape.length === 0) {
+      return this.#e.once(`channels/${operand.id}/${channels}`, () =>
+        this.#e.node('Expand', [this.#e.value(operand), this.#e.int64([channels])]),
+      );
+    }
+    if (shape.at(-1) !== channels || shape.slice(0, -1).some((dim) => dim !== 1)) return null;
+    return this.#e.once(`channels/${operand.id}`, () => this.#e.reshape(this.#e.value(operand), [channels]));
+  }
+
+  #constant(map: Node, value: number): string {
+    const channels = map.shape[3]!;
+    return this.#e.initializer(float32([channels], new Float32Array(channels).fill(value)));
+  }
+
+  /** True for operands as large as `map`, or with one value for all positions of a picture. */
+  #isMap(operand: Node, map: Node): boolean {
+    if (!this.fits(operand) || operand.shape[3] !== map.shape[3]) return false;
+    return sameShape(operand.shape, map.shape) || (operand.shape[1] === 1 && operand.shape[2] === 1);
+  }
+
+  #nameAs(operand: Node, map: Node): string {
+    if (sameShape(operand.shape, map.shape)) return this.name(operand);
+    const [, height, width, channels] = map.shape as readonly [number, number, number, number];
+    return this.#e.once(`spread/${operand.id}/${height}/${width}`, () => {
+      const values = this.#e.reshape(this.#e.value(operand), [-1, channels / this.block, 1, 1, this.block]);
+      const spread = this.#e.node('Expand', [values, this.#e.int64([1, 1, height, width, 1])]);
+      return this.#e.reshape(spread, [-1, channels, height, width]);
+    });
+  }
+
+  #sumAs(operand: Node, map: Node): Sum {
+    return sameShape(operand.shape, map.shape)
+      ? this.#sum(operand)
+      : this.#single(this.#nameAs(operand, map));
+  }
+
+  #sum(node: Node): Sum {
+    const expression = this.#expressions.get(node);
+    return expression?.kind === 'sum' && !expression.relu ? expression : this.#single(this.name(node));
+  }
+
+  #single(map: string): Sum {
+    return { kind: 'sum', convolution: null, terms: [{ map, scale: null }], bias: null, relu: false };
+  }
+
+  #shifted(node: Node, vector: string): Sum {
+    const sum = this.#sum(node);
+    return { ...sum, bias: sum.bias === null ? vector : this.#e.node('Add', [sum.bias, vector]) };
+  }
+
+  #scaled(node: Node, vector: string): Sum {
+    let sum = this.#sum(node);
+    if (sum.convolution !== null) sum = this.#single(this.name(node));
+    const times = (scale: string | null) => (scale === null ? vector : this.#e.node('Mul', [scale, vector]));
+    return {
+      ...sum,
+      terms: sum.terms.map(({ map, scale }) => ({ map, scale: times(scale) })),
+      bias: sum.bias === null ? null : times(sum.bias),
+    };
+  }
+
+  /** `written` gives the first one as a map, in case that both have a convolution. */
+  #merged(first: Sum, b: Sum, written: () => string): Sum {
+    const a = first.convolution !== null && b.convolution !== null ? this.#single(written()) : first;
+    const terms = [...a.terms];
+    for (const { map, scale } of b.terms) {
+      const known = terms.findIndex((term) => term.map === map);
+      if (known < 0) terms.push({ map, scale });
+      else terms[known] = { map, scale: this.#addedScales(terms[known]!.scale, scale) };
+    }
+    const biases = [a.bias, b.bias].filter((bias) => bias !== null);
+    const bias = biases.length === 2 ? this.#e.node('Add', biases) : (biases[0] ?? null);
+    return { kind: 'sum', convolution: a.convolution ?? b.convolution, terms, bias, relu: false };
+  }
+
+  #addedScales(a: string | null, b: string | null): string {
+    const one = this.#e.scalar(1);
+    if (a === null && b === null) return this.#e.scalar(2);
+    return this.#e.node('Add', [a ?? one, b ?? one]);
+  }
+
+  #write(expression: Expression, node: Node): string {
+    const channels = node.shape[3]!;
+    if (expression.kind === 'product') return this.#e.node('Mul', expression.factors);
+    if (expression.kind === 'indicator') return this.#indicator(expression.map, node);
+    const { convolution, terms, bias, relu } = expression;
+    if (convolution !== null) {
+      const addend = terms.length === 0 ? null : this.#weighted(terms, null, false, channels);
+      return this.#convolved(convolution, bias, addend, relu);
+    }
+    return this.#weighted(terms, bias, relu, channels);
+  }
+
+  /** 1 where a map is above 0. */
+  #indicator(map: string, node: Node): string {
+    if (node.dtype === 'bool') return this.#e.node('Greater', [map, this.#e.scalar(0)]);
+    // One pass: min(max(2¹²⁷ x, 0), 1).
+    const ones = this.#constant(node, 1);
+    const attributes = { activation: 'HardSigmoid', activation_params: Float32Array.of(2 ** 127, 0) };
+    return this.#depthwise(map, ones, node.shape[3]!, [], attributes);
+  }
+
+  /** relu(Σ scale · map + bias), a pass for each term with a scale. */
+  #weighted(terms: readonly Term[], bias: string | null, relu: boolean, channels: number): string {
+    const plain = terms.filter(({ scale }) => scale === null).map(({ map }) => map);
+    const scaled = terms.filter(({ scale }) => scale !== null);
+    if (scaled.length === 0 && bias !== null) {
+      const ones = this.#e.initializer(float32([channels], new Float32Array(channels).fill(1)));
+      scaled.push({ map: plain.pop()!, scale: ones });
+    }
+    const activation = { activation: 'Relu' };
+    let total = plain.length === 0 ? '' : plain.reduce((sum, map) => this.#e.node('Add', [sum, map]));
+    if (scaled.length === 0) return relu ? this.#e.node('Relu', [total]) : total;
+    for (const [i, { map, scale }] of scaled.entries()) {
+      const last = i === scaled.length - 1;
+      const rest = [i === 0 ? (bias ?? '') : '', total];
+      total = this.#depthwise(map, scale!, channels, rest, relu && last ? activation : {});
+    }
+    return total;
+  }
+
+  #depthwise(
+    map: string,
+    scale: string,
+    channels: number,
+    rest: readonly string[],
+    attributes: Convolution['attributes'],
+  ): string {
+    const weights = this.#e.once(`depthwise/${scale}/${channels}`, () => {
+      // A scalar stands for equal scales.
+      const full = this.#e.node('Expand', [scale, this.#e.int64([channels])]);
+      return this.#e.reshape(full, [channels, 1, 1, 1]);
+    });
+    return this.#node([map, weights, ...rest], { kernel_shape: [1, 1], group: channels, ...attributes });
+  }
+
+  #convolved(
+    { inputs, attributes }: Convolution,
+    bias: string | null,
+    addend: string | null,
+    relu: boolean,
+  ): string {
+    const activation = relu ? { activation: 'Relu' } : {};
+    return this.#node([...inputs, bias ?? '', addend ?? ''], { ...attributes, ...activation });
+  }
+
+  #node(inputs: readonly string[], attributes: Convolution['attributes']): string {
+    const given = inputs.slice(0, inputs.findLastIndex((name) => name !== '') + 1);
+    return this.#e.node('Conv', given, attributes, domain);
+  }
+
+  /** Sums over positions, or over batch and positions, if this is the layout for them. */
+  sum(node: NodeOf<'sum'> & Node): boolean {
+    const x = node.inputs[0]!;
+    const { axes } = node.attributes;
+    if (!this.has(x) || axes.includes(3) || !axes.includes(1) || !axes.includes(2)) return false;
+    const [, height, width, channels] = x.shape as readonly [number, number, number, number];
+    const rows = rowsPerSum(height, width);
+    const expression = this.#expressions.get(x);
+    const parts =
+      expression?.kind === 'product' ? this.#dot(expression, rows, x) : this.#total(this.name(x), rows, x);
+    // [batch, blocks, pieces, block]
+    const pieces = this.#e.reshape(parts, [-1, channels / this.block, height / rows, this.block]);
+    const reduced = this.#e.node('ReduceSum', [pieces, this.#e.int64(axes.includes(0) ? [0, 2] : [2])], {
+      keepdims: 0,
+    });
+    this.#e.define(node, this.#e.reshape(reduced, node.shape));
+    return true;
+  }
+
+  /** Each channel's products with those of another map: a depthwise convolution whose kernel is as large as the map. */
+  #dot({ factors: [a, b] }: Product, rows: number, { shape }: Node): string {
+    const [, height, width, channels] = shape as readonly [number, number, number, number];
+    const group = this.batch * channels * (height / rows);
+    const map = this.#e.reshape(a, [1, group, rows, width]);
+    const kernel = this.#e.reshape(b, [group, 1, rows, width]);
+    return this.#node([map, kernel], { kernel_shape: [rows, width], group });
+  }
+
+  #total(map: string, rows: number, { shape }: Node): string {
+    const width = shape[2]!;
+    const pieces = this.#e.reshape(map, [1, -1, rows, width]);
+    const mean = this.#e.node('GlobalAveragePool', [pieces], {}, domain);
+    return this.#e.node('Mul', [mean, this.#e.scalar(rows * width)]);
+  }
+}
+
+/** The largest part of a map's rows that is summed at once; it divides them. */
+function rowsPerSum(height: number, width: number): number {
+  let rows = height;
+  while (rows > 1 && (height % rows !== 0 || rows * width > longestSum)) rows--;
+  return rows;
+}
