@@ -20,7 +20,6 @@ const pictures = fromTensors(tensor('uint8', [5, 8, 8, 3]), tensor('int32', [5],
 
 const report: RunReport = {
   title: 'small & <odd>',
-  beside: null,
   predictions: { labels, probabilities, classes: 2 },
   ...{ pictures, names: ['a.png', 'b.png', 'c.png', 'd"<.png', 'e.png'], classNames },
   ...{ what: 'test pictures', choseEpoch: false, bestEpoch: 2 },
