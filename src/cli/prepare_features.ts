@@ -9,7 +9,7 @@ import { buildTraining } from './training_run.ts';
 
 /** What a training takes. */
 export interface Needs {
-  /** Bytes of memory, by estimate; null where layers of the backbone train, whose needs nobody knows beforehand. */
+  /** Bytes of memory, by estimate; null where the backbone is at work too, whose needs nobody knows beforehand. */
   readonly memory: number | null;
   /** Bytes of all features. */
   readonly features: number;
@@ -39,6 +39,11 @@ export async function prepareFeatures(
   };
 }
 
+/** True if nothing is left to do for each picture but the head's part: its features are kept. */
+export function trainsOnFeatures({ unfreezeFrom, augment, cache, cachedViews }: TrainConfig): boolean {
+  return unfreezeFrom === null && cache !== 'off' && (augment === 'none' || cachedViews !== null);
+}
+
 /** Trainings with the same text have the same features: what they differ in comes after the frozen part. */
 function frozenPartOf(config: TrainConfig): string {
   const { data, limit, validationLimit, validationSplit, splitSeed, cropToAspectRatio, padToAspectRatio } =
@@ -58,9 +63,8 @@ async function prepareOne(config: TrainConfig, mirror: string | undefined, out: 
     const uses = usesOf(data);
     const { bytes } = await planFeatures(model.compiled.executor, uses, cacheOf(config));
     await model.prepare(uses, out.verbose);
-    const known = config.unfreezeFrom === null;
     return {
-      memory: known ? base + bytes + bytesOfParameter * model.countParams() : null,
+      memory: trainsOnFeatures(config) ? base + bytes + bytesOfParameter * model.countParams() : null,
       features: bytes,
     };
   });

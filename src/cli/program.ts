@@ -23,6 +23,7 @@ First steps:
   $ graft start                              a small real run, in a minute or two
   $ graft train --data cifar10 --recipe reference
   $ graft data pets && graft train --data pets      your own pictures, one folder a class
+  $ graft advise --data pets                 which way to train is worth its time
   $ graft predict --model runs/NAME photo.jpg
 
 Environment:

@@ -11,7 +11,7 @@ import { checkLayers } from './backbone.ts';
 import { dataTitle, isPublished, loadData } from './data.ts';
 import { interruptedExit } from './interrupt.ts';
 import { count, type Output, outputFor, plural, table } from './output.ts';
-import { prepareFeatures } from './prepare_features.ts';
+import { prepareFeatures, trainsOnFeatures } from './prepare_features.ts';
 import { runTrials } from './run_trials.ts';
 import { type PlannedTrial, SearchFolder, type SearchRecord } from './search_folder.ts';
 import { type Candidate, candidatesOf, configFor, parseSpace } from './search_space.ts';
@@ -106,7 +106,7 @@ async function runSweep(command: Command, options: SweepOptions, typed: TypedWor
  * layers of the backbone use all cores one after the other.
  */
 function usualJobs(trials: readonly PlannedTrial[]): number {
-  return trials.every(({ config }) => config.unfreezeFrom === null) ? usableCores() : 1;
+  return trials.every(({ config }) => trainsOnFeatures(config)) ? usableCores() : 1;
 }
 
 function withThreads(trial: PlannedTrial, most: number): PlannedTrial {

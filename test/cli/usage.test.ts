@@ -344,7 +344,7 @@ describe('help', () => {
     },
   );
 
-  it.each(['start', 'data', 'train', 'evaluate', 'predict', 'export', 'summary'])(
+  it.each(['start', 'data', 'train', 'evaluate', 'predict', 'export', 'summary', 'sweep', 'advise'])(
     'of %s has examples',
     async (name) => {
       const { code, stdout } = await workplace.run([name, '--help']);
