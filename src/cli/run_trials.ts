@@ -52,6 +52,7 @@ class Search {
   #record: SearchRecord;
   #need: number | null;
   #stopped = false;
+  #writing: Promise<void> = Promise.resolve();
 
   constructor(request: SearchRequest) {
     this.#request = request;
@@ -137,8 +138,14 @@ class Search {
     this.#record = { ...this.#record, trials, best: ranking(trials)[0]?.name ?? null };
   }
 
-  /** First the books, then the weights of all but the best: what a kill leaves is never less than what is written. */
+  /** One after the other: of two trials that end together, the later record has to be the one that stays. */
   async #write(): Promise<void> {
+    this.#writing = this.#writing.then(() => this.#writeNow());
+    await this.#writing;
+  }
+
+  /** First the books, then the weights of all but the best: what a kill leaves is never less than what is written. */
+  async #writeNow(): Promise<void> {
     const { folder } = this.#request;
     const { trials, best, keepAll } = this.#record;
     await folder.write(this.#record);
