@@ -26,7 +26,7 @@ beforeAll(async () => {
     for (let i = 0; i < 20; i++) await writePicture(workplace.path('pets', name, `${i}.png`), label, i);
   }
   advised = await run(`${line} --json`);
-}, 120_000);
+}, 600_000);
 afterAll(() => workplace.remove());
 
 const run = (text: string) => workplace.run(words(text));

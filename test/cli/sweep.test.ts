@@ -32,7 +32,7 @@ beforeAll(async () => {
     for (let i = 0; i < 20; i++) await writePicture(workplace.path('pets', name, `${i}.png`), label, i);
   }
   swept = await run(`${sweep} --out runs/whole --json`);
-}, 120_000);
+}, 600_000);
 afterAll(() => workplace.remove());
 
 const run = (line: string, env = {}) => workplace.run(words(line), env);
