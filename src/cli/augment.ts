@@ -54,6 +54,8 @@ export interface Augmentation {
   readonly description: string;
 }
 
+export const augmentWords = `${Object.keys(augmentPresets).join(', ')}, or a list such as flip,rotation:0.05`;
+
 /** What stands below the options in the help. */
 export const augmentHelp = `
 Augmentation (--augment): pictures change in every training step, never in validation or prediction.

@@ -8,6 +8,7 @@ import {
   type Verification,
   verifyCache,
 } from '../features/index.ts';
+import { type Progress, progressFor } from '../training/progress.ts';
 import { addCommonOptions, type CommonOptions, notNegative } from './arguments.ts';
 import { megabytes, outputFor, plural, table } from './output.ts';
 
@@ -24,15 +25,17 @@ export function defineCache(program: Command): void {
     .command('cache')
     .description('Look after the features that trainings have kept.')
     .addHelpText('after', examples);
-  addCommonOptions(cache.command('list').description('Show what is kept, the last used first.')).action(
-    runList,
-  );
+  addCommonOptions(cache.command('list').description('Show what is kept, the last used first.'))
+    .addHelpText('after', listExamples)
+    .action(runList);
   addCommonOptions(
     cache
       .command('verify')
       .description('Read every byte and compare checksums.')
       .argument('[key]', 'the beginning of a key; all without it', 'all'),
-  ).action(runVerify);
+  )
+    .addHelpText('after', verifyExamples)
+    .action(runVerify);
   addCommonOptions(
     cache
       .command('prune')
@@ -40,8 +43,28 @@ export function defineCache(program: Command): void {
       .option('--older-than <days>', 'those that were not used for so long', notNegative)
       .option('--keep <GB>', 'the least recently used, until so much is left', notNegative)
       .option('--all', 'everything'),
-  ).action(runPrune);
+  )
+    .addHelpText('after', pruneExamples)
+    .action(runPrune);
 }
+
+const listExamples = `
+Examples:
+  $ graft cache list
+  $ graft cache list --json`;
+
+const verifyExamples = `
+Examples:
+  $ graft cache verify
+  $ graft cache verify 3f2a               one of them, by the beginning of its key
+
+Exit codes: 0 all is as it was written, 1 something is damaged.`;
+
+const pruneExamples = `
+Examples:
+  $ graft cache prune --older-than 30
+  $ graft cache prune --keep 50           the last used 50 GB stay
+  $ graft cache prune --all`;
 
 const examples = `
 Examples:
@@ -79,7 +102,14 @@ function shapesOf(columns: NonNullable<CacheRecord['meta']>['columns']): string 
 
 async function runVerify(key: string, options: CommonOptions): Promise<void> {
   const out = outputFor(options);
-  const results = await verifyCache(key);
+  let progress: Progress | null = null;
+  const results = await verifyCache(key, {
+    onShard(done, total) {
+      progress ??= progressFor(out.verbose, { title: 'Reading kept features', total, unit: 'shard' });
+      progress.update(done, {});
+    },
+  });
+  (progress as Progress | null)?.end({});
   const rows = results.map((result) => [result.record.key.slice(0, 12), verdict(result)] as const);
   out.result(rows.length === 0 ? 'Nothing is kept.' : table(rows));
   out.json({ command: 'cache verify', caches: results });

@@ -34,14 +34,11 @@ export const dataWords = `${dataNames.join(', ')}, or a folder or CSV file of yo
 
 /** Reads `--data`: a name, or the absolute path of what is there. */
 export function parseData(text: string): string {
-  return isPublished(text) ? text : pathOf(text, dataWords, didYouMean(text, dataNames));
-}
-
-function pathOf(text: string, expected: string, hint: string): string {
+  if (isPublished(text)) return text;
   const stats = statSync(text, { throwIfNoEntry: false });
   if (stats?.isDirectory() || (stats?.isFile() && isTable(text))) return resolve(text);
   const came = stats === undefined ? 'There is no such file or folder.' : 'This is a file of another kind.';
-  throw new InvalidArgumentError(`${came} Expected ${expected}.${hint}`);
+  throw new InvalidArgumentError(`${came} Expected ${dataWords}.${didYouMean(text, dataNames)}`);
 }
 
 export function isPublished(source: string): source is DataName {

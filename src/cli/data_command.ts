@@ -1,9 +1,11 @@
 /** `graft data`: a look at one's own pictures before training on them. */
 import { type Command, InvalidArgumentError } from 'commander';
 import { fail } from '../core/errors.ts';
-import { duplicatesOf, lonelyClasses, nearDuplicatesOf } from '../data/index.ts';
+import { type Dataset, duplicatesOf, lonelyClasses, nearDuplicatesOf } from '../data/index.ts';
+import { whileWaiting } from '../training/status_line.ts';
 import { addCommonOptions, addMirrorOption, type CommonOptions, fraction, wholeNumber } from './arguments.ts';
-import { writeContactSheet, writeDatasetSheet } from './contact_sheet.ts';
+import { augmentWords, parseAugment } from './augment.ts';
+import { writeAugmentSheet } from './augment_sheet.ts';
 import {
   type DataName,
   dataNames,
@@ -22,11 +24,16 @@ import {
   nextOfPublished,
   reviewPublished,
 } from './published_report.ts';
+import { writeDatasetSheet, writeReviewSheet } from './review_sheet.ts';
 
 export interface DataOptions extends CommonOptions {
   readonly validationSplit?: number;
   readonly splitSeed?: number;
   readonly contactSheet?: string;
+  readonly preview?: string;
+  readonly augment: string;
+  readonly imageSize: number;
+  readonly seed: number;
   readonly mirror?: string;
 }
 
@@ -48,7 +55,12 @@ export function defineData(program: Command): void {
       '--contact-sheet <file>',
       'some pictures of each class, as a page (.html) or a picture (.png)',
       sheet,
-    );
+    )
+    .optionsGroup('Augmentation:')
+    .option('--preview <file>', 'pictures beside what --augment makes of them, as .html or .png', sheet)
+    .option('--augment <list>', `what train would be given: ${augmentWords}; see train --help`, 'light')
+    .option('--image-size <pixels>', 'of your own pictures when they are changed', wholeNumber(32, 2048), 224)
+    .option('--seed <n>', 'decides what is drawn', wholeNumber(0, 0xffff_ffff), 0);
   addCommonOptions(addMirrorOption(command));
   command.addHelpText('after', examples).action(runData);
 }
@@ -58,6 +70,8 @@ Examples:
   $ graft data pets
   $ graft data pets --contact-sheet pets.html
   $ graft data labels.csv --json
+  $ graft data pets --preview pets.png --augment medium
+  $ graft data cifar10 --preview cifar10.png --augment flip,rotation:0.1,cutmix
   $ graft data emoji10                       whose drawings they are, and their licences`;
 
 function sheet(text: string): string {
@@ -67,11 +81,12 @@ function sheet(text: string): string {
 
 async function runData(source: string, options: DataOptions): Promise<void> {
   const out = outputFor(options);
+  if (options.preview !== undefined && parseAugment(options.augment).description === '')
+    fail('argument', `--augment ${options.augment} changes nothing, so there is nothing to preview.`);
   if (isPublished(source)) return lookAtPublished(source, options, out);
-  const { validationSplit = null, splitSeed = 0 } = options;
+  const { validationSplit = null, splitSeed = 0, imageSize } = options;
   const reading = { ...usualPictures, skipBroken: true, splitSeed, validationSplit };
-  // The size does not matter: no picture is read for its pixels.
-  const data = await openPictures(source, { ...reading, imageSize: [224, 224] }, out);
+  const data = await openPictures(source, { ...reading, imageSize: [imageSize, imageSize] }, out);
   const review = {
     source,
     data,
@@ -83,10 +98,19 @@ async function runData(source: string, options: DataOptions): Promise<void> {
   out.result(describeData(review));
   out.say(`\n${describeNext(review)}`);
   if (options.contactSheet !== undefined) {
-    await writeContactSheet(options.contactSheet, review);
+    await writeReviewSheet(options.contactSheet, review, out);
     out.say(`\nContact sheet: ${options.contactSheet}`);
   }
-  out.json(jsonOfData(review));
+  await showAugmented(data.train, options, out);
+  out.json({ ...jsonOfData(review), preview: options.preview ?? null });
+}
+
+/** Draws what `--preview` asks for, if it does. */
+async function showAugmented(dataset: Dataset, options: DataOptions, out: Output): Promise<void> {
+  const { preview: path, augment } = options;
+  if (path === undefined) return;
+  await whileWaiting(`Drawing ${path}`, out.verbose, () => writeAugmentSheet(path, dataset, options));
+  out.result(`\nPreview of --augment ${augment} (${parseAugment(augment).description}): ${path}`);
 }
 
 async function lookAtPublished(name: DataName, options: DataOptions, out: Output): Promise<void> {
@@ -103,8 +127,10 @@ async function lookAtPublished(name: DataName, options: DataOptions, out: Output
       contactSheet,
       name,
       datasetsOf(splits).map(([, dataset]) => dataset),
+      out,
     );
     out.say(`\nContact sheet: ${contactSheet}`);
   }
-  out.json(jsonOfPublished(review));
+  await showAugmented(splits.train, options, out);
+  out.json({ ...jsonOfPublished(review), preview: options.preview ?? null });
 }

@@ -31,7 +31,7 @@ import { findModel, type RunRecord } from './run_folder.ts';
 import { scoreViews } from './run_predictions.ts';
 
 export interface EvaluateOptions extends CommonOptions, DeviceOptions, Partial<PictureOptions> {
-  readonly model: string;
+  readonly model?: string;
   readonly data?: string;
   readonly limit?: number;
   readonly batchSize: number;
@@ -43,7 +43,7 @@ export function defineEvaluate(program: Command): void {
   const command = program
     .command('evaluate')
     .description('Measure a saved model on the test pictures of a data set, or on your own.')
-    .requiredOption('--model <path>', 'a model (.keras, .h5) or the folder of a run')
+    .option('--model <path>', 'a model (.keras, .h5) or the folder of a run')
     .option('--data <what>', `${dataWords} (default: those of the run)`, parseData)
     .option('--limit <n>', 'use only the first n test pictures', wholeNumber(1))
     .option('--batch-size <n>', 'pictures at a time', wholeNumber(1, 65_536), 32);

@@ -14,7 +14,7 @@ const endings = ['.onnx', ...modelEndings, ...weightEndings];
 const described = '.onnx, .keras, .h5, .weights.h5 or .safetensors';
 
 export interface ExportCommandOptions extends CommonOptions {
-  readonly model: string;
+  readonly model?: string;
   readonly out?: string;
   readonly float?: true;
 }
@@ -23,7 +23,7 @@ export function defineExport(program: Command): void {
   const command = program
     .command('export')
     .description('Write a model for other programs: ONNX, Keras, or weights alone.')
-    .requiredOption('--model <path>', 'a model (.keras, .h5) or the folder of a run')
+    .option('--model <path>', 'a model (.keras, .h5) or the folder of a run')
     .option('--out <file>', `what to write: ${described} (default: the model with .onnx)`)
     .option('--float', 'ONNX takes float32 pictures (default: uint8)');
   addCommonOptions(command);

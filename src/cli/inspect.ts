@@ -24,7 +24,8 @@ export function defineInspect(program: Command): void {
 }
 
 const examples = `
-It lists the tensors that separate the file into what a picture goes through before and after; others are in --json.
+It lists the tensors that separate the file into what a picture goes through before and after;
+others are in --json.
 
 Examples:
   $ graft inspect model.onnx

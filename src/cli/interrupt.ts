@@ -3,6 +3,7 @@
  * one, or one while nothing would be lost, ends the process at once.
  */
 import type { Callback, Training } from '../training/callback.ts';
+import { leaveStatusLine } from '../training/status_line.ts';
 
 /** What a shell expects of a process that Ctrl-C ended: 128 + SIGINT. */
 export const interruptedExit = 130;
@@ -38,10 +39,12 @@ export class Interrupt implements Disposable {
     if (this.#training === null) this.#exit(this.#idleMessage());
     this.#requested = true;
     this.#training!.stop('step');
-    process.stderr.write('\nStopping after this step, then saving. Ctrl-C once more stops at once.\n');
+    leaveStatusLine();
+    process.stderr.write('Stopping after this step, then saving. Ctrl-C once more stops at once.\n');
   };
 
   #exit(message: string): never {
+    leaveStatusLine();
     process.stderr.write(`\n${message}\n`);
     process.exit(interruptedExit);
   }

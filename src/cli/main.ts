@@ -2,6 +2,7 @@
 /** The `graft` program: its errors and its exit codes. */
 import { CommanderError } from 'commander';
 import { GraftError, messageOf } from '../core/errors.ts';
+import { leaveStatusLine } from '../training/status_line.ts';
 import { ConfigFile } from './config_file.ts';
 import { invocation, paint, shellWord } from './output.ts';
 import { makeProgram } from './program.ts';
@@ -22,6 +23,7 @@ function stackOf(error: unknown): string {
 function report(error: unknown, commandNames: readonly string[], config: ConfigFile | null): void {
   const exitCode = exitCodeOf(error);
   process.exitCode = exitCode;
+  leaveStatusLine();
   // Commander has shown the help of a command that needs another word.
   if (exitCode === 0 || (error instanceof CommanderError && error.code === 'commander.help')) return;
   const message = messageOf(error).replace(/^error: /, '');

@@ -33,6 +33,8 @@ export function defineModels(program: Command): void {
 
 const examples = `
 Examples:
+  $ graft models
+  $ graft models --json
   $ graft train --data cifar10 --backbone mobilenet_v2
   $ graft summary --backbone densenet121 --expand-nested`;
 

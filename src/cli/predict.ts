@@ -21,7 +21,7 @@ export interface PredictOptions
   extends CommonOptions,
     DeviceOptions,
     Partial<Pick<PictureOptions, 'cropToAspectRatio' | 'padToAspectRatio'>> {
-  readonly model: string;
+  readonly model?: string;
   readonly top: number;
   readonly tta?: number;
 }
@@ -38,7 +38,7 @@ export function definePredict(program: Command): void {
     .command('predict')
     .description('Say which class each picture is.')
     .argument('<image...>', 'pictures (JPEG, PNG, WebP, GIF, AVIF, TIFF or SVG), or folders of them')
-    .requiredOption(
+    .option(
       '--model <path>',
       'a model (.keras, .h5) or the folder of a run, which knows the names of classes',
     )
@@ -53,6 +53,9 @@ Examples:
   $ graft predict --model runs/NAME photo.jpg
   $ graft predict --model runs/NAME holiday-pictures
   $ graft predict --model runs/NAME --top 1 --json pictures/*.png`;
+
+/** They take no second. */
+const fewPictures = 32;
 
 async function runPredict(given: string[], options: PredictOptions): Promise<void> {
   const out = outputFor(options);
@@ -72,7 +75,8 @@ async function runPredict(given: string[], options: PredictOptions): Promise<voi
   });
   try {
     const { tta = 1 } = options;
-    const output = await model.predict(pictures, { tta }).catch((error) => unreadable(error));
+    const verbose = out.verbose && images.length > fewPictures;
+    const output = await model.predict(pictures, { tta, verbose }).catch((error) => unreadable(error));
     const classNames = record?.data.classNames ?? null;
     const predictions = images.map((image, row) => ({
       image,

@@ -29,6 +29,10 @@ First steps:
 Environment:
   GRAFT_MIRROR  folder or address with data and weights    GRAFT_CACHE  where downloads are kept
   NO_COLOR      no colours                                 GRAFT_DEBUG  1 shows where an error came from
+  CI            progress in plain lines, as without a terminal
+
+Defaults of options: graft.config.ts, .mts, .js, .mjs or .json in the current folder, such as
+  { "train": { "optimizer": "adam", "imageSize": 96 }, "predict": { "top": 1 } }
 
 Exit codes:
   0  done    1  it went wrong    2  the command line or a picture cannot be used    130  stopped by Ctrl-C`;

@@ -224,7 +224,9 @@ export interface FoundModel {
 }
 
 /** Finds what `--model` names: a file, or the folder of a run. */
-export async function findModel(given: string): Promise<FoundModel> {
+export async function findModel(given: string | undefined): Promise<FoundModel> {
+  if (given === undefined)
+    fail('argument', '--model is missing. Expected a model (.keras, .h5) or the folder of a run.');
   const stats = statSync(given, { throwIfNoEntry: false });
   if (stats === undefined) {
     fail(

@@ -2,12 +2,13 @@
 
 import { fail } from '../core/errors.ts';
 import { type Tensor, tensor } from '../core/tensor.ts';
-import { type Dataset, labelsOf } from '../data/index.ts';
+import { type Dataset, labelsOf, lengthOf } from '../data/index.ts';
 import { negativeLogLikelihood } from '../report/calibration.ts';
 import { judge, type Predictions } from '../report/predictions.ts';
 import { accuracyOf } from '../report/scores.ts';
 import { readSafetensors, writeSafetensors } from '../saving/safetensors.node.ts';
-import type { Model, PredictOptions } from '../training/model.ts';
+import type { Model, PredictOptions, RunOptions } from '../training/model.ts';
+import { progressFor } from '../training/progress.ts';
 import type { LoadedData } from './data.ts';
 import type { PredictionsRecord, RunFolder, RunRecord } from './run_folder.ts';
 
@@ -25,11 +26,15 @@ export async function keepPredictions(
   folder: RunFolder,
   model: Model,
   data: LoadedData,
-  batchSize: number,
+  { batchSize, verbose }: Required<RunOptions>,
 ): Promise<PredictionsRecord> {
   const { pictures, on } = judges(data);
-  const [prepared] = await model.prepare([{ dataset: pictures, training: false }], false);
-  const probabilities = await model.predictPrepared(prepared!, batchSize);
+  const [prepared] = await model.prepare([{ dataset: pictures, training: false }], verbose);
+  const total = Math.ceil(lengthOf(pictures) / batchSize);
+  const title = `Predicting the ${on} pictures for the report`;
+  const progress = progressFor(verbose, { title, total, unit: 'step' });
+  const probabilities = await model.predictPrepared(prepared!, batchSize, progress);
+  progress.end({});
   const labels = await labelsOf(pictures);
   await writeSafetensors(folder.file(file), [
     { name: 'labels', tensor: tensor('int32', [labels.length], labels) },

@@ -18,7 +18,7 @@ import {
   share,
   wholeNumber,
 } from './arguments.ts';
-import { augmentPresets } from './augment.ts';
+import { augmentWords } from './augment.ts';
 import { backboneOption } from './backbone.ts';
 import { balanceNames, type Recipe, scheduleNames, type TrainConfig } from './config.ts';
 import { addPictureOptions, dataWords, type PictureOptions, parseData } from './data.ts';
@@ -123,11 +123,7 @@ export function addModelOptions(command: Command): Command {
     )
     .option('--unfreeze-from <layer>', 'train this backbone layer and all after it; "all" for all of them')
     .option('--head <head>', `${headWords}; a softmax layer follows`)
-    .option(
-      '--augment <list>',
-      `${Object.keys(augmentPresets).join(', ')}, or a list such as flip,rotation:0.05; see train --help`,
-      'none',
-    );
+    .option('--augment <list>', `${augmentWords}; see train --help`, 'none');
 }
 
 /** Defaults are those of the recipe. */

@@ -13,6 +13,7 @@ import {
 import { backup, loadCheckpoint } from '../training/checkpoint.node.ts';
 import type { FitOptions, History } from '../training/fit.ts';
 import type { Model } from '../training/model.ts';
+import { whileWaiting } from '../training/status_line.ts';
 import { buildModel, explainWeights, fetchWeights, type WeightsFile } from './backbone.ts';
 import { balancing, cacheOf, makeLoss, makeOptimizer, type TrainConfig } from './config.ts';
 import { type LoadedData, loadData } from './data.ts';
@@ -237,7 +238,7 @@ async function finish(progress: Ending, data: LoadedData): Promise<RunRecord> {
   const options = { batchSize: config.batchSize, verbose: out.verbose };
   const { accuracy, loss } = await model.evaluate(data.validation, options);
   const tested = data.test && (await model.evaluate(data.test, options));
-  const predictions = await keepPredictions(folder, model, data, config.batchSize);
+  const predictions = await keepPredictions(folder, model, data, options);
   const evaluated = {
     valAccuracy: accuracy!,
     valLoss: loss!,
@@ -250,6 +251,6 @@ async function finish(progress: Ending, data: LoadedData): Promise<RunRecord> {
     evaluated,
   );
   await folder.removeCheckpoint();
-  await reportFinished(folder, finished, data);
+  await whileWaiting('Writing the report', out.verbose, () => reportFinished(folder, finished, data));
   return finished;
 }

@@ -1,13 +1,13 @@
 /** Shows downloads, checks and unpacking on stderr: one line that moves, or a few plain ones in a log. */
 import type { Progress } from '../data/index.ts';
 import { duration } from '../training/progress.ts';
+import { StatusLine } from '../training/status_line.ts';
 import { megabytes } from './output.ts';
 
 const verbs = { download: 'Downloading', verify: 'Checking', extract: 'Unpacking' };
 
 /** What takes less time than this is not worth a line. */
 const patienceMs = 400;
-const logEveryMs = 10_000;
 
 export interface Transfers {
   readonly onProgress: (progress: Progress) => void;
@@ -16,40 +16,41 @@ export interface Transfers {
 }
 
 export function showTransfers(verbose: boolean): Transfers {
-  const stream = process.stderr;
-  let phase = '';
+  let title = '';
   let start = 0;
   let startBytes = 0;
-  let last = 0;
-  let drawn = false;
+  let latest: Progress | null = null;
+  let line: StatusLine | null = null;
+  const text = () => {
+    const seconds = (performance.now() - start) / 1000;
+    return render(title, latest!, (latest!.done - startBytes) / seconds, seconds);
+  };
   const end = () => {
-    if (drawn && stream.isTTY) stream.write('\n');
-    drawn = false;
-    phase = '';
+    line?.end();
+    line = null;
+    title = '';
   };
   const onProgress = (progress: Progress) => {
     if (!verbose) return;
-    const now = performance.now();
-    const title = `${verbs[progress.phase]} ${progress.id}`;
-    if (title !== phase) {
+    const next = `${verbs[progress.phase]} ${progress.id}`;
+    if (next !== title) {
       end();
-      [phase, start, startBytes, last] = [title, now, progress.done, stream.isTTY ? now : 0];
+      [title, start, startBytes] = [next, performance.now(), progress.done];
     }
-    if (now - start < patienceMs || now - last < (stream.isTTY ? 100 : logEveryMs)) return;
-    last = now;
-    drawn = true;
-    const text = render(title, progress, (progress.done - startBytes) / ((now - start) / 1000));
-    stream.write(stream.isTTY ? `\r\x1b[2K${text.slice(0, (stream.columns ?? 80) - 1)}` : `${text}\n`);
+    latest = progress;
+    if (line === null && performance.now() - start >= patienceMs) line = new StatusLine(text);
+    line?.update();
   };
   return { onProgress, end };
 }
 
-/** `Downloading cifar10/binary: 45 MB of 170 MB (26 %), 12 MB/s, 10s left` */
-function render(title: string, { done, total }: Progress, rate: number): string {
+/** `Downloading cifar10/binary: 45 MB of 170 MB (26 %), 12 MB/s, 10s left`; at the end the time that it took. */
+function render(title: string, { done, total }: Progress, rate: number, seconds: number): string {
   const amount =
     total === null
       ? megabytes(done)
       : `${megabytes(done)} of ${megabytes(total)} (${Math.floor((100 * done) / Math.max(total, 1))} %)`;
-  const left = total === null ? '' : `, ${duration((total - done) / rate)} left`;
-  return `${title}: ${amount}, ${megabytes(rate)}/s${left}`;
+  const left =
+    total === null || done >= total ? duration(seconds) : `${duration((total - done) / rate)} left`;
+  return `${title}: ${amount}, ${megabytes(rate)}/s, ${left}`;
 }

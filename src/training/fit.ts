@@ -141,7 +141,7 @@ async function trainEpoch(
   const logs = run.totals.logs();
   if (run.stopping === 'step') return progress.end(logs);
   if (validation) await run.each((callback) => callback.onTestBegin?.(run));
-  const all = validation ? { ...logs, ...(await validate(model, validation, batchSize)) } : logs;
+  const all = validation ? { ...logs, ...(await validate(model, validation, batchSize, progress)) } : logs;
   progress.end(all);
   await run.endEpoch(all);
   await run.each((callback) => callback.onSettled?.(run));
@@ -188,8 +188,14 @@ export function splitData(
   return { training: train, validation };
 }
 
-async function validate(model: Model, prepared: Prepared, batchSize: number): Promise<Logs> {
-  const logs = await model.evaluatePrepared(prepared, batchSize);
+async function validate(
+  model: Model,
+  prepared: Prepared,
+  batchSize: number,
+  progress: Progress,
+): Promise<Logs> {
+  const part = progress.part('Validating', Math.ceil(lengthOf(prepared.rows(0)) / batchSize));
+  const logs = await model.evaluatePrepared(prepared, batchSize, part);
   const named = ([name, value]: [string, number]) => [`val${name[0]!.toUpperCase()}${name.slice(1)}`, value];
   return Object.fromEntries(Object.entries(logs).map(named));
 }

@@ -125,7 +125,11 @@ export class Model extends Network {
   }
 
   /** `evaluate` on a data set that is behind the cut already. */
-  async evaluatePrepared({ rows, kind }: Prepared, batchSize: number, progress?: Progress): Promise<Logs> {
+  async evaluatePrepared(
+    { rows, kind }: Prepared,
+    batchSize: number,
+    progress?: Pick<Progress, 'update'>,
+  ): Promise<Logs> {
     const { executor, metrics } = this.compiled;
     const totals = new Totals(metrics.map(({ name }) => name));
     let done = 0;

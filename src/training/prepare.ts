@@ -21,6 +21,7 @@ import {
 } from '../features/index.ts';
 import type { Executor, FeatureBatch, ProgramKind } from './executor.ts';
 import { type Progress, progressFor } from './progress.ts';
+import { leaveStatusLine } from './status_line.ts';
 
 export type { CacheMode, CacheOptions };
 
@@ -244,7 +245,9 @@ function watcherFor(name: string, verbose: boolean): Watcher {
     onRows: (done) => progress?.update(done, {}),
     onEnd: () => progress?.end({}),
     note(text) {
-      if (verbose) process.stderr.write(`${text}\n`);
+      if (!verbose) return;
+      leaveStatusLine();
+      process.stderr.write(`${text}\n`);
     },
   };
 }

@@ -24,6 +24,15 @@ export async function preview(
   images: Tensor<'uint8'>,
   { seed = 0, step = 0 }: PreviewOptions = {},
 ): Promise<Tensor<'uint8'>> {
+  return (await previewSteps(layers, images, { seed, steps: [step] }))[0]!;
+}
+
+/** The same in several steps. */
+export async function previewSteps(
+  layers: readonly Layer[],
+  images: Tensor<'uint8'>,
+  { seed, steps }: { readonly seed: number; readonly steps: readonly number[] },
+): Promise<Tensor<'uint8'>[]> {
   const [batch, ...shape] = images.shape as [number, ...number[]];
   const model = sequential([input({ shape }), ...layers]);
   const [weight] = model.variables;
@@ -34,8 +43,12 @@ export async function preview(
   const engine = Engine.start({});
   try {
     const session = await engine.load(graph);
-    const { pictures } = await session.run({ image: images, ...stepNoise(noises, seed, step, batch) });
-    return tensor('uint8', pictures!.shape, bytes(pictures!.data as Float32Array));
+    const shown: Tensor<'uint8'>[] = [];
+    for (const step of steps) {
+      const { pictures } = await session.run({ image: images, ...stepNoise(noises, seed, step, batch) });
+      shown.push(tensor('uint8', pictures!.shape, bytes(pictures!.data as Float32Array)));
+    }
+    return shown;
   } finally {
     await engine.close();
   }

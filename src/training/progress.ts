@@ -1,45 +1,65 @@
 /** Progress on the terminal: Keras's bar with time left; plain lines where nobody can see a bar move. */
 import type { Logs } from './callback.ts';
+import { isLive, StatusLine } from './status_line.ts';
 
 export interface ProgressOptions {
   /** Printed above the bar; empty for none. */
   readonly title: string;
   readonly total: number;
-  readonly unit: 'step' | 'image' | 'epoch';
+  readonly unit: 'step' | 'image' | 'epoch' | 'shard';
   /** Images of a step, to say images/s. */
   readonly images?: number;
 }
 
 export interface Progress {
   update(done: number, logs: Logs): void;
+  /** A part that comes after the last step and before the end, in the same place. Its time does not count as steps'. */
+  part(title: string, total: number): Pick<Progress, 'update'>;
   end(logs: Logs): void;
 }
 
-const silent: Progress = { update: () => undefined, end: () => undefined };
+const silent: Progress = {
+  update: () => undefined,
+  part: () => silent,
+  end: () => undefined,
+};
 
 /** A progress that writes to standard error, or one that does nothing. */
 export function progressFor(verbose: boolean, options: ProgressOptions): Progress {
   if (!verbose) return silent;
-  return process.stderr.isTTY ? bar(options) : lines(options);
+  return new Bar(options);
 }
 
-/** `313/313 ━━━━━━━━━━━━━━━━━━━━ 12s 38ms/step · 830 images/s - accuracy: 0.9312 - loss: 0.2011` */
-function render({ total, unit, images }: ProgressOptions, done: number, seconds: number, logs: Logs): string {
-  const width = 20;
-  const filled = total === 0 ? width : Math.floor((width * done) / total);
+/** `313/313 ━━━━━━━━━━━━━━━━━━━━ 12s 38ms/step 830 images/s - accuracy: 0.9312 - loss: 0.2011` */
+export function render(
+  { total, unit, images }: ProgressOptions,
+  done: number,
+  seconds: number,
+  logs: Logs,
+): string {
   const each = seconds / Math.max(done, 1);
-  const left = each * (total - done);
-  const digits = String(total).length;
   const rate = unit === 'image' ? done / seconds : images ? (done * images) / seconds : 0;
   const parts = [
-    `${String(done).padStart(digits)}/${total}`,
-    '━'.repeat(filled) + '─'.repeat(width - filled),
-    done < total ? `${duration(left)} left` : duration(seconds),
-    ...(unit === 'step' ? [`${(each * 1000).toFixed(each < 0.01 ? 1 : 0)}ms/step`] : []),
+    drawBar(done, total),
+    describeTime(done, total, seconds),
+    ...(unit === 'step' && done > 0 ? [`${(each * 1000).toFixed(each < 0.01 ? 1 : 0)}ms/step`] : []),
     ...(rate > 0 && Number.isFinite(rate) ? [`${rate.toFixed(rate < 10 ? 1 : 0)} images/s`] : []),
   ];
   const numbers = Object.entries(logs).map(([name, value]) => ` - ${name}: ${formatNumber(value)}`);
   return parts.join(' ') + numbers.join('');
+}
+
+function drawBar(done: number, total: number): string {
+  const width = 20;
+  const filled = total === 0 ? width : Math.floor((width * done) / total);
+  const digits = String(total).length;
+  return `${String(done).padStart(digits)}/${total} ${'━'.repeat(filled)}${'─'.repeat(width - filled)}`;
+}
+
+/** Time left, by what was done so far; time taken before anything is done, and at the end. */
+function describeTime(done: number, total: number, seconds: number): string {
+  if (done === 0 || done >= total) return duration(seconds);
+  return `${duration((seconds / done) * (total - done))} left`;
 }
 
 /** As Keras prints numbers: four decimals, or powers of ten for small ones. */
@@ -57,47 +77,52 @@ export function duration(seconds: number): string {
   return hours > 0 ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
-function bar(options: ProgressOptions): Progress {
-  const start = performance.now();
-  let last = 0;
-  if (options.title) process.stderr.write(`${options.title}\n`);
-  const draw = (done: number, logs: Logs) => {
-    const line = render(options, done, (performance.now() - start) / 1000, logs);
-    // One line only: a wrapped line would not be overwritten.
-    process.stderr.write(`\r\x1b[2K${line.slice(0, (process.stderr.columns ?? 80) - 1)}`);
-  };
-  let done = 0;
-  return {
-    update(count, logs) {
-      done = count;
-      const now = performance.now();
-      if (now - last < 80 && count < options.total) return;
-      last = now;
-      draw(count, logs);
-    },
-    end(logs) {
-      const line = render(options, done, (performance.now() - start) / 1000, logs);
-      process.stderr.write(`\r\x1b[2K${line}\n`);
-    },
-  };
-}
+class Bar implements Progress {
+  readonly #options: ProgressOptions;
+  readonly #start = performance.now();
+  readonly #line: StatusLine;
+  #done = 0;
+  #logs: Logs = {};
+  /** When the steps were over, if something followed. */
+  #stop: number | null = null;
+  #part: (() => string) | null = null;
 
-/** Without a terminal: a line at the end, and one every ten seconds so that a log shows life. */
-function lines(options: ProgressOptions): Progress {
-  const start = performance.now();
-  let last = start;
-  let done = 0;
-  const line = (logs: Logs) => {
-    const text = render(options, done, (performance.now() - start) / 1000, logs);
-    process.stderr.write(`${options.title ? `${options.title}: ` : ''}${text}\n`);
-  };
-  return {
-    update(count, logs) {
-      done = count;
-      if (performance.now() - last < 10_000 || count >= options.total) return;
-      last = performance.now();
-      line(logs);
-    },
-    end: line,
-  };
+  constructor(options: ProgressOptions) {
+    this.#options = options;
+    const { title } = options;
+    if (isLive() && title) process.stderr.write(`${title}\n`);
+    const prefix = isLive() || !title ? '' : `${title}: `;
+    this.#line = new StatusLine(() => prefix + (this.#part?.() ?? this.#render()));
+  }
+
+  update(done: number, logs: Logs): void {
+    this.#done = done;
+    this.#logs = logs;
+    this.#line.update();
+  }
+
+  part(title: string, total: number): Pick<Progress, 'update'> {
+    const start = performance.now();
+    this.#stop ??= start;
+    let done = 0;
+    this.#part = () =>
+      `${title} ${drawBar(done, total)} ${describeTime(done, total, (performance.now() - start) / 1000)}`;
+    return {
+      update: (count) => {
+        done = count;
+        this.#line.update();
+      },
+    };
+  }
+
+  end(logs: Logs): void {
+    this.#logs = logs;
+    this.#part = null;
+    this.#line.end();
+  }
+
+  #render(): string {
+    const seconds = ((this.#stop ?? performance.now()) - this.#start) / 1000;
+    return render(this.#options, this.#done, seconds, this.#logs);
+  }
 }

@@ -132,6 +132,11 @@ describe('a command line that cannot be used ends with 2 and says what was expec
         'cifar10, cifar100, emoji10, or a folder or CSV file of your own pictures.',
     ],
     [
+      'a preview of nothing',
+      ['data', '.', '--preview', 'a.png', '--augment', 'none'],
+      '--augment none changes nothing, so there is nothing to preview.',
+    ],
+    [
       'a head that is no head',
       [...train, '--head', 'gap,dense:0'],
       '--head gap,dense:0: cannot read "dense:0". Expected reference, pooled, linear, or a list of gap, gmp or ' +
@@ -270,7 +275,8 @@ describe('a command line that cannot be used ends with 2 and says what was expec
       ['train', '--resume', 'taken', '--epochs', '3', '--seed', '1'],
       "--resume goes on with the run's own options; leave out --epochs, --seed.",
     ],
-    ['no model', ['evaluate'], "required option '--model <path>' not specified"],
+    ['a slip where something is missing', ['evaluate', '--modle', 'a.h5'], '(Did you mean --model?)'],
+    ['no model', ['evaluate'], '--model is missing. Expected a model (.keras, .h5) or the folder of a run.'],
     [
       'a model that is not there',
       ['evaluate', '--model', 'nowhere.h5'],
