@@ -9,7 +9,7 @@ import * as o from '../graph/ops.ts';
 import * as layers from '../layers/index.ts';
 import { OnnxBackbone } from '../layers/onnx_backbone.ts';
 import { emitModel } from '../onnx/emit.ts';
-import type { OnnxPart } from '../onnx/foreign.ts';
+import { type OnnxPart, parametersOf } from '../onnx/foreign.ts';
 import {
   foreignTensors,
   type ImageInput,
@@ -42,6 +42,8 @@ export interface OnnxOptions {
 export interface OnnxInspection {
   readonly path: string;
   readonly model: ModelProto;
+  /** Of the whole file. */
+  readonly parameters: number;
   readonly input: ImageInput;
   readonly inputShape: readonly [number, number, number];
   /** Between picture and output, with their shapes for one picture of `inputShape`. */
@@ -102,7 +104,7 @@ export async function inspectOnnx(
     const tensors = await shapesOf(model, input, inputShape);
     const suggested =
       usualCut(tensors) ?? fail('unsupported', noRows(model.graph.output[0]!.name, input, inputShape));
-    return { path, model, input, inputShape, tensors, suggested, notes };
+    return { path, model, parameters: parametersOf(model), input, inputShape, tensors, suggested, notes };
   });
 }
 

@@ -45,14 +45,14 @@ async function runInspect(file: string, { imageSize, ...options }: InspectOption
   out.json({ command: 'inspect', file: inspection.path, ...facts(inspection) });
 }
 
-function facts({ model, input, inputShape, tensors, suggested, notes }: Inspection): object {
+function facts({ model, parameters, input, inputShape, tensors, suggested, notes }: Inspection): object {
   return {
     producer: producerOf(model),
     irVersion: model.irVersion,
     operatorSets: Object.fromEntries(
       model.opsetImport.map(({ domain, version }) => [domain || 'ai.onnx', version]),
     ),
-    parameters: parametersOf(model),
+    parameters,
     metadata: Object.fromEntries(model.metadataProps.map(({ key, value }) => [key, value])),
     input: {
       name: input.name,
@@ -72,14 +72,14 @@ function facts({ model, input, inputShape, tensors, suggested, notes }: Inspecti
 }
 
 function describeFile(file: string, inspection: Inspection): string {
-  const { model, input, inputShape, notes } = inspection;
+  const { model, parameters, input, inputShape, notes } = inspection;
   const [height, width] = inputShape;
   const sets = model.opsetImport.map(({ domain, version }) => `${domain ? `${domain} ` : ''}${version}`);
   const { normalization, source } = notes;
   return table([
     ['File', file],
     ['Made by', `${producerOf(model) || 'unknown'}, operator set ${sets.join(', ')}`],
-    ['Parameters', count(parametersOf(model))],
+    ['Parameters', count(parameters)],
     ...model.metadataProps.map(({ key, value }) => [key, value.slice(0, 200)] as const),
     [
       'Input',
@@ -116,13 +116,3 @@ function shapeOf({ layout, batch, height, width }: Inspection['input']): (number
 function producerOf({ producerName, producerVersion }: Inspection['model']): string {
   return [producerName, producerVersion].filter((part) => part).join(' ');
 }
-
-/** Numbers in weights; lists of axes and shapes are no parameters. */
-function parametersOf({ graph }: Inspection['model']): number {
-  return graph.initializer
-    .filter(({ dataType }) => dataType !== int64)
-    .reduce((total, { dims }) => total + dims.reduce((size, dim) => size * dim, 1), 0);
-}
-
-/** TensorProto.DataType.INT64 */
-const int64 = 7;

@@ -174,6 +174,11 @@ export abstract class Layer {
     return this.#variables ?? [];
   }
 
+  /** How many numbers its weights have, those that never train included. */
+  countParams(): number {
+    return this.variables.reduce((total, { size }) => total + size, 0);
+  }
+
   /** Keras's config of this layer, without name, trainable and dtype. */
   abstract config(): Record<string, unknown>;
 

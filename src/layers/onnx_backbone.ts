@@ -77,6 +77,10 @@ export class OnnxBackbone extends Layer {
     this.#part = partUpTo(model, model.graph.output[0]!.name);
   }
 
+  override countParams(): number {
+    return this.#part?.parameters ?? 0;
+  }
+
   override call([x]: readonly Node[]): Node {
     const part = this.#part ?? fail('state', `Layer ${this.name} has not got its ONNX file yet.`);
     return o.foreign(x!, part, [-1, ...this.#config.outputShape]);

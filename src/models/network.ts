@@ -175,8 +175,8 @@ export class Network extends Layer {
     });
   }
 
-  countParams(): number {
-    return this.variables.reduce((total, { size }) => total + size, 0);
+  override countParams(): number {
+    return [...new Set(this.leaves())].reduce((total, layer) => total + layer.countParams(), 0);
   }
 
   override call([x]: readonly Node[], context: CallContext): Node {

@@ -23,14 +23,14 @@ export function summary(network: Network, options: SummaryOptions = {}): string 
   const plain = isSequentialLike(network);
   const columns = layout(plain, options);
   const rows = network.layers.flatMap((layer) => layerRows(network, layer, options, plain, 0));
-  const trainable = count(network, true);
-  const frozen = count(network, false);
+  const total = network.countParams();
+  const trainable = network.trainableVariables.reduce((sum, { size }) => sum + size, 0);
   return [
     `Model: "${network.name}"`,
     ...table(columns, rows),
-    ` Total params: ${amount(trainable + frozen)}`,
+    ` Total params: ${amount(total)}`,
     ` Trainable params: ${amount(trainable)}`,
-    ` Non-trainable params: ${amount(frozen)}`,
+    ` Non-trainable params: ${amount(total - trainable)}`,
     '',
   ].join('\n');
 }
@@ -79,17 +79,16 @@ function layerRows(
   const own = network.steps.filter(({ output }) => output.layer === layer);
   const shape = own[0]?.output.shape ?? network.input.shape;
   const prefix = level === 0 ? '' : `${'   '.repeat(level)}└ `;
-  const size = layer.variables.reduce((total, variable) => total + variable.size, 0);
   const row = [
     `${prefix}${layer.name} (${layer.className})`,
     formatShape([null, ...shape]),
-    size.toLocaleString('en'),
+    layer.countParams().toLocaleString('en'),
   ];
   if (!plain) {
     const links = own.flatMap(({ inputs }) => inputs.map((input) => `${input.layer.name}[0][0]`));
     row.push(links.length > 0 ? links.join(', ') : '-');
   }
-  if (options.showTrainable) row.push(layer.variables.length === 0 ? '-' : layer.trainable ? 'Y' : 'N');
+  if (options.showTrainable) row.push(layer.countParams() === 0 ? '-' : layer.trainable ? 'Y' : 'N');
   const inside =
     options.expandNested && layer instanceof Network
       ? layer.layers.flatMap((inner) => layerRows(layer, inner, options, plain, level + 1))
@@ -144,12 +143,6 @@ function wrap(text: string, width: number): string[] {
     line = rest;
   }
   return [...lines, line];
-}
-
-function count(network: Network, trainable: boolean): number {
-  return network.variables
-    .filter((variable) => variable.trainable === trainable)
-    .reduce((total, { size }) => total + size, 0);
 }
 
 /** `613 (2.39 KB)`: weights are float32. */

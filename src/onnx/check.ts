@@ -6,6 +6,7 @@ import { fail, GraftError, messageOf } from '../core/errors.ts';
 import { sizeOf } from '../core/tensor.ts';
 import {
   type AttributeProto,
+  attributeTypes,
   decodeModel,
   type GraphProto,
   type ModelProto,
@@ -138,6 +139,13 @@ function describe({ opType, name }: GraphProto['node'][number]): string {
 /** AttributeProto.AttributeType up to `strings`: the kinds that are read. */
 const lastKind = 8;
 
+/** The value of an attribute that has none: writers leave zeros out, as those of proto3 do. */
+const absent: Readonly<Record<number, Partial<AttributeProto>>> = {
+  [attributeTypes.float]: { f: 0 },
+  [attributeTypes.int]: { i: 0 },
+  [attributeTypes.string]: { s: new Uint8Array() },
+};
+
 function plainAttribute(
   attribute: AttributeProto,
   opType: string,
@@ -147,6 +155,7 @@ function plainAttribute(
     fail('unsupported', `${opType} has an attribute "${attribute.name}" of a kind that Graft does not read.`);
   }
   return {
+    ...absent[attribute.type],
     ...attribute,
     ...(attribute.i === undefined ? {} : { i: exact(attribute.i) }),
     ...(attribute.ints === undefined ? {} : { ints: attribute.ints.map(exact) }),

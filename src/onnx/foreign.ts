@@ -4,11 +4,12 @@
  */
 import { createHash } from 'node:crypto';
 import { fail } from '../core/errors.ts';
+import { sizeOf } from '../core/tensor.ts';
 import type { Foreign } from '../graph/node.ts';
 import { withFreeBatch } from './batch.ts';
 import { withoutHalves } from './halves.ts';
 import { upgraded } from './opsets.ts';
-import { encodeModel, type GraphProto, type ModelProto } from './proto.ts';
+import { attributeOf, elementTypes, encodeModel, type GraphProto, type ModelProto } from './proto.ts';
 import { namesTaken } from './walk.ts';
 
 /** Where the channels of a map lie: [batch, channels, height, width] or [batch, height, width, channels]. */
@@ -54,6 +55,11 @@ export class OnnxPart implements Foreign {
     return this.#model.metadataProps;
   }
 
+  /** How many numbers its weights have. */
+  get parameters(): number {
+    return parametersOf(this.#model);
+  }
+
   /** The part with a free batch, in float32 and Graft's operator set, or in its own if that is newer. */
   get splice(): Splice {
     const { graph, opsetImport, irVersion } = this.#model;
@@ -70,6 +76,16 @@ export class OnnxPart implements Foreign {
   toJSON(): string {
     return this.digest;
   }
+}
+
+/** Numbers in weights; single numbers and lists of axes and shapes are none. */
+export function parametersOf({ graph }: ModelProto): number {
+  const constants = graph.node.flatMap((node) =>
+    node.opType === 'Constant' ? (attributeOf(node, 'value')?.t ?? []) : [],
+  );
+  return [...graph.initializer, ...constants]
+    .filter(({ dataType, dims }) => dataType !== elementTypes.int64 && dims.length > 0)
+    .reduce((total, { dims }) => total + sizeOf(dims), 0);
 }
 
 /** The nodes and weights that `output` needs, with `input` as the only input. */

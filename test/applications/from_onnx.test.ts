@@ -10,6 +10,7 @@ import { GraftError } from '../../src/core/errors.ts';
 import { tensor } from '../../src/core/tensor.ts';
 import { substitute } from '../../src/graph/simplify.ts';
 import * as layers from '../../src/layers/index.ts';
+import { summary } from '../../src/models/summary.ts';
 import { emitModel } from '../../src/onnx/emit.ts';
 import { encodeModel, type NodeProto, type ValueInfoProto } from '../../src/onnx/proto.ts';
 import { adam } from '../../src/optimizers/index.ts';
@@ -158,6 +159,16 @@ describe('a model with a foreign backbone', () => {
     expect(losses[0]![7]).toBeLessThan(losses[0]![0]!);
   });
 
+  it('counts the parameters of the part that is used', async () => {
+    // Convolution 3·3·3·8 + 8, batch norm 4·8; dense 8·3 + 3.
+    const made = await classifier();
+    expect(made.countParams()).toBe(216 + 8 + 32 + 27);
+    const text = summary(made, { expandNested: true, showTrainable: true });
+    expect(text).toMatch(/onnx_backbone_part \(OnnxBackbone\) +│ \(None, 10, 10, 8\) +│ +256 │ +N/);
+    expect(text).toContain('Total params: 283 (1.11 KB)');
+    expect(text).toContain('Non-trainable params: 256 (1.00 KB)');
+  });
+
   it('is saved with the file beside it, and loaded without the original', async () => {
     const original = join(folder, 'here.onnx');
     await cp(foreignFile('plain.onnx'), original);
@@ -247,13 +258,18 @@ describe('a model with a foreign backbone', () => {
     });
   });
 
-  it('has no int8', async () => {
-    const made = await classifier();
-    made.compile({ loss: 'sparseCategoricalCrossentropy', precision: 'int8', cache: 'memory' });
-    await expect(made.fit({ x, y }, { verbose: false })).rejects.toMatchObject({
-      code: 'unsupported',
-      message: expect.stringContaining('quantize the file'),
-    });
+  it('learns on integers nearly what it learns in float32', async () => {
+    const results: Float32Array[] = [];
+    for (const precision of ['float32', 'int8'] as const) {
+      const made = await classifier();
+      made.initialize(1);
+      made.compile({ loss: 'sparseCategoricalCrossentropy', precision, cache: 'memory' });
+      await made.fit({ x, y }, { epochs: 2, verbose: false });
+      results.push((await made.predict(x)).data);
+    }
+    const largest = apart([...results[0]!], [...results[1]!]);
+    expect(largest).toBeLessThan(1e-2);
+    expect(largest, 'it is no float32').toBeGreaterThan(1e-6);
   });
 });
 

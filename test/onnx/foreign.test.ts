@@ -188,6 +188,21 @@ describe('weights in another file', () => {
   });
 });
 
+describe('an attribute of zero', () => {
+  it('is zero where a file leaves it out, not what the operator would take without it', () => {
+    const bytes = changed(({ graph }) => {
+      const relu = graph.node.find(({ opType }) => opType === 'Relu')!;
+      Object.assign(relu, { opType: 'Clip', attribute: [{ name: 'min', type: 1, f: 0 }] });
+    });
+    const { graph } = checkModel('x.onnx', decodeForeign('x.onnx', bytes));
+    const clip = graph.node.find(({ opType }) => opType === 'Clip')!;
+    expect(clip.attribute).toMatchObject([{ name: 'min', f: 0 }]);
+    // Behind a constant of its lower bound, in the form of Graft's operator set.
+    const { node } = upgraded({ ...graph, node: [clip] }, 9);
+    expect(node.map(({ opType }) => opType)).toEqual(['Constant', 'Clip']);
+  });
+});
+
 describe('a part', () => {
   const whole = () => checkModel('plain.onnx', decodeModel(plain));
 

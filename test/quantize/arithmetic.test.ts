@@ -65,6 +65,28 @@ describe('a kernel as integers', () => {
     expect([...bias]).toEqual([Math.round(3 / (0.5 * scales[0]!)), Math.round(-4 / (0.5 * scales[1]!))]);
   });
 
+  it('takes off its bias what rounding the weights adds to the mean', () => {
+    const kernel = drawn([3, 3, 2, 6], 'kernel');
+    const means = Float32Array.of(3, -1, 2, 5);
+    const plain = { scale: 1e-3, groups: 2 };
+    const given = Float32Array.of(1, 2, 3, 4, 5, 6);
+    // The result for a map that is the mean everywhere: filters 0 to 2 see channels 0 and 1, the others 2 and 3.
+    const result = ({ weights, scales, bias }: ReturnType<typeof quantizeKernel>, f: number) => {
+      let sum = bias[f]! * scales[f]! * 1e-3;
+      for (let c = 0; c < 2; c++)
+        for (let p = 0; p < 9; p++)
+          sum += weights.data[(f * 2 + c) * 9 + p]! * scales[f]! * means[(f < 3 ? 0 : 2) + c]!;
+      return sum;
+    };
+    for (let f = 0; f < 6; f++) {
+      let exact = given[f]!;
+      for (let c = 0; c < 2; c++)
+        for (let p = 0; p < 9; p++) exact += kernel.data[(p * 2 + c) * 6 + f]! * means[(f < 3 ? 0 : 2) + c]!;
+      expect(result(quantizeKernel(kernel, given, { ...plain, means }), f)).toBeCloseTo(exact, 4);
+      expect(Math.abs(result(quantizeKernel(kernel, given, plain), f) - exact)).toBeGreaterThan(1e-3);
+    }
+  });
+
   it('coarsens a filter without weights until its bias fits', () => {
     const { weights, scales, bias } = quantizeKernel(float32([1, 1, 1, 1], [0]), Float32Array.of(1e6), {
       scale: 1e-3,
