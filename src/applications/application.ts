@@ -43,7 +43,10 @@ export interface ApplicationRecord {
    * test pictures (docs/cifar_resnet.md).
    */
   readonly accuracy: { readonly top1: number; readonly top5: number | null };
-  /** Licence of the weights. */
+  /**
+   * Licence of the weights. Source: the sections "License" of Keras 2.3's documentation of applications; for the
+   * newer EfficientNet and ConvNeXt that of the repository whose weights Keras took over.
+   */
   readonly licence: string;
   /** The layer with which the last stage begins: a place to unfreeze from. */
   readonly lastStage: string;
