@@ -43,4 +43,5 @@ export type { FitOptions, History } from './training/fit.ts';
 export type { LrFindOptions, LrFindResult } from './training/lr_find.ts';
 export type { CompileOptions, Model, PredictOptions, RunOptions } from './training/model.ts';
 export { type PreviewOptions, preview } from './training/preview.ts';
+export { type GradCam, type GradCamOptions, gradCam } from './training/saliency.ts';
 export * as utils from './utils.ts';

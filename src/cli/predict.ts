@@ -100,7 +100,7 @@ async function picturesAt(path: string): Promise<string[]> {
 }
 
 /** Throws `argument` for a picture that cannot be read. */
-function unreadable(error: unknown): never {
+export function unreadable(error: unknown): never {
   if (!(error instanceof GraftError) || error.code !== 'data') throw error;
   return fail('argument', `Cannot read the picture ${error.message}`, error);
 }

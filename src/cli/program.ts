@@ -7,6 +7,7 @@ import { defineCompletion } from './completion.ts';
 import { defineData } from './data_command.ts';
 import { defineDoctor } from './doctor.ts';
 import { defineEvaluate } from './evaluate.ts';
+import { defineExplain } from './explain.ts';
 import { defineExport } from './export.ts';
 import { defineInspect } from './inspect.ts';
 import { defineLrFind } from './lr_find.ts';
@@ -38,7 +39,16 @@ Exit codes:
   0  done    1  it went wrong    2  the command line or a picture cannot be used    130  stopped by Ctrl-C`;
 
 const commands = [
-  ...[defineStart, defineData, defineTrain, defineLrFind, defineEvaluate, definePredict, defineExport],
+  ...[
+    defineStart,
+    defineData,
+    defineTrain,
+    defineLrFind,
+    defineEvaluate,
+    definePredict,
+    defineExplain,
+    defineExport,
+  ],
   ...[defineReport, defineSweep, defineAdvise, defineSummary, defineModels, defineInspect, defineCache],
   ...[defineDoctor, defineCompletion],
 ];

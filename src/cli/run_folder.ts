@@ -75,6 +75,11 @@ export interface PredictionsRecord {
   /** The test pictures where there are some beside those that chose the epoch. */
   readonly on: 'test' | 'validation';
   readonly fingerprint: string;
+  /**
+   * Whose feature map the file explains the worst mistakes by: `saliencyIndices`, int32 [m], and `saliencyMaps`,
+   * float32 [m, height, width]. Null if the model has no feature map; absent before there was an explanation.
+   */
+  readonly saliencyLayer?: string | null;
 }
 
 export interface RunRecord {

@@ -4,11 +4,14 @@ import { fail } from '../core/errors.ts';
 import { type Tensor, tensor } from '../core/tensor.ts';
 import { type Dataset, labelsOf, lengthOf } from '../data/index.ts';
 import { negativeLogLikelihood } from '../report/calibration.ts';
-import { judge, type Predictions } from '../report/predictions.ts';
+import type { HeatMap, Saliency } from '../report/heatmap.node.ts';
+import { explainedMistakes, judge, type Predictions, worstMistakes } from '../report/predictions.ts';
 import { accuracyOf } from '../report/scores.ts';
 import { readSafetensors, writeSafetensors } from '../saving/safetensors.node.ts';
-import type { Model, PredictOptions, RunOptions } from '../training/model.ts';
+import type { Model, PredictOptions } from '../training/model.ts';
 import { progressFor } from '../training/progress.ts';
+import { type GradCamOptions, gradCam, lastFeatureMap } from '../training/saliency.ts';
+import type { TrainConfig } from './config.ts';
 import type { LoadedData } from './data.ts';
 import type { PredictionsRecord, RunFolder, RunRecord } from './run_folder.ts';
 
@@ -26,7 +29,8 @@ export async function keepPredictions(
   folder: RunFolder,
   model: Model,
   data: LoadedData,
-  { batchSize, verbose }: Required<RunOptions>,
+  { batchSize, device, threads }: Pick<TrainConfig, 'batchSize' | 'device' | 'threads'>,
+  verbose: boolean,
 ): Promise<PredictionsRecord> {
   const { pictures, on } = judges(data);
   const [prepared] = await model.prepare([{ dataset: pictures, training: false }], verbose);
@@ -36,11 +40,54 @@ export async function keepPredictions(
   const probabilities = await model.predictPrepared(prepared!, batchSize, progress);
   progress.end({});
   const labels = await labelsOf(pictures);
+  const predictions = { labels, probabilities: probabilities.data, classes: data.classNames.length };
+  const worst = worstMistakes(judge(predictions)).slice(0, explainedMistakes);
+  const indices = Int32Array.from(worst, ({ index }) => index);
+  const machine = { device, ...(threads === null ? {} : { threads }) };
+  const saliency = await explain(model, pictures, indices, machine);
   await writeSafetensors(folder.file(file), [
     { name: 'labels', tensor: tensor('int32', [labels.length], labels) },
     { name: 'probabilities', tensor: probabilities },
+    ...(saliency?.tensors ?? []),
   ]);
-  return { file, on, fingerprint: pictures.fingerprint };
+  return { file, on, fingerprint: pictures.fingerprint, saliencyLayer: saliency?.layer ?? null };
+}
+
+/** Why the model takes these pictures for what it does; null if it has no feature map to look at. */
+async function explain(
+  model: Model,
+  pictures: Dataset,
+  indices: Int32Array,
+  machine: Pick<GradCamOptions, 'device' | 'threads'>,
+) {
+  const layer = lastFeatureMap(model);
+  if (layer === null) return null;
+  if (indices.length === 0) return { layer, tensors: [] };
+  const { x } = await pictures.read(indices);
+  const { maps } = await gradCam(model, x as Tensor<'uint8' | 'float32'>, { layer, ...machine });
+  const tensors = [
+    { name: 'saliencyIndices', tensor: tensor('int32', [indices.length], indices) },
+    { name: 'saliencyMaps', tensor: maps },
+  ];
+  return { layer, tensors };
+}
+
+/** What a run keeps of the explanation of its worst mistakes; null if there is none. */
+export async function readSaliency(folder: RunFolder, { predictions }: RunRecord): Promise<Saliency | null> {
+  const { saliencyLayer: layer = null, file: name } = predictions!;
+  if (layer === null) return null;
+  const tensors = await readSafetensors(folder.file(name));
+  const maps = new Map<number, HeatMap>();
+  const [indices, values] = [tensors.get('saliencyIndices'), tensors.get('saliencyMaps')];
+  // Without a mistake there is nothing to explain.
+  if (indices === undefined || values === undefined) return { layer, maps };
+  const [, height, width] = values.shape as [number, number, number];
+  const size = height * width;
+  for (const [i, index] of (indices as Tensor<'int32'>).data.entries()) {
+    const data = (values as Tensor<'float32'>).data.subarray(i * size, (i + 1) * size);
+    maps.set(index, { height, width, data });
+  }
+  return { layer, maps };
 }
 
 /** Accuracy and mean crossentropy of what a model says of several views of labelled pictures. */

@@ -8,7 +8,7 @@ import { addCommonOptions, addMirrorOption, type CommonOptions } from './argumen
 import { dataTitle, type LoadedData, loadData } from './data.ts';
 import { type Output, outputFor, shellWord, withoutOptions } from './output.ts';
 import { type Phase, RunFolder, type RunRecord } from './run_folder.ts';
-import { judges, readPredictions } from './run_predictions.ts';
+import { judges, readPredictions, readSaliency } from './run_predictions.ts';
 
 export interface ReportOptions extends CommonOptions {
   readonly mirror?: string;
@@ -71,6 +71,7 @@ async function writeReport(folder: RunFolder, record: RunRecord, pictures: Datas
   const page = await renderRunReport({
     title: `${config.backbone} on ${dataTitle(config.data)}`,
     ...{ predictions, pictures, names: namesOf(pictures), classNames: data.classNames },
+    saliency: await readSaliency(folder, record),
     what: `${on} pictures`,
     // Other pictures chose the epoch only where test pictures were kept for the end.
     choseEpoch: data.testImages === null,

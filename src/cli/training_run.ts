@@ -238,7 +238,7 @@ async function finish(progress: Ending, data: LoadedData): Promise<RunRecord> {
   const options = { batchSize: config.batchSize, verbose: out.verbose };
   const { accuracy, loss } = await model.evaluate(data.validation, options);
   const tested = data.test && (await model.evaluate(data.test, options));
-  const predictions = await keepPredictions(folder, model, data, options);
+  const predictions = await keepPredictions(folder, model, data, config, out.verbose);
   const evaluated = {
     valAccuracy: accuracy!,
     valLoss: loss!,

@@ -143,8 +143,8 @@ function writeGraphs(trace: Trace, learned: readonly Variable[], options: Progra
     accumulate: accumulate === null ? {} : { ...measured, ...accumulate },
     evaluate: measure(trace.inference.output, objective, penalty),
     predict: { output: trace.inference.output },
-    trained: numbered(trace.training.calls),
-    inferred: numbered(trace.inference.calls),
+    trained: numbered(trace.training.calls.map(({ output }) => output)),
+    inferred: numbered(trace.inference.calls.map(({ output }) => output)),
   });
   const pairs = Object.values(trained).map((node, i) => [node, inferred[i]!] as const);
   return { graphs, slots, inferred: new Map(pairs) };

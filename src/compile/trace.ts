@@ -3,7 +3,7 @@ import type { Distribution } from '../core/distributions.ts';
 import { tensor } from '../core/tensor.ts';
 import { type GraphDType, type Node, resolveShape } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import type { CallContext, Variable } from '../layers/layer.ts';
+import type { CallContext, Layer, Variable } from '../layers/layer.ts';
 import type { Network } from '../models/network.ts';
 
 /** Noise that a graph takes. */
@@ -19,10 +19,16 @@ export interface LabelMix {
   mix(rows: Node): Node;
 }
 
+/** What a layer, or a network inside the network, puts out. */
+export interface Call {
+  readonly layer: Layer;
+  readonly output: Node;
+}
+
 export interface Written {
   readonly output: Node;
-  /** What each layer puts out; the same layers in training and inference. */
-  readonly calls: readonly Node[];
+  /** What each layer puts out, in order; the same layers in training and inference. */
+  readonly calls: readonly Call[];
 }
 
 export interface Trace {
@@ -54,10 +60,10 @@ export function traceModel(network: Network, dtype: GraphDType): Trace {
     noises.push(noise);
     return o.input(noise.name, shape, distribution === 'permutation' ? 'int32' : 'float32');
   };
-  const context = (training: boolean, calls: Node[]): CallContext => ({
+  const context = (training: boolean, calls: Call[]): CallContext => ({
     training,
-    called: (output) => {
-      calls.push(output);
+    called: (output, layer) => {
+      calls.push({ layer, output });
     },
     weight: (variable) => weights.get(variable)!,
     update: (variable, next) => {
@@ -70,7 +76,7 @@ export function traceModel(network: Network, dtype: GraphDType): Trace {
     },
   });
   const write = (training: boolean): Written => {
-    const calls: Node[] = [];
+    const calls: Call[] = [];
     return { output: network.call([x], context(training, calls)), calls };
   };
   return {

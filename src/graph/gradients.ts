@@ -256,7 +256,8 @@ export const gradients: { readonly [K in OpName]: Rule<K> } = {
   foreign: () =>
     fail(
       'unsupported',
-      'Nothing before a foreign ONNX model can be trained, since Graft has no gradient of it: freeze those layers.',
+      'Nothing before a foreign ONNX model can be trained or explained, since Graft has no gradient of it: freeze ' +
+        'those layers, explain later ones.',
     ),
 };
 

@@ -108,7 +108,7 @@ export interface CallContext {
   /** Says what one-hot labels (batch, classes) become in a training step whose pictures are mixed. */
   mixLabels(layer: Layer, mix: (rows: Node) => Node): void;
   /** Hears what each layer inside a network puts out, in order. */
-  called?(output: Node): void;
+  called?(output: Node, layer: Layer): void;
 }
 
 /** The output of a layer in a model under construction. Shapes leave the batch out. */

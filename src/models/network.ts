@@ -184,7 +184,7 @@ export class Network extends Layer {
     for (const { inputs, output } of this.steps) {
       const values = inputs.map((input) => nodes.get(input)!);
       const node = output.layer.call(values, context);
-      context.called?.(node);
+      context.called?.(node, output.layer);
       nodes.set(output, node);
     }
     return nodes.get(this.result)!;

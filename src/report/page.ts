@@ -8,9 +8,16 @@ export interface Page {
   readonly gallery: Gallery;
 }
 
+export interface PagePicture {
+  readonly uri: string;
+  /** The same with a heat map over it, or empty. */
+  readonly heat?: string;
+  readonly caption: string;
+}
+
 /** The pictures of a page, each there once. */
 export interface Gallery {
-  readonly pictures: Readonly<Record<number, { readonly uri: string; readonly caption: string }>>;
+  readonly pictures: Readonly<Record<number | string, PagePicture>>;
   /** What a button shows: by its `data-group`. */
   readonly groups: Readonly<Record<string, { readonly title: string; readonly pictures: readonly number[] }>>;
 }
@@ -56,9 +63,11 @@ const script = `
 const gallery = JSON.parse(document.getElementById('gallery').textContent);
 const fill = (figure, id) => {
   const picture = gallery.pictures[id];
-  if (picture.uri) {
+  for (const uri of [picture.uri, picture.heat]) {
+    if (!uri) continue;
     const image = new Image();
-    image.src = picture.uri; image.alt = picture.caption;
+    image.src = uri;
+    image.alt = uri === picture.heat ? 'what spoke for the class' : picture.caption;
     figure.append(image);
   }
   const caption = document.createElement('figcaption');

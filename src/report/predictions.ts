@@ -61,3 +61,7 @@ export function worstMistakes(judged: readonly Judged[]): Judged[] {
 export function leastSure(judged: readonly Judged[]): Judged[] {
   return [...judged].sort((a, b) => a.margin - b.margin || a.index - b.index);
 }
+
+/** Mistakes that are shown, and of those the first that are explained. */
+export const shownMistakes = 24;
+export const explainedMistakes = 12;

@@ -2,11 +2,20 @@
 import type { Dataset } from '../data/index.ts';
 import { atTemperature, type Calibration, calibrationOf, fitTemperature } from './calibration.ts';
 import { type Curve, drawConfidences, drawCurves, drawReliability, legend } from './charts.ts';
+import type { Saliency } from './heatmap.node.ts';
 import { escapeHtml, htmlTable, percent, section } from './html.ts';
 import { figures, type Gallery, renderPage } from './page.ts';
-import { isRight, type Judged, judge, leastSure, type Predictions, worstMistakes } from './predictions.ts';
+import {
+  isRight,
+  type Judged,
+  judge,
+  leastSure,
+  type Predictions,
+  shownMistakes,
+  worstMistakes,
+} from './predictions.ts';
 import { accuracyOf, classScores, confusionMatrix, type Share } from './scores.ts';
-import { thumbnails } from './thumbnails.node.ts';
+import { heatMaps, thumbnails } from './thumbnails.node.ts';
 
 /** Another training on the same pictures, to compare with. */
 export interface Beside {
@@ -26,6 +35,8 @@ export interface RunReport {
   readonly predictions: Predictions;
   /** The pictures of the predictions; null shows their numbers only. */
   readonly pictures: Dataset | null;
+  /** Why it takes its worst mistakes for what it does; null if nothing is known. */
+  readonly saliency: Saliency | null;
   /** What the pictures are called; their numbers where nobody said. */
   readonly names: readonly string[] | null;
   readonly classNames: readonly string[];
@@ -45,9 +56,8 @@ export interface RunReport {
   readonly versions: Readonly<Record<string, string>>;
 }
 
-/** Pictures that a cell of the confusion matrix shows, and that each list of pictures shows. */
+/** Pictures that a cell of the confusion matrix shows. */
 const perCell = 12;
-const perList = 24;
 /** Bytes of all thumbnails. */
 const thumbnailLimit = 2_000_000;
 /** Classes up to which the confusion matrix is drawn; of more, the most frequent confusions are listed. */
@@ -56,8 +66,8 @@ const mostConfusions = 40;
 
 export async function renderRunReport(report: RunReport): Promise<string> {
   const judged = judge(report.predictions);
-  const worst = worstMistakes(judged).slice(0, perList);
-  const unsure = leastSure(judged).slice(0, perList);
+  const worst = worstMistakes(judged).slice(0, shownMistakes);
+  const unsure = leastSure(judged).slice(0, shownMistakes);
   const cells = cellsOf(judged);
   const gallery = await galleryOf(report, judged, [...worst, ...unsure], cells);
   const body = [
@@ -68,7 +78,10 @@ export async function renderRunReport(report: RunReport): Promise<string> {
     section('Learning curves', describeCurves(report)),
     section('Confusion', describeConfusion(report, judged, cells)),
     section('Classes', describeClasses(report, judged)),
-    section('Worst mistakes', describeList(worst, 'Wrong, the highest loss first.')),
+    section(
+      'Worst mistakes',
+      describeList(worst, `Wrong, the highest loss first.${describeSaliency(report)}`),
+    ),
     section(
       'Least sure',
       describeList(unsure, 'The two most probable classes are closest here, right or wrong.'),
@@ -97,7 +110,7 @@ function cellsOf(judged: readonly Judged[]): Map<string, Judged[]> {
 }
 
 async function galleryOf(
-  { pictures, names, classNames }: RunReport,
+  { pictures, saliency, names, classNames }: RunReport,
   judged: readonly Judged[],
   listed: readonly Judged[],
   cells: ReadonlyMap<string, readonly Judged[]>,
@@ -109,6 +122,10 @@ async function galleryOf(
   const positions = [...listed, ...turns.flat()].map(({ index }) => index);
   const uris =
     pictures === null ? new Map<number, string>() : await thumbnails(pictures, positions, thumbnailLimit);
+  const heat =
+    pictures === null || saliency === null
+      ? new Map<number, string>()
+      : await heatMaps(pictures, saliency.maps);
   const captionOf = ({ index, label, predicted, confidence }: Judged) => {
     const answer = `${classNames[predicted]!} ${percent(confidence)}`;
     const truth = label === predicted ? 'right' : `it is: ${classNames[label]!}`;
@@ -124,7 +141,7 @@ async function galleryOf(
   });
   const known = [...new Set(positions)].map((index) => {
     const caption = captionOf(judged[index]!);
-    return [index, { uri: uris.get(index) ?? '', caption }] as const;
+    return [index, { uri: uris.get(index) ?? '', heat: heat.get(index) ?? '', caption }] as const;
   });
   return { pictures: Object.fromEntries(known), groups: Object.fromEntries(groups) };
 }
@@ -236,6 +253,13 @@ function describeClasses({ classNames }: RunReport, judged: readonly Judged[]): 
 function describeList(judged: readonly Judged[], text: string): string {
   if (judged.length === 0) return '<p>None.</p>';
   return `<p>${text}</p>${figures(judged.map(({ index }) => index))}`;
+}
+
+/** What the second picture of a figure is. */
+function describeSaliency({ saliency, pictures }: RunReport): string {
+  if (pictures === null || saliency === null || saliency.maps.size === 0) return '';
+  const layer = escapeHtml(saliency.layer);
+  return ` Below the first ${saliency.maps.size}: what spoke for the class they were taken for (Grad-CAM of ${layer}).`;
 }
 
 function describeCalibration({ predictions }: RunReport): string {

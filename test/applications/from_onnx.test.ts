@@ -254,7 +254,7 @@ describe('a model with a foreign backbone', () => {
     made.compile({ loss: 'sparseCategoricalCrossentropy' });
     await expect(made.fit({ x, y }, { verbose: false })).rejects.toMatchObject({
       code: 'unsupported',
-      message: expect.stringContaining('Nothing before a foreign ONNX model can be trained'),
+      message: expect.stringContaining('Nothing before a foreign ONNX model can be trained or explained'),
     });
   });
 

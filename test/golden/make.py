@@ -38,6 +38,7 @@ from parts import (
     losses,
     optimizers,
     resnet50,
+    saliency,
     training,
 )
 
@@ -53,6 +54,7 @@ PARTS = {
     "applications": applications.write,
     "defaults": defaults.write,
     "callbacks": callbacks.write,
+    "saliency": saliency.write,
 }
 
 

@@ -5,11 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Browser, chromium } from 'playwright-core';
+import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { tensor } from '../../src/core/tensor.ts';
 import { fromTensors } from '../../src/data/dataset.ts';
 import { type RunReport, renderRunReport } from '../../src/report/run_report.ts';
-import { thumbnails } from '../../src/report/thumbnails.node.ts';
+import { heatMaps, thumbnails } from '../../src/report/thumbnails.node.ts';
 
 /** A class that would end the script, and one that would be an element. */
 const classNames = ['</script><script>alert(1)</script>', '<img src=x onerror=alert(2)>'];
@@ -21,6 +22,10 @@ const pictures = fromTensors(tensor('uint8', [5, 8, 8, 3]), tensor('int32', [5],
 const report: RunReport = {
   title: 'small & <odd>',
   predictions: { labels, probabilities, classes: 2 },
+  saliency: {
+    layer: 'conv_<last>',
+    maps: new Map([[2, { height: 1, width: 2, data: Float32Array.of(0, 1) }]]),
+  },
   ...{ pictures, names: ['a.png', 'b.png', 'c.png', 'd"<.png', 'e.png'], classNames },
   ...{ what: 'test pictures', choseEpoch: false, bestEpoch: 2 },
   history: [
@@ -51,6 +56,18 @@ describe('the report of a run', () => {
     expect(html).not.toContain('<pets>');
     expect(html).toContain('<title>small &amp; &lt;odd&gt;</title>');
     expect(html).toContain('graft train --data &#39;my &lt;pets&gt;&#39;');
+  });
+
+  it('explains mistakes: left, where the map is 0, nearly black over a black picture; right, where it is 1, bright', async () => {
+    expect(html).toContain('(Grad-CAM of conv_&lt;last&gt;)');
+    const [drawn] = [...(await heatMaps(pictures, report.saliency!.maps)).values()];
+    const bytes = Buffer.from(drawn!.split(',')[1]!, 'base64');
+    const { data, info } = await sharp(bytes).raw().toBuffer({ resolveWithObject: true });
+    expect([info.width, info.height]).toEqual([96, 96]);
+    const [left, right] = [data.subarray(0, 3), data.subarray(95 * 3, 96 * 3)];
+    // 0.45 of (0, 0, 4), and 0.7 of (252, 255, 164), within what WebP loses.
+    expect(Math.max(...left)).toBeLessThan(12);
+    for (const [i, value] of [176, 179, 115].entries()) expect(Math.abs(right[i]! - value)).toBeLessThan(12);
   });
 
   it('embeds no more pictures than fit', async () => {

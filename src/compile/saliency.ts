@@ -1,0 +1,50 @@
+/** Grad-CAM (Selvaraju et al. 2017) as a graph: where a feature map speaks for a class. It runs nothing. */
+import { differentiate } from '../graph/autodiff.ts';
+import type { Node } from '../graph/node.ts';
+import * as o from '../graph/ops.ts';
+import { simplify, substitute } from '../graph/simplify.ts';
+import type { Layer } from '../layers/layer.ts';
+import type { Network } from '../models/network.ts';
+import { emitModel } from '../onnx/emit.ts';
+import { traceModel, weightConstant } from './trace.ts';
+
+/** The layers that put out feature maps (height, width, channels) of more than one place, in order. */
+export function featureMapLayers(network: Network): readonly Layer[] {
+  const { calls } = traceModel(network, 'float32').inference;
+  return [...new Set(calls.filter(({ output }) => isMap(output)).map(({ layer }) => layer))];
+}
+
+function isMap({ shape }: Node): boolean {
+  const [, height, width] = shape;
+  return shape.length === 4 && height! * width! > 1;
+}
+
+/**
+ * `image` (batch, height, width, channels) and, if `ofClass` is `given`, `class` (batch) int32 → `map` (batch, height,
+ * width) and the model's `output`. With A the last output of `layer`, y the logits of inference and c the class, or
+ * the one with the largest logit:
+ *
+ *     α_k = mean over places of ∂y_c / ∂A_k        map = max(0, Σ_k α_k A_k)
+ *
+ * Weights are constants. The layer puts out a feature map.
+ */
+export function gradCamGraph(
+  network: Network,
+  layer: Layer,
+  ofClass: 'given' | 'predicted',
+  dtype: 'uint8' | 'float32',
+): Uint8Array {
+  const { weights, inference } = traceModel(network, dtype);
+  const { output } = inference;
+  const features = inference.calls.findLast((call) => call.layer === layer)!.output;
+  const logits = o.logitsOf(output) ?? output;
+  const id = ofClass === 'given' ? o.input('class', [-1], 'int32') : o.argMax(logits, 1);
+  // Inference keeps the pictures of a batch apart, so the gradient of the sum is that of each.
+  const score = o.sum(o.mul(logits, o.oneHot(id, logits.shape[1]!)), [0, 1]);
+  const [gradient] = differentiate(score, [features]);
+  const importance = o.mean(gradient!, [1, 2], true);
+  const map = o.relu(o.sum(o.mul(importance, features), [3]));
+  const constants = new Map([...weights].map(([variable, node]) => [node, weightConstant(variable)]));
+  const [simpleMap, simpleOutput] = simplify(substitute([map, output], constants));
+  return emitModel({ map: simpleMap!, output: simpleOutput! });
+}
