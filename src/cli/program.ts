@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { graftVersion } from '../core/version.node.ts';
 import { defineAdvise } from './advise.ts';
 import { defineCache } from './cache.ts';
+import { defineCompare } from './compare.ts';
 import { defineCompletion } from './completion.ts';
 import { defineData } from './data_command.ts';
 import { defineDoctor } from './doctor.ts';
@@ -49,7 +50,16 @@ const commands = [
     defineExplain,
     defineExport,
   ],
-  ...[defineReport, defineSweep, defineAdvise, defineSummary, defineModels, defineInspect, defineCache],
+  ...[
+    defineReport,
+    defineCompare,
+    defineSweep,
+    defineAdvise,
+    defineSummary,
+    defineModels,
+    defineInspect,
+    defineCache,
+  ],
   ...[defineDoctor, defineCompletion],
 ];
 

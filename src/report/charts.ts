@@ -14,7 +14,9 @@ export interface Curve {
 }
 
 /** As many colours as `page.ts` defines. */
-const colours = Array.from({ length: 6 }, (_, i) => `var(--series-${i + 1})`);
+export const mostColours = 6;
+
+const colours = Array.from({ length: mostColours }, (_, i) => `var(--series-${i + 1})`);
 
 export function colourOf(series: number): string {
   return colours[series % colours.length]!;

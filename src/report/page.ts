@@ -17,7 +17,7 @@ export interface PagePicture {
 
 /** The pictures of a page, each there once. */
 export interface Gallery {
-  readonly pictures: Readonly<Record<number | string, PagePicture>>;
+  readonly pictures: Readonly<Record<number, PagePicture>>;
   /** What a button shows: by its `data-group`. */
   readonly groups: Readonly<Record<string, { readonly title: string; readonly pictures: readonly number[] }>>;
 }
