@@ -189,12 +189,13 @@ async function newAdvice(options: AdviseOptions, words: readonly string[], out: 
 /** The sample: the first pictures, which are of all classes in turn, and some that they are judged by; no test pictures. */
 async function sampleWords({ data, images, mirror }: AdviseOptions, words: readonly string[], out: Output) {
   const judged = Math.round(images / 5);
-  // Of published pictures the split comes out of the limit.
-  if (isPublished(data!))
-    return ['--limit', String(images), '--validation-split', '0.2', '--validation-limit', '1'];
   const limits = ['--limit', String(images - judged), '--validation-limit', String(judged)];
   const { validatesOn } = await loadData(await configFor(words), mirror, out);
-  return validatesOn === 'test' ? [...limits, '--validation-split', '0.2'] : limits;
+  if (validatesOn === 'validation') return limits;
+  // Of published pictures the split comes out of the limit; the other limit is that of test pictures.
+  return isPublished(data!)
+    ? ['--limit', String(images), '--validation-split', '0.2', '--validation-limit', '1']
+    : [...limits, '--validation-split', '0.2'];
 }
 
 /** Measured once and kept beside the trials, whose features are computed on the way. */

@@ -8,7 +8,7 @@ import { type Point, type Space, sizeOfSpace } from '../search/space.ts';
 import { newTrials, remaining } from '../search/trials.ts';
 import { isGiven, wholeNumber } from './arguments.ts';
 import { checkLayers } from './backbone.ts';
-import { dataTitle, isPublished, loadData } from './data.ts';
+import { dataTitle, loadData } from './data.ts';
 import { interruptedExit } from './interrupt.ts';
 import { count, type Output, outputFor, plural, table } from './output.ts';
 import { prepareFeatures, trainsOnFeatures } from './prepare_features.ts';
@@ -188,8 +188,8 @@ async function completed(
     words.push('--recipe', config.recipe!);
   }
   if (config.validationSplit !== null) return words;
-  const splits = isPublished(config.data) || (await loadData(config, mirror, out)).validatesOn === 'test';
-  return splits ? [...words, '--validation-split', usualSplit] : words;
+  const { validatesOn } = await loadData(config, mirror, out);
+  return validatesOn === 'test' ? [...words, '--validation-split', usualSplit] : words;
 }
 
 /** As where a folder has neither val/ nor test/. */

@@ -24,7 +24,7 @@ export function typedWords(command: Command, own: ReadonlySet<string>): TypedWor
   return () =>
     options.flatMap((option) => {
       const long = option.long!;
-      if (option.isBoolean()) return command.getOptionValue(option.attributeName()) === true ? [long] : [];
+      if (command.getOptionValue(option.attributeName()) === true) return [long];
       return texts.has(long) ? [long, texts.get(long)!] : [];
     });
 }

@@ -175,3 +175,28 @@ it('two sweeps at once share an empty cache and come to the same', async () => {
   expect(verified.code).toBe(0);
   expect(jsonOf(verified)['caches']).toHaveLength(2);
 });
+
+it('validates on some of the training pictures where a folder has test pictures alone', async () => {
+  for (const [split, count] of [['train', 10] as const, ['test', 3] as const]) {
+    for (const label of [1, 3]) {
+      await mkdir(workplace.path('parts', split, classNames[label]!), { recursive: true });
+      for (let i = 0; i < count; i++) {
+        const seen = split === 'train' ? i : 100 + i;
+        await writePicture(workplace.path('parts', split, classNames[label]!, `${i}.png`), label, seen);
+      }
+    }
+  }
+  const finished = await run(`${few.replace('pets', 'parts')} --epochs 1 --out runs/parts --json`);
+  expect(finished.code, finished.stderr).toBe(0);
+  const { best, fixed: words } = await recordOf('runs/parts');
+  expect(words.slice(-2)).toEqual(['--validation-split', '0.2']);
+  const { data, metrics } = await workplace.record(`runs/parts/${best}`);
+  expect(data).toMatchObject({
+    validatesOn: 'validation',
+    trainingImages: 16,
+    validationImages: 4,
+    testImages: 6,
+  });
+  expect(jsonOf(finished)['testAccuracy']).toBe(metrics!.testAccuracy);
+  expect(finished.stderr).toContain('of 6 test pictures, which took no part in the choice');
+});
