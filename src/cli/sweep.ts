@@ -79,9 +79,7 @@ function describe(command: Command, flag: string, description: string): void {
 async function runSweep(command: Command, options: SweepOptions, typed: TypedWords): Promise<void> {
   const out = outputFor(options);
   const { folder, record } =
-    options.resume === undefined
-      ? await newSweep(options, typed(), out)
-      : await continued(command, options.resume);
+    options.resume === undefined ? await newSweep(options, typed(), out) : await continued(command, options);
   await using _lock = await folder.lock();
   const most = options.jobs ?? usualJobs(record.trials);
   const { mirror } = options;
@@ -228,7 +226,7 @@ function digestOf(candidates: readonly Candidate[]): string {
 
 const allowedWithResume = new Set(['resume', 'mirror', 'jobs', 'keepAll', 'json', 'quiet']);
 
-async function continued(command: Command, path: string) {
+async function continued(command: Command, { resume, keepAll }: SweepOptions) {
   const others = command.options.filter((option) => {
     const name = option.attributeName();
     return isGiven(command, name) && !allowedWithResume.has(name);
@@ -237,6 +235,7 @@ async function continued(command: Command, path: string) {
     const flags = others.map(({ long }) => long).join(', ');
     fail('argument', `--resume goes on with the sweep's own options; leave out ${flags}.`);
   }
-  const folder = new SearchFolder(path);
-  return { folder, record: await folder.read() };
+  const folder = new SearchFolder(resume!);
+  const record = await folder.read();
+  return { folder, record: { ...record, keepAll: keepAll ?? record.keepAll } };
 }
