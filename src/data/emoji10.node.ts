@@ -62,7 +62,8 @@ export const emoji10 = {
    *
    * @param options.seed decides everything that is random in the pictures; default 0
    */
-  async load({ seed = 0 }: { readonly seed?: number } = {}): Promise<Required<Splits>> {
+  async load(options: { readonly seed?: number } = {}): Promise<Required<Splits>> {
+    const { seed = 0 } = options;
     const sets = await emojiSets();
     const drawings = await Promise.all(
       sets.map(async ({ part, glyphs }) => {
