@@ -15,7 +15,7 @@ import {
   type DeviceOptions,
   wholeNumber,
 } from './arguments.ts';
-import { earlierChoices, type TrainConfig } from './config.ts';
+import type { TrainConfig } from './config.ts';
 import { dataTitle, dataWords, isPublished, parseData } from './data.ts';
 import { interruptedExit } from './interrupt.ts';
 import { colourDepth, invocation, type Output, outputFor, shellWord, table } from './output.ts';
@@ -24,7 +24,7 @@ import { describeGuess, type Guess, topGuesses } from './predict.ts';
 import { reportRun } from './report.ts';
 import { defaultRunPath, RunFolder } from './run_folder.ts';
 import { judges } from './run_predictions.ts';
-import { type StartedRun, startTransfer, transferRecipe } from './start_transfer.ts';
+import { plain, type StartedRun, startTransfer, transferRecipe } from './start_transfer.ts';
 import { runTraining, type TrainedRun } from './training_run.ts';
 
 export interface StartOptions extends CommonOptions, DeviceOptions {
@@ -37,34 +37,21 @@ export interface StartOptions extends CommonOptions, DeviceOptions {
 
 /** The best of several heads at this size: over 80 % on two cores in about a minute, most of it for features. */
 const recipe = {
-  ...earlierChoices,
+  ...plain,
   limit: 2000,
-  validationSplit: null,
   backbone: 'resnet50',
   weights: 'imagenet',
   imageSize: 96,
-  preprocessing: null,
   backboneOutput: 'conv4_block6_out',
   unfreezeFrom: null,
   head: 'gap,bn,dense:256,dropout:0.5',
-  augment: 'none',
   optimizer: 'adam',
   learningRate: 1e-3,
   momentum: 0,
-  weightDecay: null,
   schedule: 'constant',
   warmupEpochs: 0,
-  labelSmoothing: 0,
   batchSize: 32,
-  accumulate: 1,
-  clipNorm: null,
   epochs: 8,
-  seed: 0,
-  cache: 'auto',
-  cachePrecision: null,
-  cacheLimit: null,
-  cachedViews: null,
-  precision: 'float32',
 } as const satisfies Omit<TrainConfig, 'data' | 'validationLimit' | 'device' | 'threads'>;
 
 /** Test pictures that are shown; the first ones, not chosen ones. */
@@ -90,16 +77,17 @@ export function defineStart(program: Command): void {
 }
 
 const examples = `
-It needs no network: pictures (emoji10) and a small network that knows photographs are part of Graft. It trains
-that network twice, from scratch and from what it knows, and compares the two. With other --data it takes
-ResNet50's ImageNet weights (95 MB), and CIFAR-10 (170 MB) or your pictures, and trains a small head on frozen
-features. Either way it shows what the model makes of a few test pictures.
+It needs no network: pictures (emoji10) and a small network that knows photographs are part of
+Graft. It trains that network twice, from scratch and from what it knows, and compares the two.
+With other --data it takes ResNet50's ImageNet weights (95 MB), and CIFAR-10 (170 MB) or your
+pictures, and trains a small head on frozen features. Either way it shows what the model makes of
+a few test pictures.
 
 Examples:
   $ graft start
   $ graft start --data cifar10
   $ graft start --data pets                  one folder a class
-  $ graft start --mirror /media/usb/mirror`;
+  $ graft start --data cifar10 --mirror /media/usb/mirror`;
 
 async function runStart(options: StartOptions): Promise<void> {
   const out = outputFor(options);

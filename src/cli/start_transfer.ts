@@ -5,56 +5,64 @@
 import { type Dataset, emojiSets, lengthOf } from '../data/index.ts';
 import type { Beside } from '../report/run_report.ts';
 import { earlierChoices, type TrainConfig } from './config.ts';
-import { count, type Output, percent } from './output.ts';
+import { count, invocation, type Output, percent } from './output.ts';
 import { RunFolder } from './run_folder.ts';
 import { readHistory } from './run_report.ts';
 import { runTraining, type TrainedRun } from './training_run.ts';
 
-/** Chosen on the validation designer's drawings, for both starts: see docs/results.md. */
-export const transferRecipe = {
+/** What every start does without. */
+export const plain = {
   ...earlierChoices,
-  data: 'emoji10',
-  limit: null,
-  validationLimit: null,
   validationSplit: null,
-  backbone: 'cifar_resnet',
-  weights: 'cifar10',
-  imageSize: 32,
   preprocessing: null,
-  backboneOutput: null,
-  unfreezeFrom: 'all',
-  head: 'gap',
   augment: 'none',
-  optimizer: 'sgd',
-  learningRate: 0.05,
-  momentum: 0.9,
   weightDecay: null,
-  schedule: 'cosine',
-  warmupEpochs: 0.5,
   labelSmoothing: 0,
-  batchSize: 64,
   accumulate: 1,
   clipNorm: null,
-  epochs: 3,
   seed: 0,
   cache: 'auto',
   cachePrecision: null,
   cacheLimit: null,
   cachedViews: null,
   precision: 'float32',
-} as const satisfies Omit<TrainConfig, 'device' | 'threads'>;
+} as const satisfies Partial<TrainConfig>;
+
+type Chosen = 'limit' | 'validationLimit' | 'device' | 'threads';
+
+/** Chosen on the validation designer's drawings, for both trainings: see docs/results.md. */
+export const transferRecipe = {
+  ...plain,
+  data: 'emoji10',
+  backbone: 'cifar_resnet',
+  weights: 'cifar10',
+  imageSize: 32,
+  backboneOutput: null,
+  unfreezeFrom: 'all',
+  head: 'gap',
+  optimizer: 'sgd',
+  learningRate: 0.05,
+  momentum: 0.9,
+  schedule: 'cosine',
+  warmupEpochs: 0.5,
+  batchSize: 64,
+  epochs: 3,
+} as const satisfies Omit<TrainConfig, Chosen>;
 
 const names = ['from scratch', 'transfer'] as const;
 
-const welcome = `Graft shows what transfer learning is good for. A small network (0.7 million weights) learns to tell ten
-kinds of things apart in pictures of 32x32 pixels: airplanes, cars, birds, cats, deer, dogs, frogs, horses,
-ships and trucks, as emoji designers draw them. It learns twice, from the same pictures:
+const welcome = `Graft shows what transfer learning is good for. A small network learns to tell
+ten kinds of things apart in small pictures: airplanes, cars, birds, cats, deer,
+dogs, frogs, horses, ships and trucks, as emoji designers draw them. It learns
+twice, from the same pictures:
 
-  1  from scratch: its weights are random numbers in the beginning
-  2  transfer: it has learned photographs of these things before (CIFAR-10) and goes on from there
+  1  from scratch: it begins with random weights
+  2  transfer: it has learned photographs of such things before (CIFAR-10) and
+     goes on from there
 
-Both are then asked about drawings of designers whom they have never seen. It all takes a minute or two on
-two cores, and no network: pictures and weights are part of Graft.`;
+Both are then asked about pictures by designers whom they have never seen. It
+takes a minute or two on two cores, and no network: pictures and weights are
+part of Graft.`;
 
 export interface TransferStart {
   readonly folder: RunFolder;
@@ -93,7 +101,10 @@ async function credits(): Promise<string> {
   const sets = await emojiSets();
   const designers = [...new Set(sets.map(({ designer }) => designer))];
   const licences = [...new Set(sets.map(({ licence }) => licence))].sort();
-  return `Drawings by ${designers.join(', ')} (${licences.join(', ')}); whose is what: graft data emoji10.`;
+  return (
+    `Drawings: ${designers.join(', ')}\n(${licences.join(', ')}).\n` +
+    `Whose is what: ${invocation()} data emoji10`
+  );
 }
 
 /** Who drew the pictures of a part: `Twitter and OpenMoji`. */
@@ -111,9 +122,9 @@ async function sideBySide({ record, data }: TrainedRun, beside: Beside, folder: 
   ]);
   const rows = [
     ['Right answers', ...names],
-    [`${pictures(data.validation)} drawings by ${await designersOf('validation')}, after each epoch`],
+    [`${pictures(data.validation)} pictures drawn by ${await designersOf('validation')}, after each epoch`],
     ...epochs,
-    [`${pictures(data.test!)} drawings by ${await designersOf('test')}, at the end`],
+    [`${pictures(data.test!)} pictures drawn by ${await designersOf('test')}, at the end`],
     ['', bar(beside.accuracy), bar(record.metrics!.testAccuracy!)],
   ];
   const line = ([label, ...cells]: readonly string[]) =>

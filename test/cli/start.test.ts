@@ -24,11 +24,11 @@ describe('graft start', () => {
     expect(code).toBe(0);
     expect(stderr).toMatch(/^Graft shows what transfer learning is good for\./);
     expect(stderr).toContain(
-      'Drawings by Google, Microsoft, Mozilla, Streamline, EmojiOne, Twitter, OpenMoji (',
+      '\nDrawings: Google, Microsoft, Mozilla, Streamline, EmojiOne, Twitter, OpenMoji\n(',
     );
     expect(stderr).toMatch(/\nRight answers {2,}from scratch {2,}transfer\n/);
     expect(stderr).toMatch(
-      /\n40 drawings by EmojiOne, after each epoch\n {2}epoch 1 +━*─* +[\d.]+ % +━*─* +[\d.]+ %\n/,
+      /\n40 pictures drawn by EmojiOne, after each epoch\n {2}epoch 1 +━*─* +[\d.]+ % +━*─* +[\d.]+ %\n/,
     );
     expect(stderr).toMatch(/\ntest picture 0 {2}\w+ [\d.]+ % /);
 
