@@ -13,7 +13,8 @@ import type { Node, NodeOf } from '../graph/node.ts';
 import type { Emitter } from './emitter.ts';
 import type { AttributeValue } from './proto.ts';
 
-const domain = 'com.microsoft.nchwc';
+/** The runtime's operations on this layout. */
+export const blockedDomain = 'com.microsoft.nchwc';
 
 /** A convolution that has not been written, so that what is added to it can go along. */
 export interface Convolution {
@@ -106,17 +107,17 @@ export class BlockedMaps {
     const [, height, width, channels] = node.shape as readonly [number, number, number, number];
     const name = this.name(node);
     if (channels === this.block) return this.#e.reshape(name, [-1, height, width, channels]);
-    return this.#e.node('ReorderOutput', [name], { channels, channels_last: 1 }, domain);
+    return this.#e.node('ReorderOutput', [name], { channels, channels_last: 1 }, blockedDomain);
   }
 
   #reordered(node: Node): string {
     const [, height, width, channels] = node.shape as readonly [number, number, number, number];
     if (this.#e.isChannelsFirst(node)) {
-      return this.#e.node('ReorderInput', [this.#e.channelsFirst(node)], {}, domain);
+      return this.#e.node('ReorderInput', [this.#e.channelsFirst(node)], {}, blockedDomain);
     }
     const last = this.#e.value(node);
     if (channels === this.block) return this.#e.reshape(last, [-1, channels, height, width]);
-    return this.#e.node('ReorderInput', [last], { channels_last: 1 }, domain);
+    return this.#e.node('ReorderInput', [last], { channels_last: 1 }, blockedDomain);
   }
 
   /** Writes an elementwise operation if this is the layout for it. */
@@ -341,7 +342,7 @@ export class BlockedMaps {
 
   #node(inputs: readonly string[], attributes: Convolution['attributes']): string {
     const given = inputs.slice(0, inputs.findLastIndex((name) => name !== '') + 1);
-    return this.#e.node('Conv', given, attributes, domain);
+    return this.#e.node('Conv', given, attributes, blockedDomain);
   }
 
   /** Sums over positions, or over batch and positions, if this is the layout for them. */
@@ -350,16 +351,15 @@ export class BlockedMaps {
     const { axes } = node.attributes;
     if (!this.has(x) || axes.includes(3) || !axes.includes(1) || !axes.includes(2)) return false;
     const [, height, width, channels] = x.shape as readonly [number, number, number, number];
-    const rows = rowsPerSum(height, width);
+    const rows = largestRows(height, width, longestSum);
     const expression = this.#expressions.get(x);
-    const parts =
-      expression?.kind === 'product' ? this.#dot(expression, rows, x) : this.#total(this.name(x), rows, x);
-    // [batch, blocks, pieces, block]
+    const dot = expression?.kind === 'product';
+    const parts = dot ? this.#dot(expression, rows, x) : this.#means(this.name(x), rows, width);
     const pieces = this.#e.reshape(parts, [-1, channels / this.block, height / rows, this.block]);
-    const reduced = this.#e.node('ReduceSum', [pieces, this.#e.int64(axes.includes(0) ? [0, 2] : [2])], {
-      keepdims: 0,
-    });
-    this.#e.define(node, this.#e.reshape(reduced, node.shape));
+    const along = this.#e.int64(axes.includes(0) ? [0, 2] : [2]);
+    const total = this.#e.node('ReduceSum', [pieces, along], { keepdims: 0 });
+    const sums = dot ? total : this.#e.node('Mul', [total, this.#e.scalar(rows * width)]);
+    this.#e.define(node, this.#e.reshape(sums, node.shape));
     return true;
   }
 
@@ -372,17 +372,14 @@ export class BlockedMaps {
     return this.#node([map, kernel], { kernel_shape: [rows, width], group });
   }
 
-  #total(map: string, rows: number, { shape }: Node): string {
-    const width = shape[2]!;
-    const pieces = this.#e.reshape(map, [1, -1, rows, width]);
-    const mean = this.#e.node('GlobalAveragePool', [pieces], {}, domain);
-    return this.#e.node('Mul', [mean, this.#e.scalar(rows * width)]);
+  #means(map: string, rows: number, width: number): string {
+    return this.#e.node('GlobalAveragePool', [this.#e.reshape(map, [1, -1, rows, width])], {}, blockedDomain);
   }
 }
 
-/** The largest part of a map's rows that is summed at once; it divides them. */
-function rowsPerSum(height: number, width: number): number {
+/** The largest part of a map's rows with no more than so many positions (or one row); it divides them. */
+export function largestRows(height: number, width: number, positions: number): number {
   let rows = height;
-  while (rows > 1 && (height % rows !== 0 || rows * width > longestSum)) rows--;
+  while (rows > 1 && (height % rows !== 0 || rows * width > positions)) rows--;
   return rows;
 }

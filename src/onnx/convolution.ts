@@ -42,7 +42,7 @@ export function emitConv2d(e: Emitter, node: NodeOf<'conv2d'> & Node): void {
     const window = convAttributes(node.attributes, kernel.shape);
     const attributes = strided ? { ...window, strides: strided.steps } : window;
     e.defineChannelsFirst(node, e.node('Conv', [e.channelsFirst(source), weights], attributes));
-  } else if (canBlock(e, geometry)) {
+  } else if (usesBlocks(e, geometry)) {
     blockedConv2d(e, node);
   } else if (usesWinograd(geometry)) {
     e.define(node, winograd(e, node, x, kernel, node.attributes.pads));
@@ -59,7 +59,7 @@ export function emitConv2d(e: Emitter, node: NodeOf<'conv2d'> & Node): void {
 export function emitConv2dInputGradient(e: Emitter, node: NodeOf<'conv2dInputGradient'> & Node): void {
   const [g, kernel] = node.inputs as [Node, Node];
   const geometry = { x: node.shape, y: g.shape, kernel: kernel.shape, attributes: node.attributes };
-  if (canBlock(e, geometry) && kernel.shape[2]! % e.blocked.block === 0) {
+  if (usesBlocks(e, geometry) && kernel.shape[2]! % e.blocked.block === 0) {
     blockedInputGradient(e, node, geometry);
     return;
   }
@@ -115,7 +115,7 @@ function depthwiseParts(
 export function emitConv2dKernelGradient(e: Emitter, node: NodeOf<'conv2dKernelGradient'> & Node): void {
   const [x, g] = node.inputs as [Node, Node];
   const geometry = { x: x.shape, y: g.shape, kernel: node.shape, attributes: node.attributes };
-  if (canBlock(e, geometry)) {
+  if (usesBlocks(e, geometry)) {
     blockedKernelGradient(e, node, geometry);
     return;
   }
@@ -136,6 +136,15 @@ export function emitConv2dKernelGradient(e: Emitter, node: NodeOf<'conv2dKernelG
   });
   const stacked = taps.length === 1 ? taps[0]! : e.node('Concat', taps, { axis: 0 });
   e.define(node, e.reshape(stacked, node.shape));
+}
+
+/** From so many channels on Winograd's fewer products save more than its passage to the points and back costs. */
+const winogradPrevails = 128;
+
+function usesBlocks(e: Emitter, geometry: Geometry): boolean {
+  const [, , channels, filters] = geometry.kernel as readonly [number, number, number, number];
+  const products = channels * filters;
+  return canBlock(e, geometry) && !(products >= winogradPrevails ** 2 && usesWinograd(geometry));
 }
 
 /** With fewer channels the passage to Winograd's points costs as much as its fewer products save. */

@@ -72,7 +72,9 @@ export function emitModel(outputs: Readonly<Record<string, Node>>, options: Emit
 /** By how many nodes and outputs each node is asked for. */
 function countUses(order: readonly Node[], outputs: readonly Node[]): Map<Node, number> {
   const uses = new Map<Node, number>();
-  const used = [...order.flatMap(({ inputs }) => [...new Set(inputs)]), ...outputs];
+  // A count looks at the shape alone.
+  const takers = order.filter(({ op }) => op !== 'count');
+  const used = [...takers.flatMap(({ inputs }) => [...new Set(inputs)]), ...outputs];
   for (const node of used) uses.set(node, (uses.get(node) ?? 0) + 1);
   return uses;
 }

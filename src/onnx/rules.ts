@@ -1,7 +1,14 @@
 /** How each primitive operation becomes ONNX nodes (opset 20): the emission rule of every operation. */
 import { fail } from '../core/errors.ts';
 import { float32, tensor } from '../core/tensor.ts';
-import type { GraphDType, Node, NodeOf, OpName, PoolAttributes } from '../graph/node.ts';
+import {
+  type GraphDType,
+  type Node,
+  type NodeOf,
+  type OpName,
+  type PoolAttributes,
+  resolveShape,
+} from '../graph/node.ts';
 import { symbolicSize } from '../graph/shapes.ts';
 import { columnSums, dynamicShape } from './columns.ts';
 import { emitConv2d, emitConv2dInputGradient, emitConv2dKernelGradient } from './convolution.ts';
@@ -233,7 +240,14 @@ function emitMatmul(e: Emitter, node: NodeOf<'matmul'> & Node): void {
 }
 
 function emitCount(e: Emitter, node: NodeOf<'count'> & Node): void {
-  const shape = e.node('Shape', [e.value(node.inputs[0]!)]);
+  const { batch } = e.blocked;
+  const x = node.inputs[0]!;
+  if (batch > 0) {
+    const sizes = resolveShape(x.shape, batch);
+    e.define(node, e.scalar(node.attributes.axes.reduce((product, axis) => product * sizes[axis]!, 1)));
+    return;
+  }
+  const shape = e.node('Shape', [e.value(x)]);
   const dims = e.node('Gather', [shape, e.int64(node.attributes.axes)]);
   const product = e.node('ReduceProd', [e.node('Cast', [dims], { to: elementTypes.float32 })], {
     keepdims: 0,
