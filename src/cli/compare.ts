@@ -13,7 +13,7 @@ import { RunFolder, type RunRecord } from './run_folder.ts';
 import { readPredictions } from './run_predictions.ts';
 import { namesOf, picturesOf, readHistory } from './run_report.ts';
 
-interface CompareOptions extends CommonOptions {
+export interface CompareOptions extends CommonOptions {
   readonly mirror?: string;
   readonly pictures: boolean;
   readonly output: string;

@@ -2,11 +2,14 @@
 import type { AdviseOptions } from './advise.ts';
 import type { CommonOptions } from './arguments.ts';
 import type { PruneCommandOptions } from './cache.ts';
+import type { CompareOptions } from './compare.ts';
 import type { DataOptions } from './data_command.ts';
 import type { DoctorOptions } from './doctor.ts';
 import type { EvaluateOptions } from './evaluate.ts';
+import type { ExplainOptions } from './explain.ts';
 import type { ExportCommandOptions } from './export.ts';
 import type { InspectOptions } from './inspect.ts';
+import type { LrFindCommandOptions } from './lr_find.ts';
 import type { PredictOptions } from './predict.ts';
 import type { ReportOptions } from './run_report.ts';
 import type { StartOptions } from './start.ts';
@@ -31,10 +34,13 @@ export interface GraftConfig {
   readonly start?: Settings<StartOptions>;
   readonly data?: Settings<DataOptions>;
   readonly train?: Settings<TrainOptions>;
+  readonly 'lr-find'?: Settings<LrFindCommandOptions>;
   readonly evaluate?: Settings<EvaluateOptions>;
   readonly predict?: Settings<PredictOptions>;
+  readonly explain?: Settings<ExplainOptions>;
   readonly export?: Settings<ExportCommandOptions>;
   readonly report?: Settings<ReportOptions>;
+  readonly compare?: Settings<CompareOptions>;
   readonly sweep?: Settings<SweepOptions>;
   readonly advise?: Settings<AdviseOptions>;
   readonly summary?: Settings<SummaryCommandOptions>;

@@ -23,7 +23,7 @@ import { findModel } from './run_folder.ts';
 
 type Aspect = Pick<PictureOptions, 'cropToAspectRatio' | 'padToAspectRatio'>;
 
-interface ExplainOptions extends CommonOptions, DeviceOptions, Partial<Aspect> {
+export interface ExplainOptions extends CommonOptions, DeviceOptions, Partial<Aspect> {
   readonly class?: string;
   readonly layer?: string;
   readonly output?: string;

@@ -14,7 +14,7 @@ import { configOf } from './train_config.ts';
 import { addJobOptions, type TrainOptions } from './train_options.ts';
 import { buildTraining } from './training_run.ts';
 
-interface LrFindCommandOptions extends TrainOptions {
+export interface LrFindCommandOptions extends TrainOptions {
   readonly steps: number;
   readonly out: string;
 }

@@ -222,7 +222,7 @@ describe('its types', () => {
     const sections: Record<keyof Required<GraftConfig>, true> = {
       ...{ start: true, data: true, train: true, evaluate: true, predict: true, export: true, report: true },
       ...{ summary: true, models: true, inspect: true, cache: true, doctor: true },
-      ...{ sweep: true, advise: true },
+      ...{ sweep: true, advise: true, 'lr-find': true, explain: true, compare: true },
     };
     const commands = makeProgram().commands.map((command) => command.name());
     expect(commands.filter((name) => name !== 'completion').sort()).toEqual(Object.keys(sections).sort());
