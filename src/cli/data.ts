@@ -28,7 +28,19 @@ import { showTransfers } from './transfers.ts';
 export const dataNames = ['cifar10', 'cifar100', 'emoji10'] as const;
 export type DataName = (typeof dataNames)[number];
 
-const classCounts: Readonly<Record<DataName, number>> = { cifar10: 10, cifar100: 100, emoji10: 10 };
+interface Published {
+  readonly classes: number;
+  readonly trainingPictures: number;
+  /** True if it has validation pictures of its own. */
+  readonly validates: boolean;
+}
+
+/** What is known before anything is fetched. */
+const published: Readonly<Record<DataName, Published>> = {
+  cifar10: { classes: 10, trainingPictures: 50_000, validates: false },
+  cifar100: { classes: 100, trainingPictures: 50_000, validates: false },
+  emoji10: { classes: 10, trainingPictures: 3200, validates: true },
+};
 
 export const dataWords = `${dataNames.join(', ')}, or a folder or CSV file of your own pictures`;
 
@@ -57,7 +69,7 @@ export function dataTitle(source: string): string {
 
 /** How many classes there are; reads no picture. */
 export async function classCountOf(source: string): Promise<number> {
-  return isPublished(source) ? classCounts[source] : (await classNamesIn(source)).length;
+  return isPublished(source) ? published[source].classes : (await classNamesIn(source)).length;
 }
 
 /** How a person's own pictures are read. */
@@ -152,15 +164,13 @@ export async function loadData(
       test: validation && test && pick(test),
     };
   }
+  checkValidationSplit(source, validationSplit);
   const { train, validation = null, test } = await loadSplits(source, mirror, out);
   const pick = (dataset: Dataset) => limitTo(dataset, selection.validationLimit, '--validation-limit', out);
   const whole = { train, test, validation, classNames: train.classNames! };
   const common = { title, whole, share: null, classNames: whole.classNames };
   const limited = limitTo(train, selection.limit, '--limit', out);
   if (validation !== null) {
-    if (validationSplit !== null) {
-      fail('argument', `${source} has validation pictures of its own; leave out --validation-split.`);
-    }
     return {
       ...common,
       train: limited,
@@ -185,12 +195,15 @@ export async function countTraining(selection: Selection, out: Output): Promise<
     const { train } = await openPictures(source, { ...selection, imageSize: [32, 32] }, out);
     return Math.min(lengthOf(train), most);
   }
-  const used = Math.min(publishedTraining, most);
+  checkValidationSplit(source, validationSplit);
+  const used = Math.min(published[source].trainingPictures, most);
   return used - Math.round(used * (validationSplit ?? 0));
 }
 
-/** Of CIFAR-10 and CIFAR-100. */
-const publishedTraining = 50_000;
+function checkValidationSplit(source: DataName, validationSplit: number | null): void {
+  if (validationSplit === null || !published[source].validates) return;
+  fail('argument', `${source} has validation pictures of its own; leave out --validation-split.`);
+}
 
 function nothingToValidate(source: string): never {
   return fail(
