@@ -2,6 +2,7 @@
 import { fail } from '../core/errors.ts';
 import { ranking, remaining, slots } from '../search/trials.ts';
 import { progressFor } from '../training/progress.ts';
+import { isLive } from '../training/status_line.ts';
 import { interruptedExit } from './interrupt.ts';
 import { type Output, percent } from './output.ts';
 import type { PlannedTrial, SearchFolder, SearchRecord } from './search_folder.ts';
@@ -162,7 +163,7 @@ class Search {
     const best = trial.name === this.#record.best ? ', the best so far' : '';
     const came = result ? `${percent(result.valAccuracy)} (loss ${result.valLoss.toFixed(4)})` : problem;
     // Over the bar, which is drawn anew.
-    if (out.verbose && process.stderr.isTTY) process.stderr.write('\r\x1b[2K');
+    if (out.verbose && isLive()) process.stderr.write('\r\x1b[2K');
     out.say(`${trial.name}  ${titleOf(trial)}: ${came}${best}`);
   }
 

@@ -38,7 +38,7 @@ it('tries the head and the last stage on a sample that is split for them', async
   const records = [await workplace.record('runs/advice/001'), await workplace.record('runs/advice/002')];
   expect(records.map(({ config }) => [config.recipe, config.imageSize, config.unfreezeFrom])).toEqual([
     ['probe', 32, null],
-    ['last-block', 32, 'conv2_block1_0_conv'],
+    ['last-block', 32, 'conv2_block1_1_conv'],
   ]);
   for (const { data } of records) {
     expect(data).toMatchObject({ trainingImages: 40, validationImages: 10, testImages: null });
