@@ -1,4 +1,5 @@
 /** Graphs ready to load: what is fed, and which state the engine binds to them. */
+import { bytesPerElement, sizeOf } from '../core/tensor.ts';
 import { type Node, topologicalOrder } from '../graph/node.ts';
 import { emitModel } from '../onnx/emit.ts';
 import type { Blocking } from '../onnx/emitter.ts';
@@ -13,12 +14,21 @@ export interface Executable {
   readonly feeds: readonly string[];
   readonly reads: Readonly<Record<string, string>>;
   readonly writes: Readonly<Record<string, string>>;
+  /** Whether its sessions keep memory from run to run. */
+  readonly arena: boolean;
 }
+
+/**
+ * Bytes of state that a step replaces from which on it has no arena. There are several steps (for whole batches, for the
+ * last one of an epoch), and each arena would hold, beside all activations, once more what is replaced.
+ */
+const largeState = 256 * 2 ** 20;
 
 /** Outputs named `x+` replace the state `x`; the model is emitted when it is asked for. */
 export function link(outputs: Outputs, isState: (name: string) => boolean): Executable {
   const inputs = [...inputsOf(Object.values(outputs)).keys()];
   const written = Object.keys(outputs).filter((name) => name.endsWith('+'));
+  const reads = inputs.some(isState);
   return {
     model: (blocking) => emitModel(outputs, blocking ? { blocking } : {}),
     convolves: topologicalOrder(Object.values(outputs)).some(
@@ -27,7 +37,13 @@ export function link(outputs: Outputs, isState: (name: string) => boolean): Exec
     feeds: inputs.filter((name) => !isState(name)),
     reads: Object.fromEntries(inputs.filter(isState).map((name) => [name, name])),
     writes: Object.fromEntries(written.map((name) => [name, name.slice(0, -1)])),
+    // Evaluation comes between steps: what it kept would lie in the gaps that their state leaves and needs.
+    arena: written.length > 0 ? bytesOfState(written.map((name) => outputs[name]!)) < largeState : !reads,
   };
+}
+
+function bytesOfState(nodes: readonly Node[]): number {
+  return nodes.reduce((total, { shape, dtype }) => total + sizeOf(shape) * bytesPerElement(dtype), 0);
 }
 
 /** The inputs that nodes depend on, by name. */

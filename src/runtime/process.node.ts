@@ -42,7 +42,7 @@ let nextSession = 0;
 
 async function createSession(
   model: Uint8Array,
-  { reads = {}, writes = {} }: Partial<Binding> = {},
+  { writes = {}, arena = true }: Partial<Binding> = {},
 ): Promise<ort.InferenceSession> {
   const stateOutputs = Object.keys(writes);
   const onDevice = device === 'webgpu' && stateOutputs.length > 0;
@@ -56,8 +56,7 @@ async function createSession(
       logSeverityLevel: 3,
       // One block for all values of a run would stay reserved beside the arena that new values take.
       enableMemPattern: false,
-      // Evaluation comes between steps. An arena of its own would stay, in the gaps that large state leaves and needs.
-      enableCpuMemArena: stateOutputs.length > 0 || Object.keys(reads).length === 0,
+      enableCpuMemArena: arena,
       // Waiting threads sleep instead of burning the cores that load the next batch.
       extra: { session: { intra_op: { allow_spinning: '0' } } },
       ...(onDevice ? { preferredOutputLocation: locations } : {}),

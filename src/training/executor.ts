@@ -286,13 +286,13 @@ export class Executor {
     const { device, threads } = this.options;
     this.#engine ??= Engine.start({ device, ...(threads === undefined ? {} : { threads }) });
     const engine = this.#engine;
-    const { model, convolves, reads, writes } = program[name]!;
+    const { model, convolves, ...binding } = program[name]!;
     const block = batch > 0 && convolves ? await engine.channelBlock() : 0;
     const blocked = block > 0 && batch % block === 0;
     const key = blocked ? `${name}/${batch}` : name;
     const known = sessions.get(key);
     if (known !== undefined) return known;
-    const session = engine.load(model(blocked ? { block, batch } : undefined), { reads, writes });
+    const session = engine.load(model(blocked ? { block, batch } : undefined), binding);
     sessions.set(key, session);
     session.catch(() => sessions.delete(key));
     return session;
