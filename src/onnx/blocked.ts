@@ -2,53 +2,24 @@
  * Feature maps in blocks of channels, [batch, channels / b, height, width, b], the layout in which the runtime's own
  * convolutions work (`com.microsoft.nchwc`; formally the shape is channels-first). b is 16 with AVX-512 and 8 with
  * AVX2. A depthwise convolution of one tap there is x · scale + bias for each channel, with a sum and ReLU in the same
- * pass; so elementwise operations are collected, while only one node asks for them, and written together:
+ * pass; so elementwise operations are collected, while only one node asks for them, and written together.
  *
- *     relu(convolution + Σ scaleᵢ · xᵢ + bias)
- *
- * This file owns those expressions and the passage between layouts; convolutions are in `blocked_convolution.ts`.
+ * This file owns which maps have this layout, the passage between layouts, and the algebra of elementwise operations;
+ * what they are collected in and how that is written is in `fused.ts`, convolutions are in `blocked_convolution.ts`.
  */
-import { float32, sameShape } from '../core/tensor.ts';
+import { sameShape } from '../core/tensor.ts';
 import type { Node, NodeOf } from '../graph/node.ts';
 import type { Emitter } from './emitter.ts';
-import type { AttributeValue } from './proto.ts';
-
-/** The runtime's operations on this layout. */
-export const blockedDomain = 'com.microsoft.nchwc';
-
-/** A convolution that has not been written, so that what is added to it can go along. */
-export interface Convolution {
-  readonly inputs: readonly [x: string, weights: string];
-  readonly attributes: Readonly<Record<string, AttributeValue>>;
-}
-
-interface Term {
-  readonly map: string;
-  /** A vector over the channels; null for 1. */
-  readonly scale: string | null;
-}
-
-interface Sum {
-  readonly kind: 'sum';
-  readonly convolution: Convolution | null;
-  readonly terms: readonly Term[];
-  readonly bias: string | null;
-  readonly relu: boolean;
-}
-
-/** A map times a map; as a sum over positions it needs no map of its own. */
-interface Product {
-  readonly kind: 'product';
-  readonly factors: readonly [string, string];
-}
-
-/** Where a map is above 0. */
-interface Indicator {
-  readonly kind: 'indicator';
-  readonly map: string;
-}
-
-type Expression = Sum | Product | Indicator;
+import {
+  blockedDomain,
+  type Convolution,
+  constantVector,
+  convolve,
+  type Expression,
+  type Product,
+  type Sum,
+  write,
+} from './fused.ts';
 
 /** Positions that are summed into one number of float32 before those are summed. */
 const longestSum = 1024;
@@ -82,7 +53,7 @@ export class BlockedMaps {
     let name = this.#names.get(node);
     if (name === undefined) {
       const expression = this.#expressions.get(node);
-      name = expression === undefined ? this.#reordered(node) : this.#write(expression, node);
+      name = expression === undefined ? this.#reordered(node) : write(this.#e, expression, node);
       this.#names.set(node, name);
     }
     return name;
@@ -99,7 +70,7 @@ export class BlockedMaps {
   /** Keeps an expression while only one node will ask for it. */
   #define(node: Node, expression: Expression): void {
     if (this.#e.uses(node) === 1) this.#expressions.set(node, expression);
-    else this.#names.set(node, this.#write(expression, node));
+    else this.#names.set(node, write(this.#e, expression, node));
   }
 
   /** The map channels-last. */
@@ -128,7 +99,7 @@ export class BlockedMaps {
       case 'relu':
         return this.#defined(node, { ...this.#sum(a), relu: true });
       case 'neg':
-        return this.#defined(node, this.#scaled(a, this.#constant(a, -1)));
+        return this.#defined(node, this.#scaled(a, constantVector(this.#e, a.shape[3]!, -1)));
       case 'add':
         return this.#binary(
           node,
@@ -183,7 +154,7 @@ export class BlockedMaps {
     const minus = this.#vector(b, a);
     if (minus !== null) return this.#defined(node, this.#shifted(a, this.#e.node('Neg', [minus])));
     if (!this.#isMap(a, node) || !this.#isMap(b, node) || !sameShape(a.shape, b.shape)) return false;
-    const negative = this.#scaled(b, this.#constant(b, -1));
+    const negative = this.#scaled(b, constantVector(this.#e, b.shape[3]!, -1));
     return this.#defined(
       node,
       this.#merged(this.#sum(a), negative, () => this.name(a)),
@@ -201,11 +172,6 @@ export class BlockedMaps {
     }
     if (shape.at(-1) !== channels || shape.slice(0, -1).some((dim) => dim !== 1)) return null;
     return this.#e.once(`channels/${operand.id}`, () => this.#e.reshape(this.#e.value(operand), [channels]));
-  }
-
-  #constant(map: Node, value: number): string {
-    const channels = map.shape[3]!;
-    return this.#e.initializer(float32([channels], new Float32Array(channels).fill(value)));
   }
 
   /** True for operands as large as `map`, or with one value for all positions of a picture. */
@@ -275,76 +241,6 @@ export class BlockedMaps {
     return this.#e.node('Add', [a ?? one, b ?? one]);
   }
 
-  #write(expression: Expression, node: Node): string {
-    const channels = node.shape[3]!;
-    if (expression.kind === 'product') return this.#e.node('Mul', expression.factors);
-    if (expression.kind === 'indicator') return this.#indicator(expression.map, node);
-    const { convolution, terms, bias, relu } = expression;
-    if (convolution !== null) {
-      const addend = terms.length === 0 ? null : this.#weighted(terms, null, false, channels);
-      return this.#convolved(convolution, bias, addend, relu);
-    }
-    return this.#weighted(terms, bias, relu, channels);
-  }
-
-  /** 1 where a map is above 0. */
-  #indicator(map: string, node: Node): string {
-    if (node.dtype === 'bool') return this.#e.node('Greater', [map, this.#e.scalar(0)]);
-    // One pass: min(max(2¹²⁷ x, 0), 1).
-    const ones = this.#constant(node, 1);
-    const attributes = { activation: 'HardSigmoid', activation_params: Float32Array.of(2 ** 127, 0) };
-    return this.#depthwise(map, ones, node.shape[3]!, [], attributes);
-  }
-
-  /** relu(Σ scale · map + bias), a pass for each term with a scale. */
-  #weighted(terms: readonly Term[], bias: string | null, relu: boolean, channels: number): string {
-    const plain = terms.filter(({ scale }) => scale === null).map(({ map }) => map);
-    const scaled = terms.filter(({ scale }) => scale !== null);
-    if (scaled.length === 0 && bias !== null) {
-      const ones = this.#e.initializer(float32([channels], new Float32Array(channels).fill(1)));
-      scaled.push({ map: plain.pop()!, scale: ones });
-    }
-    const activation = { activation: 'Relu' };
-    let total = plain.length === 0 ? '' : plain.reduce((sum, map) => this.#e.node('Add', [sum, map]));
-    if (scaled.length === 0) return relu ? this.#e.node('Relu', [total]) : total;
-    for (const [i, { map, scale }] of scaled.entries()) {
-      const last = i === scaled.length - 1;
-      const rest = [i === 0 ? (bias ?? '') : '', total];
-      total = this.#depthwise(map, scale!, channels, rest, relu && last ? activation : {});
-    }
-    return total;
-  }
-
-  #depthwise(
-    map: string,
-    scale: string,
-    channels: number,
-    rest: readonly string[],
-    attributes: Convolution['attributes'],
-  ): string {
-    const weights = this.#e.once(`depthwise/${scale}/${channels}`, () => {
-      // A scalar stands for equal scales.
-      const full = this.#e.node('Expand', [scale, this.#e.int64([channels])]);
-      return this.#e.reshape(full, [channels, 1, 1, 1]);
-    });
-    return this.#node([map, weights, ...rest], { kernel_shape: [1, 1], group: channels, ...attributes });
-  }
-
-  #convolved(
-    { inputs, attributes }: Convolution,
-    bias: string | null,
-    addend: string | null,
-    relu: boolean,
-  ): string {
-    const activation = relu ? { activation: 'Relu' } : {};
-    return this.#node([...inputs, bias ?? '', addend ?? ''], { ...attributes, ...activation });
-  }
-
-  #node(inputs: readonly string[], attributes: Convolution['attributes']): string {
-    const given = inputs.slice(0, inputs.findLastIndex((name) => name !== '') + 1);
-    return this.#e.node('Conv', given, attributes, blockedDomain);
-  }
-
   /** Sums over positions, or over batch and positions, if this is the layout for them. */
   sum(node: NodeOf<'sum'> & Node): boolean {
     const x = node.inputs[0]!;
@@ -369,7 +265,7 @@ export class BlockedMaps {
     const group = this.batch * channels * (height / rows);
     const map = this.#e.reshape(a, [1, group, rows, width]);
     const kernel = this.#e.reshape(b, [group, 1, rows, width]);
-    return this.#node([map, kernel], { kernel_shape: [rows, width], group });
+    return convolve(this.#e, [map, kernel], { kernel_shape: [rows, width], group });
   }
 
   #means(map: string, rows: number, width: number): string {

@@ -10,8 +10,9 @@
  * [filters, kernel height, kernel width · b], so that every product is needed.
  */
 import type { ConvAttributes, Node, NodeOf } from '../graph/node.ts';
-import { blockedDomain, largestRows } from './blocked.ts';
+import { largestRows } from './blocked.ts';
 import type { Emitter } from './emitter.ts';
+import { blockedDomain, convolve } from './fused.ts';
 
 interface Geometry {
   readonly x: readonly number[];
@@ -152,12 +153,10 @@ export function blockedKernelGradient(
   const cell = channels % block === 0 ? block : channels;
   const strips = stripsOf(e, y, height * width);
   const pictures = picturesAsChannels(e, x, { y, kernel, strips, cell, window: node.attributes });
-  const product = e.node(
-    'Conv',
-    [pictures, gradientAsKernel(e, g, strips)],
-    { kernel_shape: [strips.rows, y[2]!], dilations: [strides[0], strides[1] * cell] },
-    blockedDomain,
-  );
+  const product = convolve(e, [pictures, gradientAsKernel(e, g, strips)], {
+    kernel_shape: [strips.rows, y[2]!],
+    dilations: [strides[0], strides[1] * cell],
+  });
   // [blocks of channels, blocks of filters, taps, channels, filters] to HWIO.
   const parts = e.reshape(product, [channels / cell, filters / block, height * width, cell, block]);
   e.define(node, e.reshape(e.transpose(parts, [2, 0, 3, 1, 4]), kernel));
