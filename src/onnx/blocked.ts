@@ -106,7 +106,7 @@ export class BlockedMaps {
           a,
           b!,
           (x, v) => this.#shifted(x, v),
-          (x, y) => this.#merged(this.#sum(x), this.#sumAs(y, x), () => this.name(x)),
+          (x, y) => this.#merged(x, this.#sumAs(y, x)),
         );
       case 'sub':
         return this.#subtraction(node, a, b!);
@@ -155,10 +155,7 @@ export class BlockedMaps {
     if (minus !== null) return this.#defined(node, this.#shifted(a, this.#e.node('Neg', [minus])));
     if (!this.#isMap(a, node) || !this.#isMap(b, node) || !sameShape(a.shape, b.shape)) return false;
     const negative = this.#scaled(b, constantVector(this.#e, b.shape[3]!, -1));
-    return this.#defined(
-      node,
-      this.#merged(this.#sum(a), negative, () => this.name(a)),
-    );
+    return this.#defined(node, this.#merged(a, negative));
   }
 
   /** A vector over the channels of `map`, if that is what an operand is. */
@@ -171,6 +168,7 @@ export class BlockedMaps {
       );
     }
     if (shape.at(-1) !== channels || shape.slice(0, -1).some((dim) => dim !== 1)) return null;
+    if (shape.length === 1) return this.#e.value(operand);
     return this.#e.once(`channels/${operand.id}`, () => this.#e.reshape(this.#e.value(operand), [channels]));
   }
 
@@ -221,24 +219,26 @@ export class BlockedMaps {
     };
   }
 
-  /** `written` gives the first one as a map, in case that both have a convolution. */
-  #merged(first: Sum, b: Sum, written: () => string): Sum {
-    const a = first.convolution !== null && b.convolution !== null ? this.#single(written()) : first;
+  #merged(first: Node, b: Sum): Sum {
+    const sum = this.#sum(first);
+    // Only one convolution can wait.
+    const both = sum.convolution !== null && b.convolution !== null;
+    const a = both ? this.#single(this.name(first)) : sum;
     const terms = [...a.terms];
     for (const { map, scale } of b.terms) {
       const known = terms.findIndex((term) => term.map === map);
       if (known < 0) terms.push({ map, scale });
-      else terms[known] = { map, scale: this.#addedScales(terms[known]!.scale, scale) };
+      else terms[known] = { map, scale: this.#addedScales(terms[known]!.scale, scale, first.shape[3]!) };
     }
     const biases = [a.bias, b.bias].filter((bias) => bias !== null);
     const bias = biases.length === 2 ? this.#e.node('Add', biases) : (biases[0] ?? null);
     return { kind: 'sum', convolution: a.convolution ?? b.convolution, terms, bias, relu: false };
   }
 
-  #addedScales(a: string | null, b: string | null): string {
-    const one = this.#e.scalar(1);
-    if (a === null && b === null) return this.#e.scalar(2);
-    return this.#e.node('Add', [a ?? one, b ?? one]);
+  /** Null stands for 1. */
+  #addedScales(a: string | null, b: string | null, channels: number): string {
+    if (a === null && b === null) return constantVector(this.#e, channels, 2);
+    return this.#e.node('Add', [a ?? this.#e.scalar(1), b ?? this.#e.scalar(1)]);
   }
 
   /** Sums over positions, or over batch and positions, if this is the layout for them. */

@@ -105,11 +105,7 @@ function depthwise(
   rest: readonly string[],
   attributes: Convolution['attributes'],
 ): string {
-  const weights = e.once(`depthwise/${scale}/${channels}`, () => {
-    // A scalar stands for equal scales.
-    const full = e.node('Expand', [scale, e.int64([channels])]);
-    return e.reshape(full, [channels, 1, 1, 1]);
-  });
+  const weights = e.once(`depthwise/${scale}`, () => e.reshape(scale, [channels, 1, 1, 1]));
   return convolve(e, [map, weights, ...rest], { kernel_shape: [1, 1], group: channels, ...attributes });
 }
 
