@@ -1,7 +1,9 @@
 /**
  * How the three convolutions become ONNX. With a constant kernel (a frozen layer) it is `Conv` in the
- * runtime's blocked layout. With a trainable kernel there are three formulations, and measurements decide:
+ * runtime's blocked layout. With a trainable kernel there are four formulations, and measurements decide:
  *
+ * - **blocks** (`blocked_convolution.ts`): the runtime's own kernels, for models of one batch on a CPU that has them. It
+ *   wins everywhere but for 3x3 windows between many channels.
  * - **tiles** (`winograd.ts`): 3x3 windows of stride 1, with a third of the products.
  * - **matrices**: the map is a matrix [batch · positions, taps · channels] (each tap a shifted slice) and the
  *   HWIO kernel is a matrix already. Its weight gradient is one product. It moves taps times the map, so it
