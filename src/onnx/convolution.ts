@@ -141,7 +141,7 @@ export function emitConv2dKernelGradient(e: Emitter, node: NodeOf<'conv2dKernelG
 }
 
 /** From so many channels on Winograd's fewer products save more than its passage to the points and back costs. */
-const winogradPrevails = 128;
+const winogradPrevails = 256;
 
 function usesBlocks(e: Emitter, geometry: Geometry): boolean {
   const [, , channels, filters] = geometry.kernel as readonly [number, number, number, number];
