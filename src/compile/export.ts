@@ -4,7 +4,7 @@ import * as o from '../graph/ops.ts';
 import { simplify, substitute } from '../graph/simplify.ts';
 import type { Layer } from '../layers/layer.ts';
 import { networkConfig } from '../models/config.ts';
-import type { Network } from '../models/network.ts';
+import { Network } from '../models/network.ts';
 import { emitModel } from '../onnx/emit.ts';
 import { foldFrozen } from '../quantize/index.ts';
 import { traceModel, weightConstant } from './trace.ts';
@@ -67,16 +67,17 @@ export function exportModel(network: Network, options: ExportOptions = {}): Uint
 
 const preparing = new Set(['Resizing', 'Rescaling', 'Normalization', 'CenterCrop']);
 
-/** The configs of the layers that a picture meets before the first that learned something. */
+/** The configs of the layers that a picture meets before the first that learned something, in nested models too. */
 function preprocessing(network: Network): unknown[] {
   const { config } = networkConfig(network);
   const described = new Map(
     (config['layers'] as { config: { name: string } }[]).map((entry) => [entry.config.name, entry]),
   );
   const found: unknown[] = [];
-  for (const { output } of network.steps) {
-    if (!prepares(output.layer)) break;
-    found.push(described.get(output.layer.name));
+  for (const { layer } of network.steps.map(({ output }) => output)) {
+    if (layer instanceof Network) return [...found, ...preprocessing(layer)];
+    if (!prepares(layer)) break;
+    found.push(described.get(layer.name));
   }
   return found;
 }
