@@ -24,7 +24,8 @@ for (const page of pages.filter((name) => name.endsWith('.md'))) {
     else if (mark === undefined || mark === 'types') programs.push({ from, code, run: mark === undefined });
     else throw new Error(`${from}: check: ${mark} is not known; expected types or mirror.`);
   }
-  if (joined.length > 0) programs.push({ from: page, code: joined.join('\n'), run: Boolean(mirror), needs: 'GRAFT_MIRROR' });
+  if (joined.length > 0)
+    programs.push({ from: page, code: joined.join('\n'), run: Boolean(mirror), needs: 'GRAFT_MIRROR' });
 }
 for (const program of programs) {
   program.name = program.from.replace(/\W+/g, '_');

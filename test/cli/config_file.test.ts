@@ -220,7 +220,7 @@ describe('its types', () => {
 
   it('have a section for each command', () => {
     const sections: Record<keyof Required<GraftConfig>, true> = {
-      ...{ start: true, data: true, 'lr-find': true, train: true, evaluate: true, predict: true, export: true, report: true },
+      ...{ start: true, data: true, train: true, evaluate: true, predict: true, export: true, report: true },
       ...{ summary: true, models: true, inspect: true, cache: true, doctor: true },
       ...{ sweep: true, advise: true, 'lr-find': true, explain: true, compare: true },
     };
