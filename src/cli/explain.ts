@@ -44,7 +44,8 @@ export function defineExplain(program: Command): void {
 }
 
 const examples = `
-Bright is what raises the class's logit (Selvaraju et al. 2017). The last layers know what, earlier ones know where.
+Bright is what raises the class's logit (Selvaraju et al. 2017). The last layers know what, earlier ones
+know where.
 
 Examples:
   $ graft explain runs/NAME photo.jpg
