@@ -5,6 +5,8 @@ import { writeAtomically } from '../core/files.node.ts';
 import { toCamel } from '../layers/serialization.ts';
 import type { Callback, Logs, Training } from './callback.ts';
 
+export { type TensorBoardOptions, tensorBoard } from './tensorboard.node.ts';
+
 type Mode = 'auto' | 'min' | 'max';
 
 /** Follows a number and says when it is the best so far. */
@@ -255,6 +257,23 @@ export function csvLogger(
       }
       const row = [epoch, ...keys.map((key) => logs[key] ?? 'NA')];
       await appendFile(path, `${row.join(separator)}\n`);
+    },
+  };
+}
+
+/** Writes a line of JSON for each epoch: `{"epoch":0,"loss":1.5}`, epochs from 0. What is no number becomes null. */
+export function jsonLogger(
+  path: string,
+  { append = false }: Pick<CSVLoggerOptions, 'append'> = {},
+): Callback {
+  return {
+    name: 'jsonLogger',
+    async onTrainBegin() {
+      if (!append) await writeAtomically(path, '');
+    },
+    async onEpochEnd(epoch, logs) {
+      await appendFile(path, `${JSON.stringify({ epoch, ...logs })}\n`);
+      return undefined;
     },
   };
 }
