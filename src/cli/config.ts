@@ -62,6 +62,8 @@ export interface TrainConfig extends Selection, ModelConfig, Recipe {
   readonly device: 'cpu' | 'webgpu' | 'cuda';
   /** `null` for all cores. */
   readonly threads: number | null;
+  /** Writes TensorBoard's logs into the run's folder. */
+  readonly tensorboard: boolean;
 }
 
 /** How features are kept. Records of earlier versions have the mode alone. */
@@ -77,7 +79,15 @@ export function cacheOf({ cache: mode, cachePrecision, cacheLimit, cachedViews }
 /** What runs did that were recorded before there was a choice. */
 export const earlierChoices = {
   ...usualPictures,
-  ...{ balance: 'none', recipe: null, freezeEpochs: 0, ema: null, earlyStopping: null, tta: 1 },
+  ...{
+    balance: 'none',
+    recipe: null,
+    freezeEpochs: 0,
+    ema: null,
+    earlyStopping: null,
+    tta: 1,
+    tensorboard: false,
+  },
 } as const satisfies Partial<TrainConfig>;
 
 /** The part of fit's options that `--balance` decides. */

@@ -63,6 +63,7 @@ function describePlaces(folder: RunFolder, model: string, { config, weights }: R
     ['Report', folder.reportPath],
     ['History', folder.historyPath],
     ['Record', folder.recordPath],
+    ...(config.tensorboard ? [['Logs', `${folder.logPath} (tensorboard --logdir ${path})`] as const] : []),
     ['Next', `${graft} predict --model ${path} picture.jpg`],
     ['', `${graft} evaluate --model ${path}`],
   ]);

@@ -133,6 +133,11 @@ export class RunFolder {
     return join(this.path, 'report.html');
   }
 
+  /** TensorBoard's logs. */
+  get logPath(): string {
+    return join(this.path, 'tensorboard');
+  }
+
   get checkpointPath(): string {
     return join(this.path, 'checkpoint.safetensors');
   }

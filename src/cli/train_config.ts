@@ -54,6 +54,7 @@ export async function configOf(options: TrainOptions, out: Output): Promise<Conf
     precision: options.precision,
     device: options.device,
     threads: options.threads ?? null,
+    tensorboard: options.tensorboard ?? false,
   };
   return { config, choice: chosen && `Recipe ${recipe}, since ${chosen.why}; --recipe takes another.` };
 }

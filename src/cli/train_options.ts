@@ -68,13 +68,15 @@ export interface TrainOptions extends CommonOptions, DeviceOptions, ModelOptions
   readonly precision: TrainConfig['precision'];
   readonly out?: string;
   readonly mirror?: string;
+  readonly tensorboard?: true;
   readonly resume?: string;
 }
 
 export function addTrainOptions(command: Command): void {
   addTtaOption(addJobOptions(command).optionsGroup('Run:'))
     .option('--out <dir>', 'folder of the run (default: runs/<time>-<backbone>-<data>)')
-    .option('--resume <run>', 'go on with a run that was stopped, with its own options');
+    .option('--resume <run>', 'go on with a run that was stopped, with its own options')
+    .option('--tensorboard', "write TensorBoard's logs into the run's folder");
   addCommonOptions(addDeviceOptions(command));
 }
 

@@ -8,6 +8,7 @@ import {
   earlyStopping,
   modelCheckpoint,
   swapEmaWeights,
+  tensorBoard,
   terminateOnNaN,
 } from '../training/callbacks.ts';
 import { backup, loadCheckpoint } from '../training/checkpoint.node.ts';
@@ -150,6 +151,7 @@ async function runEpochs(
         ...(config.ema === null ? [] : [swapEmaWeights()]),
         meter.callback,
         csvLogger(folder.historyPath, { append: true }),
+        ...(config.tensorboard ? [tensorBoard(folder.logPath, { histogramFreq: 1 })] : []),
         modelCheckpoint(folder.file(modelFile(config)), { monitor: 'valAccuracy', saveBestOnly: true }),
         ...stoppingEarly(config),
         terminateOnNaN(),

@@ -91,6 +91,7 @@ const mostImages = 3;
  */
 export function imagesOf({ shape, values }: Pick<Variable, 'shape' | 'values'>): EventImages | null {
   const dims = shape.filter((dim) => dim !== 1);
+  if (dims.length > 4 || (dims.length === 4 && dims[3] !== 3 && dims[3] !== 4)) return null;
   const pixels = Uint8Array.from(values, pixelOf);
   if (dims.length <= 1) return { height: dims[0] ?? 1, width: 1, channels: 1, pixels: [pixels] };
   const [a, b, c = 1] = dims as [number, number, number?];
@@ -108,8 +109,7 @@ export function imagesOf({ shape, values }: Pick<Variable, 'shape' | 'values'>):
     const count = Math.min(c, mostImages);
     return { height: a, width: b, channels: 1, pixels: Array.from({ length: count }, (_, k) => plane(k)) };
   }
-  const channels = dims[3]!;
-  if (dims.length > 4 || (channels !== 3 && channels !== 4)) return null;
+  const channels = dims[3] as 3 | 4;
   const size = b * c * channels;
   const count = Math.min(a, mostImages);
   return {
