@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { fail } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
 import type { Dataset } from '../data/index.ts';
+import type { Measured } from '../report/run_report.ts';
 import { addCommonOptions, addMirrorOption, type CommonOptions } from './arguments.ts';
 import { dataTitle, type LoadedData, loadData } from './data.ts';
 import { type Output, outputFor, shellWord, withoutOptions } from './output.ts';
@@ -73,6 +74,7 @@ async function writeReport(folder: RunFolder, record: RunRecord, pictures: Datas
     ...{ predictions, pictures, names: namesOf(pictures), classNames: data.classNames },
     saliency: await readSaliency(folder, record),
     what: `${on} pictures`,
+    numbers: numbersOf(record),
     // Other pictures chose the epoch only where test pictures were kept for the end.
     choseEpoch: data.testImages === null,
     bestEpoch: metrics!.bestEpoch,
@@ -85,6 +87,22 @@ async function writeReport(folder: RunFolder, record: RunRecord, pictures: Datas
     versions,
   });
   await writeAtomically(folder.reportPath, page);
+}
+
+/** Training pictures are measured while weights change, the others with the kept model. */
+function numbersOf({ metrics, data, config }: RunRecord): Measured[] {
+  const { accuracy, loss, valAccuracy, valLoss, testAccuracy, testLoss } = metrics!;
+  const { trainingImages, validationImages, testImages } = data;
+  const validatesOn = data.validatesOn ?? (config.validationSplit === null ? 'test' : 'validation');
+  const tested = testAccuracy !== undefined && testLoss !== undefined && testImages !== null;
+  return [
+    ...(tested ? [{ what: 'test', accuracy: testAccuracy, loss: testLoss, pictures: testImages }] : []),
+    {
+      what: `${validatesOn}, which chose the epoch`,
+      ...{ accuracy: valAccuracy, loss: valLoss, pictures: validationImages },
+    },
+    { what: 'training, during the kept epoch', accuracy, loss, pictures: trainingImages },
+  ];
 }
 
 /** File names, where the pictures have some. */

@@ -14,7 +14,7 @@ import {
   shownMistakes,
   worstMistakes,
 } from './predictions.ts';
-import { accuracyOf, classScores, confusionMatrix, type Share } from './scores.ts';
+import { accuracyOf, classScores, confusionMatrix, type Share, shareOf } from './scores.ts';
 import { heatMaps, thumbnails } from './thumbnails.node.ts';
 
 /** Another training on the same pictures, to compare with. */
@@ -42,6 +42,8 @@ export interface RunReport {
   readonly classNames: readonly string[];
   /** `test pictures` */
   readonly what: string;
+  /** Accuracy and loss on every part of the data: `test`, `validation`, `training`. */
+  readonly numbers: readonly Measured[];
   /** True if the epoch that is kept was chosen by these pictures: then they flatter it. */
   readonly choseEpoch: boolean;
   readonly bestEpoch: number;
@@ -54,6 +56,13 @@ export interface RunReport {
   /** What a shell takes. */
   readonly command: string;
   readonly versions: Readonly<Record<string, string>>;
+}
+
+export interface Measured {
+  readonly what: string;
+  readonly accuracy: number;
+  readonly loss: number;
+  readonly pictures: number;
 }
 
 /** Pictures that a cell of the confusion matrix shows. */
@@ -146,14 +155,24 @@ async function galleryOf(
   return { pictures: Object.fromEntries(known), groups: Object.fromEntries(groups) };
 }
 
-function describeResult({ what, choseEpoch, bestEpoch, history }: RunReport, accuracy: Share): string {
+function describeResult(
+  { what, numbers, choseEpoch, bestEpoch, history }: RunReport,
+  accuracy: Share,
+): string {
   const { right, count, value, low, high } = accuracy;
   const note = choseEpoch
     ? ` These pictures also chose the epoch that is kept, so expect a little less on new ones.`
     : '';
   return `<p class="big">${percent(value)}</p>
 <p>${right.toLocaleString('en')} of ${count.toLocaleString('en')} ${escapeHtml(what)} are right;
-95 % interval ${percent(low)} … ${percent(high)} (Wilson). Epoch ${bestEpoch} of ${history.length} is kept.${note}</p>`;
+95 % interval ${percent(low)} … ${percent(high)} (Wilson). Epoch ${bestEpoch} of ${history.length} is kept.${note}</p>
+${htmlTable(['pictures', 'accuracy', '95 % interval', 'loss', 'number'], numbers.map(numberRow))}`;
+}
+
+function numberRow({ what, accuracy, loss, pictures }: Measured): string[] {
+  const { low, high } = shareOf(Math.round(accuracy * pictures), pictures);
+  const interval = `${percent(low)} … ${percent(high)}`;
+  return [escapeHtml(what), percent(accuracy), interval, loss.toFixed(4), pictures.toLocaleString('en')];
 }
 
 function describeCurves({ history }: RunReport): string {

@@ -28,6 +28,7 @@ const report: RunReport = {
   },
   ...{ pictures, names: ['a.png', 'b.png', 'c.png', 'd"<.png', 'e.png'], classNames },
   ...{ what: 'test pictures', choseEpoch: false, bestEpoch: 2 },
+  numbers: [{ what: 'training <all>', accuracy: 0.6, loss: 0.8, pictures: 10 }],
   history: [
     { epoch: 0, loss: 1, accuracy: 0.5, valLoss: 1.1, valAccuracy: 0.4, learningRate: 0.01 },
     { epoch: 1, loss: 0.8, accuracy: 0.6, valLoss: 0.9, valAccuracy: 0.6, learningRate: 0.001 },
@@ -48,6 +49,11 @@ describe('the report of a run', () => {
     // Two of five, z² = 3.8415: (0.4 + z²/10 ± z·√(0.24/5 + z²/100)) / (1 + z²/5) = 0.4434 ± 0.3258.
     expect(html).toContain('<p class="big">40.0 %</p>');
     expect(html).toContain('95 % interval 11.8 % … 76.9 %');
+  });
+
+  it('gives every part of the data its interval', () => {
+    // Six of ten: (0.6 + z²/20 ± z·√(0.24/10 + z²/400)) / (1 + z²/10) = 0.5723 ± 0.2599.
+    expect(html).toContain('training &lt;all&gt;</th><td>60.0 %</td><td>31.3 % … 83.2 %</td><td>0.8000</td>');
   });
 
   it('escapes names of classes and files, options and commands', () => {
