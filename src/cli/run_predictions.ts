@@ -64,6 +64,8 @@ async function explain(
   if (layer === null) return null;
   if (indices.length === 0) return { layer, tensors: [] };
   const { x } = await pictures.read(indices);
+  // Explaining has an engine of its own, with all weights: the one that trained would hold its memory beside it.
+  await model.close();
   const { maps } = await gradCam(model, x as Tensor<'uint8' | 'float32'>, { layer, ...machine });
   const tensors = [
     { name: 'saliencyIndices', tensor: tensor('int32', [indices.length], indices) },
