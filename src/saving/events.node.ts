@@ -27,9 +27,7 @@ const eventType = protobuf.Root.fromJSON({
         metadata: { type: 'SummaryMetadata', id: 9 },
       },
     },
-    SummaryMetadata: {
-      fields: { pluginData: { type: 'PluginData', id: 1 }, dataClass: { type: 'int32', id: 4 } },
-    },
+    SummaryMetadata: { fields: { pluginData: { type: 'PluginData', id: 1 } } },
     PluginData: { fields: { pluginName: { type: 'string', id: 1 } } },
     TensorProto: {
       fields: {
@@ -45,16 +43,15 @@ const eventType = protobuf.Root.fromJSON({
   },
 }).lookupType('Event');
 
-/** tensorflow.DataType and tensorflow.DataClass. */
+/** tensorflow.DataType */
 const types = { float: 1, double: 2, string: 7 } as const;
-const dataClasses = { scalar: 1, tensor: 2, blobSequence: 3 } as const;
 
 /** One `Summary.Value`. */
 export type Summary = Readonly<Record<string, unknown>>;
 
 export function scalarSummary(tag: string, value: number): Summary {
   const tensor = { dtype: types.float, tensorShape: {}, floatVal: [value] };
-  return { tag, tensor, metadata: metadata('scalars', dataClasses.scalar) };
+  return { tag, tensor, metadata: metadata('scalars') };
 }
 
 /** Buckets of a histogram, as tf.summary.histogram has them. */
@@ -80,7 +77,7 @@ export function histogramSummary(tag: string, values: Float32Array): Summary {
     tensorShape: { dim: [{ size: bucketCount }, { size: 3 }] },
     tensorContent: new Uint8Array(rows.buffer),
   };
-  return { tag, tensor, metadata: metadata('histograms', dataClasses.tensor) };
+  return { tag, tensor, metadata: metadata('histograms') };
 }
 
 /** 8-bit pixels of one size, row by row. */
@@ -96,11 +93,11 @@ export async function imageSummary(tag: string, { pixels, ...raw }: EventImages)
   const text = (value: number) => Buffer.from(String(value));
   const stringVal = [text(raw.width), text(raw.height), ...files];
   const tensor = { dtype: types.string, tensorShape: { dim: [{ size: stringVal.length }] }, stringVal };
-  return { tag, tensor, metadata: metadata('images', dataClasses.blobSequence) };
+  return { tag, tensor, metadata: metadata('images') };
 }
 
-function metadata(pluginName: string, dataClass: number): object {
-  return { pluginData: { pluginName }, dataClass };
+function metadata(pluginName: string): object {
+  return { pluginData: { pluginName } };
 }
 
 /** Times are seconds since 1970. */

@@ -52,7 +52,7 @@ describe('the report of a run', () => {
   });
 
   it('gives every part of the data its interval', () => {
-    // Six of ten: (0.6 + z²/20 ± z·√(0.24/10 + z²/400)) / (1 + z²/10) = 0.5723 ± 0.2599.
+    // Six of ten: (0.6 + z²/20 ± z·√(0.24/10 + z²/400)) / (1 + z²/10) = 0.5722 ± 0.2596.
     expect(html).toContain('training &lt;all&gt;</th><td>60.0 %</td><td>31.3 % … 83.2 %</td><td>0.8000</td>');
   });
 
