@@ -4,14 +4,15 @@ import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
 import { simplify, substitute } from '../graph/simplify.ts';
 import type { Layer } from '../layers/layer.ts';
-import type { Network } from '../models/network.ts';
+import { Network } from '../models/network.ts';
 import { emitModel } from '../onnx/emit.ts';
 import { traceModel, weightConstant } from './trace.ts';
 
-/** The layers that put out feature maps (height, width, channels) of more than one place, in order. */
+/** The layers that put out feature maps (height, width, channels) of more than one place, in order; no models. */
 export function featureMapLayers(network: Network): readonly Layer[] {
   const { calls } = traceModel(network, 'float32').inference;
-  return [...new Set(calls.filter(({ output }) => isMap(output)).map(({ layer }) => layer))];
+  const maps = calls.filter(({ layer, output }) => !(layer instanceof Network) && isMap(output));
+  return [...new Set(maps.map(({ layer }) => layer))];
 }
 
 function isMap({ shape }: Node): boolean {

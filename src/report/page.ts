@@ -45,7 +45,7 @@ button { font: inherit; color: inherit; background: none; border: 1px solid var(
   cursor: pointer } button:focus-visible { outline: 2px solid var(--series-1) }
 .wide { overflow-x: auto } table { border-collapse: collapse } th, td { padding: .2em .6em; text-align: right;
   border-bottom: 1px solid var(--line); vertical-align: top } th:first-child { text-align: left }
-tbody th { font-weight: 500 } .words td { text-align: left; overflow-wrap: anywhere; min-width: 9em }
+tbody th { font-weight: 500 } .words th, .words td { text-align: left } .words td { overflow-wrap: anywhere; min-width: 9em }
 .confusion td { padding: 1px; border: 0; min-width: 2.6em; text-align: center }
 .confusion button { width: 100%; border: 0; padding: .3em 0; border-radius: 2px }
 .confusion thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; padding: .3em }
