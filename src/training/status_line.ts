@@ -25,7 +25,7 @@ export class StatusLine {
   readonly #timer: NodeJS.Timeout | null;
   #last: number;
 
-  /** `text` is asked when the line is drawn; it is cut where a terminal would wrap it. */
+  /** `text` is asked when the line is drawn; until its end it is cut where a terminal would wrap it. */
   constructor(text: () => string) {
     this.#text = text;
     this.#last = this.#live ? 0 : performance.now();
@@ -45,7 +45,7 @@ export class StatusLine {
   /** Draws the text as it is now a last time; below what was said meanwhile, if something was. */
   end(): void {
     if (this.#live && open !== this) process.stderr.write(`${this.#text()}\n`);
-    else this.#draw();
+    else this.#draw(Number.POSITIVE_INFINITY);
     this.leave();
   }
 
@@ -56,13 +56,12 @@ export class StatusLine {
     open = null;
   }
 
-  #draw(): void {
+  #draw(width = (process.stderr.columns ?? 80) - 1): void {
     this.#last = performance.now();
     const text = this.#text();
     if (!this.#live) process.stderr.write(`${text}\n`);
     // Written over and then cut, never cleared first: a cleared line flickers.
-    else if (open === this)
-      process.stderr.write(`\r${text.slice(0, (process.stderr.columns ?? 80) - 1)}\x1b[K`);
+    else if (open === this) process.stderr.write(`\r${text.slice(0, width)}\x1b[K`);
   }
 }
 

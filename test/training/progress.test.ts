@@ -59,7 +59,7 @@ describe('a bar says', () => {
 });
 
 describe('on a terminal', () => {
-  it('one line is written over, never cleared, never longer than the terminal', () => {
+  it('one line is written over, never cleared, never longer than the terminal until its end', () => {
     on(true);
     const progress = progressFor(true, epoch);
     for (let step = 1; step <= 100; step++) {
@@ -69,9 +69,12 @@ describe('on a terminal', () => {
     progress.end({ accuracy: 0.75, loss: 1 });
     expect(screen()).toEqual([
       'Epoch 1/2',
-      '100/100 ━━━━━━━━━━━━━━━━━━━━ 20s 200ms/step 160 images/s - ',
+      '100/100 ━━━━━━━━━━━━━━━━━━━━ 20s 200ms/step 160 images/s - accuracy: 0.7500 - loss: 1.0000',
       '',
     ]);
+    const drawn = written.split('\r').slice(1, -1);
+    expect(drawn.length).toBeGreaterThan(90);
+    expect(Math.max(...drawn.map((text) => text.replace('\x1b[K', '').length))).toBe(59);
     expect(written).not.toContain('\x1b[2K');
   });
 
@@ -93,7 +96,9 @@ describe('on a terminal', () => {
     part.update(5, {});
     expect(screen().at(-1)).toBe('Validating  5/10 ━━━━━━━━━━────────── 2s left');
     progress.end({ valLoss: 1 });
-    expect(screen().at(-2)).toBe('100/100 ━━━━━━━━━━━━━━━━━━━━ 10s 100ms/step 320 images/s - ');
+    expect(screen().at(-2)).toBe(
+      '100/100 ━━━━━━━━━━━━━━━━━━━━ 10s 100ms/step 320 images/s - valLoss: 1.0000',
+    );
   });
 
   it('a message comes below the line, and the line comes again at its end', () => {
