@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import * as ort from 'onnxruntime-node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { fromOnnx, inspectOnnx, type OnnxOptions } from '../../src/applications/from_onnx.node.ts';
+import { exportModel } from '../../src/compile/export.ts';
 import { traceModel, weightConstant } from '../../src/compile/trace.ts';
 import { GraftError } from '../../src/core/errors.ts';
 import { tensor } from '../../src/core/tensor.ts';
@@ -12,7 +13,7 @@ import { substitute } from '../../src/graph/simplify.ts';
 import * as layers from '../../src/layers/index.ts';
 import { summary } from '../../src/models/summary.ts';
 import { emitModel } from '../../src/onnx/emit.ts';
-import { encodeModel, type NodeProto, type ValueInfoProto } from '../../src/onnx/proto.ts';
+import { decodeModel, encodeModel, type NodeProto, type ValueInfoProto } from '../../src/onnx/proto.ts';
 import { adam } from '../../src/optimizers/index.ts';
 import { load, sequential } from '../../src/training/build.ts';
 import type { Model } from '../../src/training/model.ts';
@@ -241,6 +242,9 @@ describe('a model with a foreign backbone', () => {
     const feed = new ort.Tensor('float32', Float32Array.from(x.data), x.shape);
     const { data } = (await session.run({ image: feed }))['output']!;
     expect(apart([...(data as Float32Array)], [...(await made.predict(x)).data])).toBeLessThan(1e-6);
+    const { metadataProps } = decodeModel(exportModel(made));
+    const preparation = metadataProps.find(({ key }) => key === 'graft.preprocessing')!.value;
+    expect(JSON.parse(preparation)).toMatchObject([{ class_name: 'Rescaling' }]);
   });
 
   it('trains nothing in front of it', async () => {
