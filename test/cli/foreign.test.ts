@@ -112,7 +112,6 @@ describe('an ONNX file', () => {
     ],
     ['--backbone plain.onnx --unfreeze-from map', '--unfreeze-from: an .onnx file stays frozen as a whole'],
     ['--backbone plain.onnx --weights none', 'has its own weights; leave the option out'],
-    ['--backbone plain.onnx --precision int8', 'quantize the file'],
     ['--backbone plain.onnx --preprocessing torch --backbone-output mpa', 'There is no tensor "mpa"'],
   ])('train %s is an error', async (options, text) => {
     const { code, stderr } = await run(
