@@ -54,7 +54,9 @@ function flat(rows: readonly (readonly number[])[]) {
 describe('CifarResNet', () => {
   it('has the layers that the same words make in Keras', () => {
     const network = cifarResnet.structure({ weights: null });
-    const lines = network.layers.slice(1).map(({ name, className, output }) => [name, className, ...output.shape]);
+    const lines = network.layers
+      .slice(1)
+      .map(({ name, className, output }) => [name, className, ...output.shape]);
     expect(lines).toEqual(golden.layers);
     expect(network.countParams()).toBe(golden.parameters);
     expect(record.parameters).toBe(golden.parameters);

@@ -162,7 +162,7 @@ describe('writing and reading back', () => {
     await expect(writeKerasH5(path, { ...weightsOnly, layers: [{ layer: 'a', weights }] })).rejects.toThrow(
       `Cannot write ${path}: `,
     );
-    expect(await readdir(folder)).not.toContain('clash.h5');
+    expect((await readdir(folder)).filter((name) => name.includes('clash'))).toEqual([]);
   });
 });
 
