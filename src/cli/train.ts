@@ -66,6 +66,8 @@ async function runTrain(command: Command, options: TrainOptions): Promise<void> 
 }
 
 async function newRun(options: TrainOptions, out: Output): Promise<TrainingRequest> {
+  // Before pictures are looked into.
+  if (options.out !== undefined) new RunFolder(options.out).checkFree();
   const { config: asked, choice } = await configOf(options, out);
   const name = basename(asked.backbone, '.onnx');
   const folder = new RunFolder(options.out ?? defaultRunPath(new Date(), name, dataTitle(asked.data)));

@@ -5,8 +5,8 @@
 import { type ExportOptions, exportModel } from '../compile/export.ts';
 import { fail } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
-import { float32, formatShape, sameShape, sizeOf, type Tensor, tensor } from '../core/tensor.ts';
-import { batches, type Dataset, fromTensors, lengthOf } from '../data/dataset.ts';
+import { formatShape, sameShape, type Tensor, tensor } from '../core/tensor.ts';
+import { type Dataset, fromTensors, lengthOf } from '../data/dataset.ts';
 import { unscored } from '../losses/index.ts';
 import { Network, someOf } from '../models/network.ts';
 import { type SummaryOptions, summary } from '../models/summary.ts';
@@ -14,11 +14,11 @@ import { type SavedModel, type SavedTraining, saveModel } from '../saving/index.
 import { loadWeights, saveWeights } from '../saving/weights.ts';
 import type { Logs } from './callback.ts';
 import { type Compiled, type CompileOptions, compileNetwork } from './compiled.ts';
-import type { ProgramKind } from './executor.ts';
 import { savedTraining, takeOptimizer } from './files.ts';
 import { type FineTuneOptions, fineTune } from './fine_tune.ts';
 import { type FitOptions, type History, train } from './fit.ts';
 import { type LrFindOptions, type LrFindResult, lrFind } from './lr_find.ts';
+import { evaluateRows, predictRows, unprepared } from './passes.ts';
 import {
   asDataset,
   type Data,
@@ -126,19 +126,11 @@ export class Model extends Network {
 
   /** `evaluate` on a data set that is behind the cut already. */
   async evaluatePrepared(
-    { rows, kind }: Prepared,
+    prepared: Prepared,
     batchSize: number,
     progress?: Pick<Progress, 'update'>,
   ): Promise<Logs> {
-    const { executor, metrics } = this.compiled;
-    const totals = new Totals(metrics.map(({ name }) => name));
-    let done = 0;
-    for await (const batch of batches(rows(0), { batchSize })) {
-      const sampleWeight = new Float32Array(batch.indices.length).fill(1);
-      totals.add(await executor.evaluate(kind, { ...batch, sampleWeight }), batch.indices.length);
-      progress?.update(++done, totals.logs());
-    }
-    return totals.logs();
+    return evaluateRows(this.compiled, prepared, batchSize, progress);
   }
 
   /** The model's output for each picture: (n, classes). Needs weights, not `compile`. */
@@ -159,40 +151,19 @@ export class Model extends Network {
     if (this.#compiled === null) this.#compileForPrediction();
     const { executor } = this.#upToDate();
     this.#checkShape(dataset);
-    const kind: ProgramKind = { imageDType: dataset.dtype, labels: 'ids', featureDType: 'float32' };
-    const read = async (indices: ArrayLike<number>) => {
-      const { x: images, y } = await dataset.read(indices);
-      return { features: await executor.features(kind, images), y };
-    };
     const progress = stepProgress(verbose, lengthOf(dataset), batchSize);
-    const rows = { name: dataset.name, shape: dataset.shape, read };
-    const output = await this.predictPrepared(
-      { kind, kept: false, steady: false, rows: () => rows },
-      batchSize,
-      progress,
-    );
+    const output = await predictRows(executor, unprepared(executor, dataset), batchSize, progress);
     progress.end({});
     return output;
   }
 
   /** `predict` on a data set that is behind the cut already. */
   async predictPrepared(
-    { rows, kind }: Prepared,
+    prepared: Prepared,
     batchSize: number,
-    progress?: Progress,
+    progress?: Pick<Progress, 'update'>,
   ): Promise<Tensor<'float32'>> {
-    const { executor } = this.#upToDate();
-    const all = rows(0);
-    const output = new Float32Array(lengthOf(all) * sizeOf(this.result.shape));
-    let at = 0;
-    let done = 0;
-    for await (const { features } of batches(all, { batchSize })) {
-      const { data } = await executor.predict(kind, features);
-      output.set(data, at);
-      at += data.length;
-      progress?.update(++done, {});
-    }
-    return float32([lengthOf(all), ...this.result.shape], output);
+    return predictRows(this.#upToDate().executor, prepared, batchSize, progress);
   }
 
   #compileForPrediction(): void {

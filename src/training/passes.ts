@@ -1,0 +1,58 @@
+/** Going once through a data set, behind the cut: measuring and predicting. */
+import { float32, sizeOf, type Tensor } from '../core/tensor.ts';
+import { batches, type Dataset, lengthOf } from '../data/dataset.ts';
+import type { Logs } from './callback.ts';
+import type { Compiled } from './compiled.ts';
+import type { Executor, ProgramKind } from './executor.ts';
+import type { Prepared } from './prepare.ts';
+import type { Progress } from './progress.ts';
+import { Totals } from './totals.ts';
+
+/** Loss and metrics, as Keras averages them. */
+export async function evaluateRows(
+  { executor, metrics }: Pick<Compiled, 'executor' | 'metrics'>,
+  { rows, kind }: Prepared,
+  batchSize: number,
+  progress?: Pick<Progress, 'update'>,
+): Promise<Logs> {
+  const totals = new Totals(metrics.map(({ name }) => name));
+  let done = 0;
+  for await (const batch of batches(rows(0), { batchSize })) {
+    const sampleWeight = new Float32Array(batch.indices.length).fill(1);
+    totals.add(await executor.evaluate(kind, { ...batch, sampleWeight }), batch.indices.length);
+    progress?.update(++done, totals.logs());
+  }
+  return totals.logs();
+}
+
+/** The model's output for each picture: (n, classes). */
+export async function predictRows(
+  executor: Executor,
+  { rows, kind }: Prepared,
+  batchSize: number,
+  progress?: Pick<Progress, 'update'>,
+): Promise<Tensor<'float32'>> {
+  const all = rows(0);
+  const { shape } = executor.options.network.result;
+  const output = new Float32Array(lengthOf(all) * sizeOf(shape));
+  let at = 0;
+  let done = 0;
+  for await (const { features } of batches(all, { batchSize })) {
+    const { data } = await executor.predict(kind, features);
+    output.set(data, at);
+    at += data.length;
+    progress?.update(++done, {});
+  }
+  return float32([lengthOf(all), ...shape], output);
+}
+
+/** Pictures that pass the frozen part as they are read; nothing is kept. */
+export function unprepared(executor: Executor, dataset: Dataset): Prepared {
+  const kind: ProgramKind = { imageDType: dataset.dtype, labels: 'ids', featureDType: 'float32' };
+  const read = async (indices: ArrayLike<number>) => {
+    const { x: images, y } = await dataset.read(indices);
+    return { features: await executor.features(kind, images), y };
+  };
+  const rows = { name: dataset.name, shape: dataset.shape, read };
+  return { kind, kept: false, steady: false, rows: () => rows };
+}
