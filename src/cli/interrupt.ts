@@ -23,6 +23,11 @@ export class Interrupt implements Disposable {
       onTrainBegin: (training) => {
         this.#training = training;
       },
+      // Each phase of a fine-tuning is a training of its own; a stop that came between them is for the next one.
+      onEpochBegin: (_epoch, training) => {
+        this.#training = training;
+        if (this.#requested) training.stop('step');
+      },
       onTrainEnd: () => {
         this.#training = null;
       },
