@@ -97,7 +97,7 @@ function classesOf(model: Model, classId: number | readonly number[], count: num
   if (wrong.length > 0) {
     fail(
       'argument',
-      `There is no class ${someOf(wrong.map(String))}: model ${model.name} has the classes 0 … ${classes - 1}.`,
+      `There is no class ${someOf([...new Set(wrong)].map(String))}: model ${model.name} has the classes 0 … ${classes - 1}.`,
     );
   }
   return Int32Array.from(ids);

@@ -52,7 +52,8 @@ describe('gradCam', () => {
     const y = float32([3, 5], Float32Array.of(1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0));
     await made.trainOnBatch(pictures, y);
     const { output } = await gradCam(made, pictures);
-    expect(output.data).toEqual((await made.predict(pictures)).data.map((value) => expect.closeTo(value, 6)));
+    const predicted = [...(await made.predict(pictures)).data];
+    expect([...output.data]).toEqual(predicted.map((value) => expect.closeTo(value, 6)));
   });
 
   it('of a foreign backbone is Σ wₖ Aₖ of the map that it hands over', async () => {
