@@ -60,7 +60,10 @@ describe('a command line that cannot be used ends with 2 and says what was expec
     ],
     [
       'a validation split of data that has validation pictures',
-      ['train', '--data', 'emoji10', '--backbone', 'cifar_resnet', '--validation-split', '0.2'],
+      [
+        ...['train', '--data', 'emoji10', '--backbone', 'cifar_resnet', '--recipe', 'probe'],
+        ...['--validation-split', '0.2'],
+      ],
       'emoji10 has validation pictures of its own; leave out --validation-split.',
     ],
     [
