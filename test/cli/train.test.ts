@@ -47,7 +47,9 @@ describe('graft train', () => {
         'Trains  the head (2 layers), ',
     );
     expect(trained.stderr).toContain('\nFrozen  conv1_conv … conv2_block1_3_bn (10 layers); computed once, ');
-    expect(trained.stderr).toContain('\nRecipe  probe: Adam, learning rate 0.01, batch 20, 3 epochs, seed 5\n');
+    expect(trained.stderr).toContain(
+      '\nRecipe  probe: Adam, learning rate 0.01, batch 20, 3 epochs, seed 5\n',
+    );
     expect(trained.stderr).toContain('\nDevice  cpu, 1 thread\n');
     expect(trained.stderr).toContain('\nRun     runs/colours\n');
   });
