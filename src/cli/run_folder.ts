@@ -9,7 +9,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { fail } from '../core/errors.ts';
 import { isUnfinished, readJson, writeJson } from '../core/files.node.ts';
 import { graftVersion } from '../core/version.node.ts';
-import type { Beside } from '../report/run_report.ts';
+import type { Beside } from '../report/curves.ts';
 import type { WeightsFile } from './backbone.ts';
 import { earlierChoices, type TrainConfig } from './config.ts';
 import { invocation, type Row, shellWord } from './output.ts';

@@ -1,7 +1,7 @@
 /** What a training writes about itself into `run.json`: what went in, and what has been measured up to now. */
 import { fail } from '../core/errors.ts';
 import { lengthOf } from '../data/index.ts';
-import type { Beside } from '../report/run_report.ts';
+import type { Beside } from '../report/curves.ts';
 import type { History } from '../training/fit.ts';
 import type { Model } from '../training/model.ts';
 import type { WeightsFile } from './backbone.ts';

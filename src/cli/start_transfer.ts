@@ -3,7 +3,7 @@
  * the same network that starts from nothing.
  */
 import { type Dataset, emojiSets, lengthOf } from '../data/index.ts';
-import type { Beside } from '../report/run_report.ts';
+import type { Beside } from '../report/curves.ts';
 import { earlierChoices, type TrainConfig } from './config.ts';
 import { count, invocation, type Output, percent } from './output.ts';
 import { RunFolder } from './run_folder.ts';

@@ -1,7 +1,8 @@
 /** The report of one training: what came out, how it went, which pictures it gets wrong, what was done. */
 import type { Dataset } from '../data/index.ts';
 import { atTemperature, type Calibration, calibrationOf, fitTemperature } from './calibration.ts';
-import { type Curve, drawConfidences, drawCurves, drawReliability, legend } from './charts.ts';
+import { drawConfidences, drawReliability } from './charts.ts';
+import { type Beside, describeBeside, describeCurves } from './curves.ts';
 import type { Saliency } from './heatmap.node.ts';
 import { escapeHtml, htmlTable, percent, section } from './html.ts';
 import { figures, type Gallery, renderPage } from './page.ts';
@@ -16,17 +17,6 @@ import {
 } from './predictions.ts';
 import { accuracyOf, classScores, confusionMatrix, type Share, shareOf } from './scores.ts';
 import { heatMaps, thumbnails } from './thumbnails.node.ts';
-
-/** Another training on the same pictures, to compare with. */
-export interface Beside {
-  /** What it and the training of the report are called next to each other. */
-  readonly names: readonly [beside: string, own: string];
-  /** The numbers of each epoch, as in `history.csv`. */
-  readonly history: readonly Readonly<Record<string, number>>[];
-  /** On the same pictures as the report. */
-  readonly accuracy: number;
-  readonly seconds: number;
-}
 
 export interface RunReport {
   readonly title: string;
@@ -83,8 +73,8 @@ export async function renderRunReport(report: RunReport): Promise<string> {
     describeResult(report, accuracyOf(judged)),
     ...(report.beside === null
       ? []
-      : [section('Side by side', describeBeside(report, report.beside, judged))]),
-    section('Learning curves', describeCurves(report)),
+      : [section('Side by side', describeBeside(report, report.beside, accuracyOf(judged).value))]),
+    section('Learning curves', describeCurves(report.history)),
     section('Confusion', describeConfusion(report, judged, cells)),
     section('Classes', describeClasses(report, judged)),
     section(
@@ -173,48 +163,6 @@ function numberRow({ what, accuracy, loss, pictures }: Measured): string[] {
   const { low, high } = shareOf(Math.round(accuracy * pictures), pictures);
   const interval = `${percent(low)} … ${percent(high)}`;
   return [escapeHtml(what), percent(accuracy), interval, loss.toFixed(4), pictures.toLocaleString('en')];
-}
-
-function describeCurves({ history }: RunReport): string {
-  const curve = (name: string, key: string): Curve[] =>
-    history.some((logs) => key in logs)
-      ? [{ name, values: history.map((logs) => logs[key] ?? Number.NaN) }]
-      : [];
-  const pair = (key: string, validation: string) => [
-    ...curve('training', key),
-    ...curve('validation', validation),
-  ];
-  const charts = [
-    ['Loss', pair('loss', 'valLoss')],
-    ['Accuracy', pair('accuracy', 'valAccuracy')],
-    ['Learning rate', curve('learning rate', 'learningRate')],
-  ] as const;
-  const drawn = charts
-    .filter(([, curves]) => curves.length > 0)
-    .map(([title, curves]) => `<div><h3>${title}</h3>${drawCurves(title, curves)}</div>`);
-  return `${legend(['training', 'validation'])}<div class="charts">${drawn.join('\n')}</div>
-<p class="soft">Training numbers are means over an epoch while weights change; dropout and augmentation are at work in them.</p>`;
-}
-
-function describeBeside(report: RunReport, beside: Beside, judged: readonly Judged[]): string {
-  const names = beside.names;
-  const accuracies = [beside.history, report.history].map((epochs) =>
-    epochs.map((logs) => logs['valAccuracy']!),
-  );
-  const curves = names.map((name, i) => ({ name, values: accuracies[i]! }));
-  const epochs = report.history.map((_, epoch) => [
-    `validation pictures, epoch ${epoch + 1}`,
-    ...accuracies.map((values) => (values[epoch] === undefined ? '' : percent(values[epoch]))),
-  ]);
-  const rows = [
-    ...epochs,
-    [escapeHtml(report.what), percent(beside.accuracy), percent(accuracyOf(judged).value)],
-    ['time', `${beside.seconds.toFixed(1)} s`, `${report.seconds.toFixed(1)} s`],
-  ];
-  const title = 'Accuracy on validation pictures';
-  return `<p>The same network, pictures and number of epochs; only the weights that it began with differ.</p>
-${legend(names)}<div class="charts"><div><h3>${title}</h3>${drawCurves(title, curves)}</div></div>
-${htmlTable(['', ...names.map(escapeHtml)], rows)}`;
 }
 
 function describeConfusion(
