@@ -10,6 +10,7 @@ import type { Callback, Training } from '../../src/training/callback.ts';
 import {
   csvLogger,
   earlyStopping,
+  jsonLogger,
   lambdaCallback,
   learningRateScheduler,
   modelCheckpoint,
@@ -272,6 +273,21 @@ describe('in a fit', () => {
     const tabs = join(folder, 'log.tsv');
     await fitted([csvLogger(tabs, { separator: '\t' })], { epochs: 1 });
     expect((await readFile(tabs, 'utf8')).split('\n')[0]).toBe(['epoch', ...keys].join('\t'));
+  });
+
+  it('jsonLogger writes a line for each epoch, null for what is no number, and can go on', async () => {
+    const path = join(folder, 'log.jsonl');
+    await writeFile(path, 'an earlier file\n');
+    const { history } = await fitted([jsonLogger(path)], { epochs: 2 });
+    const lines = async () =>
+      (await readFile(path, 'utf8'))
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line));
+    expect(await lines()).toEqual(history.epochs.map((logs, epoch) => ({ epoch, ...logs })));
+    await jsonLogger(path, { append: true }).onEpochEnd!(2, { loss: Number.NaN }, undefined as never);
+    expect((await lines())[2]).toEqual({ epoch: 2, loss: null });
+    expect(await lines()).toHaveLength(3);
   });
 
   it('terminateOnNaN stops within the epoch in which the loss is lost', async () => {
