@@ -1,7 +1,6 @@
 /** `graft lr-find`: which learning rate suits a training, by a short mock training at growing rates. */
 import type { Command } from 'commander';
 import { writeAtomically } from '../core/files.node.ts';
-import { renderLearningRates } from '../report/learning_rates.ts';
 import type { LrFindResult, Suggestions } from '../training/lr_find.ts';
 import { addCommonOptions, addDeviceOptions, wholeNumber } from './arguments.ts';
 import { backboneTitle, checkLayers, explainWeights, fetchWeights } from './backbone.ts';
@@ -61,6 +60,8 @@ async function runLrFind(options: LrFindCommandOptions): Promise<void> {
     const title = `Learning rates: ${backboneTitle(config.backbone)} on ${dataTitle(config.data)}`;
     const command = ['graft', ...process.argv.slice(2).map(shellWord)].join(' ');
     const suggestions = found.suggestions && { ...found.suggestions };
+    // What draws is loaded by the commands that draw.
+    const { renderLearningRates } = await import('../report/learning_rates.ts');
     await writeAtomically(options.out, renderLearningRates(title, { ...found, suggestions }, command));
     tell(found, options.out, out);
   } finally {

@@ -76,18 +76,18 @@ describe('an ONNX file', () => {
 
   it('stays with a run that was stopped', async () => {
     const options =
-      '--backbone stopped.onnx --preprocessing torch --image-size 32 --head linear --epochs 400';
+      '--backbone stopped.onnx --preprocessing torch --image-size 32 --head linear --epochs 4000';
     const { child, finished, seen } = workplace.start(words(`${train} ${options} --out runs/stopped`), {
       GRAFT_MIRROR: mirror,
     });
-    await seen('Epoch 2/400');
+    await seen('Epoch 2/4000');
     child.kill('SIGINT');
     expect((await finished).code).toBe(130);
     await rm(workplace.path('stopped.onnx'));
     const { sessions } = await workplace.record('runs/stopped');
     expect(sessions).toHaveLength(1);
     const again = workplace.start(words('train --resume runs/stopped'), { GRAFT_MIRROR: mirror });
-    await again.seen('/400: 10/10');
+    await again.seen('/4000: 7/7');
     again.child.kill('SIGINT');
     const { code, stderr } = await again.finished;
     expect(stderr).not.toContain('error');
