@@ -145,7 +145,7 @@ function list(title: string, lines: readonly string[]): string {
 /** What to type next. */
 export function describeNext({ source, data }: Review): string {
   const skip = data.skipped.length > 0 ? ' --skip-broken' : '';
-  return `Next  ${invocation()} train --data ${shellWord(source)}${skip} --head pooled --optimizer adam`;
+  return `Next  ${invocation()} train --data ${shellWord(source)}${skip}`;
 }
 
 export function jsonOfData({ source, data, duplicates, nearDuplicates, lonely }: Review): object {
