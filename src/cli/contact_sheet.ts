@@ -39,7 +39,8 @@ function asPage(title: string, rows: readonly SheetRow[]): string {
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>${escapeXml(title)}</title>
 <style>
-body { font: 15px/1.4 system-ui, sans-serif; margin: 2em; color: #222; background: #fff }
+:root { color-scheme: light dark }
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2em; color: CanvasText; background: Canvas }
 h1 { font-size: 1.4em } h2 { font-size: 1em; margin: 1.2em 0 .3em }
 img { margin: 0 ${gap}px ${gap}px 0; vertical-align: top }
 </style></head><body>
