@@ -44,8 +44,8 @@ export interface ApplicationRecord {
    */
   readonly accuracy: { readonly top1: number; readonly top5: number | null };
   /**
-   * Licence of the weights. Source: the sections "License" of Keras 2.3's documentation of applications; for the
-   * newer EfficientNet and ConvNeXt that of the repository whose weights Keras took over.
+   * Licence of the weights. VGG, ResNet50, InceptionV3, DenseNet and MobileNetV2: the sections "License" of Keras 2.3's
+   * documentation of applications. The others are unconfirmed.
    */
   readonly licence: string;
   /** The layer with which the last stage begins: a place to unfreeze from. */
