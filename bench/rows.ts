@@ -4,6 +4,7 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 import { preprocessing } from '../src/applications/index.ts';
 import { resnet50 } from '../src/applications/resnet.ts';
 import { buildProgram, initialSlots, type Program } from '../src/compile/program.ts';
+import { partOf } from '../src/compile/slabs.ts';
 import { Random } from '../src/core/random.ts';
 import { float32, sizeOf, type Tensor, tensor } from '../src/core/tensor.ts';
 import * as layers from '../src/layers/index.ts';
@@ -86,9 +87,9 @@ interface StepRow {
 async function stepRow({ name, network, optimizer, batch, gflopPerImage, target }: StepRow): Promise<Row> {
   const built = program(network, optimizer);
   const engine = Engine.start();
-  const weights = [...built.weights].map(([key, variable]) => [
+  const weights = [...built.weights].map(([key, slab]) => [
     key,
-    tensor('float32', variable.shape, variable.values),
+    tensor('float32', slab.shape, partOf(slab, slab.variable.values)),
   ]);
   await engine.write({ ...Object.fromEntries(weights), ...initialSlots(built) });
   const block = await engine.channelBlock();

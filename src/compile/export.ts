@@ -7,7 +7,7 @@ import { networkConfig } from '../models/config.ts';
 import { Network } from '../models/network.ts';
 import { emitModel } from '../onnx/emit.ts';
 import { foldFrozen } from '../quantize/index.ts';
-import { traceModel, weightConstant } from './trace.ts';
+import { traceModel, weightConstants } from './trace.ts';
 
 export interface ExportOptions {
   /** The names of the classes, in the order of the outputs. Defaults to none. */
@@ -48,9 +48,8 @@ export function exportModel(network: Network, options: ExportOptions = {}): Uint
       `Model ${network.name} has more than 2 GB of weights, the most that an ONNX file holds.`,
     );
   }
-  const { weights, inference } = traceModel(network, input);
-  const constants = new Map([...weights].map(([variable, node]) => [node, weightConstant(variable)]));
-  const [output] = foldFrozen(simplify(substitute([inference.output], constants)));
+  const trace = traceModel(network, input);
+  const [output] = foldFrozen(simplify(substitute([trace.inference.output], weightConstants(trace))));
   // A model that gives its input back would otherwise name one value twice.
   const named = output!.op === 'input' ? o.cast(output!, 'float32') : output!;
   return emitModel(

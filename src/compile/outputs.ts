@@ -7,6 +7,7 @@ import type { Layer, Variable } from '../layers/layer.ts';
 import { type Loss, targets } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
 import type { Optimizer, Updated } from '../optimizers/index.ts';
+import type { Slab } from './slabs.ts';
 import type { Trace } from './trace.ts';
 
 /** Named nodes. A name with `+` replaces the state of that name. */
@@ -55,14 +56,15 @@ export function measure(
 
 /** The sum of the penalties of trainable weights, or `null` if there are none; Keras counts no frozen ones. */
 export function regularization({ weights }: Trace): Node | null {
-  const penalties = [...weights].flatMap(([{ regularizer, trainable }, node]) =>
-    regularizer !== null && trainable ? [regularizer.penalty(node)] : [],
+  // A penalty is a sum over values, so that of a weight is the sum of its slabs'.
+  const penalties = [...weights].flatMap(([{ regularizer, trainable }, slabs]) =>
+    regularizer !== null && trainable ? slabs.map(({ node }) => regularizer.penalty(node)) : [],
   );
   return penalties.length === 0 ? null : penalties.reduce((total, penalty) => o.add(total, penalty));
 }
 
-export interface Slot {
-  readonly variable: Variable;
+/** State of the optimizer for a weight, or for a slab of one. */
+export interface Slot extends Slab {
   readonly slot: string;
 }
 
@@ -83,20 +85,22 @@ export function updates(
   multipliers: ReadonlyMap<Layer, number>,
 ): Updates {
   const slots = new Map<string, Slot>();
-  const nodes = learned.map((variable) => trace.weights.get(variable)!);
-  const gradients = learned.length > 0 ? differentiate(loss, nodes) : [];
-  const parameters = learned.map((variable, i) => {
-    const inputs = optimizer.slots.map((slot) => {
-      const name = `${inputName(nodes[i]!)}/${slot}`;
-      slots.set(name, { variable, slot });
-      return [slot, o.input(name, variable.shape)];
+  const inputs = learned.flatMap((variable) => trace.weights.get(variable)!);
+  const values = inputs.map(({ node }) => node);
+  const gradients = values.length > 0 ? differentiate(loss, values) : [];
+  const parameters = inputs.map(({ node, ...slab }, i) => {
+    const { variable, shape } = slab;
+    const own = optimizer.slots.map((slot) => {
+      const name = `${slab.name}/${slot}`;
+      slots.set(name, { ...slab, name, whole: `${slab.whole}/${slot}`, slot });
+      return [slot, o.input(name, shape)];
     });
     return {
       path: variable.path,
-      value: nodes[i]!,
+      value: node,
       gradient: gradients[i]!,
       rateMultiplier: multipliers.get(variable.layer) ?? 1,
-      slots: Object.fromEntries(inputs),
+      slots: Object.fromEntries(own),
     };
   });
   const names = Object.keys(optimizer.scalarsAt(0, 0));
@@ -104,21 +108,21 @@ export function updates(
   const slotOutputs = (all: readonly Updated['slots'][]) =>
     Object.fromEntries(
       all.flatMap((next, i) =>
-        Object.entries(next).map(([slot, node]) => [`${inputName(nodes[i]!)}/${slot}+`, node]),
+        Object.entries(next).map(([slot, node]) => [`${inputs[i]!.name}/${slot}+`, node]),
       ),
     );
   const statistics = Object.fromEntries(
     [...trace.training.updates].map(([variable, next]) => [
-      `${inputName(trace.weights.get(variable)!)}+`,
+      `${trace.weights.get(variable)![0]!.name}+`,
       next,
     ]),
   );
   const updated = optimizer.update(parameters, scalars);
-  const values = updated.map(({ value }, i) => [`${inputName(nodes[i]!)}+`, value] as const);
+  const next = updated.map(({ value }, i) => [`${inputs[i]!.name}+`, value] as const);
   const added = optimizer.accumulate(parameters);
   return {
     step: {
-      ...Object.fromEntries(values),
+      ...Object.fromEntries(next),
       ...slotOutputs(updated.map((each) => each.slots)),
       ...statistics,
     },

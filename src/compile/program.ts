@@ -31,6 +31,7 @@ import {
   type Slot,
   updates,
 } from './outputs.ts';
+import type { Slab } from './slabs.ts';
 import { type Noise, perPicture, type Trace, traceModel, weightConstant } from './trace.ts';
 
 export type { Executable } from './executable.ts';
@@ -72,8 +73,8 @@ export interface Program {
   readonly accumulate: Executable | null;
   readonly evaluate: Executable;
   readonly predict: Executable;
-  /** State that the engine holds: weights that change (`w3`), by their variable. */
-  readonly weights: ReadonlyMap<string, Variable>;
+  /** State that the engine holds: weights that change (`w3`), large ones in slabs. */
+  readonly weights: ReadonlyMap<string, Slab>;
   /** Optimizer state (`w3/velocity`). */
   readonly slots: ReadonlyMap<string, Slot>;
   /** What `step` takes. */
@@ -82,7 +83,10 @@ export interface Program {
 
 export function buildProgram(options: ProgramOptions): Program {
   const { network, imageDType, featureDType } = options;
-  const trace = traceModel(network, imageDType);
+  // Only a norm of each weight's own gradient needs it whole.
+  const whole = options.optimizer.options.clipnorm !== null;
+  const cuts = (variable: Variable) => options.trains && variable.trainable && !whole;
+  const trace = traceModel(network, imageDType, cuts);
   // What changes from step to step: learned weights of trainable layers, and statistics that the step moves.
   const changing = network.variables.filter(
     (variable) => options.trains && (variable.trainable || trace.training.updates.has(variable)),
@@ -91,7 +95,9 @@ export function buildProgram(options: ProgramOptions): Program {
   const { graphs, inferred, slots } = writeGraphs(trace, learned, options);
   const inputs = inputsOf(Object.values(graphs).flatMap((outputs) => Object.values(outputs)));
   const image = inputs.get('image') ?? fail('state', 'The output of the model does not depend on its input.');
-  const states = new Map(changing.map((variable) => [inputName(trace.weights.get(variable)!), variable]));
+  const states = new Map(
+    changing.flatMap((variable) => trace.weights.get(variable)!.map((slab) => [slab.name, slab] as const)),
+  );
   const constants = constantInputs(trace, inputs, states);
   const divided = divide(graphs, {
     trains: learned.length > 0,
@@ -203,12 +209,12 @@ function numbered(nodes: readonly Node[]): Outputs {
 function constantInputs(
   trace: Trace,
   inputs: ReadonlyMap<string, Node>,
-  states: ReadonlyMap<string, Variable>,
+  states: ReadonlyMap<string, Slab>,
 ): Map<Node, Node> {
   const constants = new Map<Node, Node>();
-  for (const [variable, node] of trace.weights) {
-    const input = inputs.get(inputName(node));
-    if (input && !states.has(inputName(node))) constants.set(input, weightConstant(variable));
+  for (const [variable, [{ name }]] of trace.weights) {
+    const input = inputs.get(name);
+    if (input && !states.has(name)) constants.set(input, weightConstant(variable));
   }
   return constants;
 }
@@ -248,7 +254,5 @@ function describeFeatures(
 
 /** Zeros for each slot of the optimizer. */
 export function initialSlots(program: Program): Record<string, Tensor> {
-  return Object.fromEntries(
-    [...program.slots].map(([name, { variable }]) => [name, tensor('float32', variable.shape)]),
-  );
+  return Object.fromEntries([...program.slots].map(([name, { shape }]) => [name, tensor('float32', shape)]));
 }

@@ -6,7 +6,7 @@ import { simplify, substitute } from '../graph/simplify.ts';
 import type { Layer } from '../layers/layer.ts';
 import { Network } from '../models/network.ts';
 import { emitModel } from '../onnx/emit.ts';
-import { traceModel, weightConstant } from './trace.ts';
+import { traceModel, weightConstants } from './trace.ts';
 
 /** The layers that put out feature maps (height, width, channels) of more than one place, in order; no models. */
 export function featureMapLayers(network: Network): readonly Layer[] {
@@ -35,7 +35,8 @@ export function gradCamGraph(
   ofClass: 'given' | 'predicted',
   dtype: 'uint8' | 'float32',
 ): Uint8Array {
-  const { weights, inference } = traceModel(network, dtype);
+  const trace = traceModel(network, dtype);
+  const { inference } = trace;
   const { output } = inference;
   const features = inference.calls.findLast((call) => call.layer === layer)!.output;
   const logits = o.logitsOf(output) ?? output;
@@ -45,7 +46,6 @@ export function gradCamGraph(
   const [gradient] = differentiate(score, [features]);
   const importance = o.mean(gradient!, [1, 2], true);
   const map = o.relu(o.sum(o.mul(importance, features), [3]));
-  const constants = new Map([...weights].map(([variable, node]) => [node, weightConstant(variable)]));
-  const [simpleMap, simpleOutput] = simplify(substitute([map, output], constants));
+  const [simpleMap, simpleOutput] = simplify(substitute([map, output], weightConstants(trace)));
   return emitModel({ map: simpleMap!, output: simpleOutput! });
 }

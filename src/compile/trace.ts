@@ -5,6 +5,7 @@ import { type GraphDType, type Node, resolveShape } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
 import type { CallContext, Layer, Variable } from '../layers/layer.ts';
 import type { Network } from '../models/network.ts';
+import { type Slab, slabsOf } from './slabs.ts';
 
 /** Noise that a graph takes. */
 export interface Noise {
@@ -31,11 +32,16 @@ export interface Written {
   readonly calls: readonly Call[];
 }
 
+/** A weight as a graph's input, or the piece of a large one that this input is. */
+export interface WeightInput extends Slab {
+  readonly node: Node;
+}
+
 export interface Trace {
   /** The pictures as they come: (batch, height, width, channels). */
   readonly image: Node;
-  /** An input node for each weight of the model, `w0`, `w1`, ... in the order of `network.variables`. */
-  readonly weights: ReadonlyMap<Variable, Node>;
+  /** Input nodes for each weight of the model, `w0`, `w1`, ... in the order of `network.variables`. */
+  readonly weights: ReadonlyMap<Variable, readonly WeightInput[]>;
   readonly training: Written & {
     readonly updates: ReadonlyMap<Variable, Node>;
     /** What layers that mix pictures do to one-hot labels, in their order. */
@@ -45,12 +51,21 @@ export interface Trace {
   readonly noises: readonly Noise[];
 }
 
-export function traceModel(network: Network, dtype: GraphDType): Trace {
+/** `cuts` says which weights may come in slabs; none by default. */
+export function traceModel(
+  network: Network,
+  dtype: GraphDType,
+  cuts: (variable: Variable) => boolean = () => false,
+): Trace {
   const image = o.input('image', [-1, ...network.input.shape], dtype);
   const x = o.cast(image, 'float32');
-  const weights = new Map<Variable, Node>();
+  const weights = new Map<Variable, readonly WeightInput[]>();
   network.variables.forEach((variable, index) => {
-    weights.set(variable, o.input(`w${index}`, variable.shape));
+    const slabs = slabsOf(`w${index}`, variable, cuts(variable));
+    weights.set(
+      variable,
+      slabs.map((slab) => ({ ...slab, node: o.input(slab.name, slab.shape) })),
+    );
   });
   const updates = new Map<Variable, Node>();
   const noises: Noise[] = [];
@@ -65,7 +80,8 @@ export function traceModel(network: Network, dtype: GraphDType): Trace {
     called: (output, layer) => {
       calls.push({ layer, output });
     },
-    weight: (variable) => weights.get(variable)!,
+    weight: (variable) => weights.get(variable)![0]!.node,
+    rows: (variable) => weights.get(variable)!.map(({ node }) => node),
     update: (variable, next) => {
       updates.set(variable, next);
     },
@@ -86,6 +102,11 @@ export function traceModel(network: Network, dtype: GraphDType): Trace {
     inference: write(false),
     noises,
   };
+}
+
+/** The constants that weights' current values are, by their inputs; of weights that were not cut. */
+export function weightConstants({ weights }: Trace): Map<Node, Node> {
+  return new Map([...weights].map(([variable, [whole]]) => [whole!.node, weightConstant(variable)]));
 }
 
 /** The constant that a weight's current values are. */

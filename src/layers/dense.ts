@@ -57,6 +57,7 @@ export class Dense extends ConfiguredLayer<DenseConfig> {
       shape: [shape!.at(-1)!, units],
       initializer: kernelInitializer,
       regularizer: kernelRegularizer,
+      byRows: true,
     };
     const bias = { name: 'bias', shape: [units], initializer: biasInitializer, regularizer: biasRegularizer };
     return useBias ? [kernel, bias] : [kernel];
@@ -66,7 +67,16 @@ export class Dense extends ConfiguredLayer<DenseConfig> {
     const [kernel, bias] = this.variables;
     const leading = x!.shape.slice(0, -1);
     const matrix = o.reshape(x!, [leading.reduce((size, dim) => size * dim, 1), x!.shape.at(-1)!]);
-    const product = o.matmul(matrix, context.weight(kernel!));
+    let start = 0;
+    // x · [A; B] = x₁ · A + x₂ · B
+    const slabs = context.rows?.(kernel!) ?? [context.weight(kernel!)];
+    const products = slabs.map((rows) => {
+      const end = start + rows.shape[0]!;
+      const columns = o.slice(matrix, [{ axis: 1, start, end }]);
+      start = end;
+      return o.matmul(columns, rows);
+    });
+    const product = products.reduce((total, each) => o.add(total, each));
     const y = o.reshape(bias ? o.add(product, context.weight(bias)) : product, [
       ...leading,
       this.options.units,

@@ -21,6 +21,7 @@ export class Variable {
   readonly regularizer: Regularizer | null;
   /** False for statistics that a step moves without a gradient. */
   readonly learned: boolean;
+  readonly byRows: boolean;
   /** The file that was expected to hold it and did not. */
   missingFrom: string | null = null;
   readonly #initializer: Initializer;
@@ -33,6 +34,7 @@ export class Variable {
     this.shape = spec.shape;
     this.regularizer = spec.regularizer ?? null;
     this.learned = spec.learned ?? true;
+    this.byRows = spec.byRows ?? false;
     this.#initializer = spec.initializer;
   }
 
@@ -92,6 +94,8 @@ export interface VariableSpec {
   readonly initializer: Initializer;
   readonly regularizer?: Regularizer | null;
   readonly learned?: boolean;
+  /** The layer takes it by rows (`CallContext.rows`), so a large one may come in pieces. Defaults to false. */
+  readonly byRows?: boolean;
 }
 
 /** What a layer may ask for while it writes itself into a graph. */
@@ -99,6 +103,8 @@ export interface CallContext {
   /** True in a training step: dropout drops, trainable batch normalization uses the batch's statistics. */
   readonly training: boolean;
   weight(variable: Variable): Node;
+  /** A weight that its spec calls `byRows`, in pieces, one below the other. Without it such weights come whole. */
+  rows?(variable: Variable): readonly Node[];
   /** Says what a variable that is not learned becomes after this step. */
   update(variable: Variable, next: Node): void;
   /** Uniform noise in [0, 1), drawn anew for each step and supplied as an input. */

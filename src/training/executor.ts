@@ -1,11 +1,11 @@
 /**
- * Runs a compiled model: owns the engine of its step, loads the graphs that are asked for, and keeps the weights in
- * the model and in the engine the same. While training goes on, the engine's are the newer ones. The frozen part runs
- * in `extractor.ts`.
+ * Runs a compiled model: owns the engine of its step and loads the graphs that are asked for. What of the model is in
+ * the engine is `engine_state.ts`'s concern; the frozen part runs in `extractor.ts`.
  */
-import { buildProgram, initialSlots, type Program, type ProgramOptions } from '../compile/program.ts';
+import { buildProgram, type Program, type ProgramOptions } from '../compile/program.ts';
+import { byWhole } from '../compile/slabs.ts';
 import { fail } from '../core/errors.ts';
-import { float32, type Tensor, tensor } from '../core/tensor.ts';
+import { float32, type Tensor } from '../core/tensor.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Variable } from '../layers/layer.ts';
 import type { Loss } from '../losses/index.ts';
@@ -14,6 +14,7 @@ import type { Network } from '../models/network.ts';
 import type { LearningRateMultipliers } from '../models/rates.ts';
 import { averageSlot, type Optimizer } from '../optimizers/index.ts';
 import { Engine, type Session, type Tensors } from '../runtime/engine.node.ts';
+import { EngineState, type Slots } from './engine_state.ts';
 import { Extractor, type ExtractorOptions } from './extractor.ts';
 import { checkLabels, labelled, only, runOn, stepNoise, type Views } from './feeds.ts';
 import { nothingFrozen } from './integers.ts';
@@ -59,12 +60,8 @@ export class Executor {
   readonly options: ExecutorOptions;
   readonly #programs = new Map<string, Loaded>();
   readonly #extractor: Extractor;
-  /** The version of each weight that the engine has. */
-  readonly #pushed = new Map<Variable, number>();
+  readonly #state = new EngineState();
   #engine: Engine | null = null;
-  #slots: Record<string, Float32Array> | null = null;
-  #slotsPushed = false;
-  #engineIsNewer = false;
   /** Weights whose averages stand in their place. */
   #aside: readonly (readonly [Variable, Float32Array])[] | null = null;
   /** A learning rate that was set in place of the optimizer's. */
@@ -110,8 +107,8 @@ export class Executor {
     const { optimizer, seed } = this.options;
     const name = optimizer.updatesAt(this.step) ? 'step' : 'accumulate';
     const session = await this.#session(loaded, name, batch.sampleWeight.length);
-    await this.#push(loaded.program);
-    await this.#pushSlots(loaded.program);
+    await this.#state.push(this.#engine!, loaded.program);
+    await this.#state.pushSlots(this.#engine!, loaded.program);
     const scalars = Object.entries(optimizer.scalarsAt(this.step, learningRate));
     const size = batch.sampleWeight.length;
     const feeds: Tensors = {
@@ -122,7 +119,7 @@ export class Executor {
     const { features } = loaded.program;
     const results = await runOn(session, loaded.program[name]!, feeds, batch, features);
     this.step++;
-    this.#engineIsNewer = true;
+    this.#state.engineIsNewer = true;
     return results;
   }
 
@@ -131,7 +128,7 @@ export class Executor {
     checkLabels(batch, this.#classes);
     const loaded = this.#load(kind);
     const session = await this.#session(loaded, 'evaluate', batch.sampleWeight.length);
-    await this.#push(loaded.program);
+    await this.#state.push(this.#engine!, loaded.program);
     const { evaluate, features } = loaded.program;
     return runOn(session, evaluate, labelled(batch), batch, features);
   }
@@ -140,7 +137,7 @@ export class Executor {
   async predict(kind: ProgramKind, features: Tensors): Promise<Tensor<'float32'>> {
     const loaded = this.#load(kind);
     const session = await this.#session(loaded, 'predict');
-    await this.#push(loaded.program);
+    await this.#state.push(this.#engine!, loaded.program);
     const results = await session.run(only(features, loaded.program.predict));
     return results['output'] as Tensor<'float32'>;
   }
@@ -152,24 +149,12 @@ export class Executor {
 
   /** Brings the weights of the engine into the model. */
   async pull(): Promise<void> {
-    if (!this.#engineIsNewer || this.#engine === null) return;
-    for (const [name, variable] of this.#any().weights) {
-      // What was assigned since the engine got it is the newer one.
-      if (this.#pushed.get(variable) !== variable.version) continue;
-      // One after the other, so that the old values of all are not there beside the new ones.
-      const tensors = await this.#engine.read([name]);
-      variable.assign(tensors[name]!.data as Float32Array);
-      this.#pushed.set(variable, variable.version);
-    }
-    this.#engineIsNewer = false;
+    await this.#state.pull(this.#engine, () => this.#any());
   }
 
   /** A copy of the optimizer's state by name (`w3/velocity`), or `null` before the first step. */
-  async slots(): Promise<Readonly<Record<string, Float32Array>> | null> {
-    if (!this.#slotsPushed || this.#engine === null) return this.#slots;
-    const names = [...this.#any().slots.keys()];
-    const tensors = await this.#engine.read(names);
-    return Object.fromEntries(names.map((name) => [name, tensors[name]!.data as Float32Array]));
+  async slots(): Promise<Slots | null> {
+    return this.#state.slots(this.#engine, () => this.#any());
   }
 
   /** Ends a training as Keras does: moving averages of weights, where the optimizer keeps some, become the weights. */
@@ -195,23 +180,18 @@ export class Executor {
 
   /** Copies of the moving averages, by their weight; none before the first step. */
   async #averages(): Promise<(readonly [Variable, Float32Array])[]> {
-    const kept = [...(this.#programs.size > 0 ? this.#any().slots : [])].filter(
-      ([, { slot }]) => slot === averageSlot,
-    );
-    if (this.#slotsPushed && this.#engine !== null) {
-      const tensors = await this.#engine.read(kept.map(([name]) => name));
-      return kept.map(([name, { variable }]) => [variable, tensors[name]!.data as Float32Array] as const);
-    }
-    return kept.flatMap(([name, { variable }]) => {
-      const average = this.#slots?.[name];
-      return average === undefined ? [] : [[variable, average.slice()] as const];
+    const slots = await this.#state.slots(this.#engine, () => this.#any(), averageSlot);
+    if (slots === null || this.#programs.size === 0) return [];
+    const kept = byWhole([...this.#any().slots.values()].filter(({ slot }) => slot === averageSlot));
+    return [...kept].flatMap(([whole, [slab]]) => {
+      const average = slots[whole];
+      return average === undefined ? [] : [[slab!.variable, average.slice()] as const];
     });
   }
 
   /** Sets optimizer state, as from a file. */
-  setSlots(slots: Readonly<Record<string, Float32Array>> | null, step: number): void {
-    this.#slots = slots;
-    this.#slotsPushed = false;
+  setSlots(slots: Slots | null, step: number): void {
+    this.#state.setSlots(slots);
     this.step = step;
   }
 
@@ -229,7 +209,7 @@ export class Executor {
 
   /** True while the engine has weights that the model does not. */
   get ahead(): boolean {
-    return this.#engineIsNewer;
+    return this.#state.engineIsNewer;
   }
 
   /** The processes at work: the step's, and the frozen part's while it has one. */
@@ -245,12 +225,12 @@ export class Executor {
 
   async close(): Promise<void> {
     await this.pull();
-    this.#slots = await this.slots();
+    const slots = await this.slots();
     await Promise.all([this.#engine?.close(), this.#extractor.close()]);
     this.#engine = null;
     this.#programs.clear();
-    this.#pushed.clear();
-    this.#slotsPushed = false;
+    this.#state.forget();
+    this.#state.setSlots(slots);
   }
 
   get #classes(): number {
@@ -272,7 +252,7 @@ export class Executor {
     if (known) this.#extractor.forget([known.program.frozen, known.program.augmented]);
     const program = buildProgram({ ...this.options, ...kind });
     if (this.options.precision === 'int8' && program.frozen === null) fail('state', nothingFrozen);
-    const changing = new Set(program.weights.values());
+    const changing = new Set([...program.weights.values()].map(({ variable }) => variable));
     const constants = this.options.network.variables
       .filter((variable) => !changing.has(variable))
       .map((variable) => [variable, variable.version] as const);
@@ -296,29 +276,5 @@ export class Executor {
     sessions.set(key, session);
     session.catch(() => sessions.delete(key));
     return session;
-  }
-
-  /** Writes into the engine whatever it does not have yet. */
-  async #push(program: Program): Promise<void> {
-    const tensors: Record<string, Tensor> = {};
-    for (const [name, variable] of program.weights) {
-      if (this.#pushed.get(variable) === variable.version) continue;
-      tensors[name] = tensor('float32', variable.shape, variable.values);
-      this.#pushed.set(variable, variable.version);
-    }
-    if (Object.keys(tensors).length > 0) await this.#engine!.write(tensors);
-  }
-
-  /** Only steps need the optimizer's state; from the first one on it is in the engine alone. */
-  async #pushSlots(program: Program): Promise<void> {
-    if (this.#slotsPushed) return;
-    const tensors: Record<string, Tensor> = {};
-    for (const [name, zeros] of Object.entries(initialSlots(program))) {
-      const given = this.#slots?.[name];
-      tensors[name] = given ? tensor('float32', zeros.shape, given) : zeros;
-    }
-    this.#slotsPushed = true;
-    this.#slots = null;
-    if (Object.keys(tensors).length > 0) await this.#engine!.write(tensors);
   }
 }

@@ -6,7 +6,7 @@ import * as ort from 'onnxruntime-node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { fromOnnx, inspectOnnx, type OnnxOptions } from '../../src/applications/from_onnx.node.ts';
 import { exportModel } from '../../src/compile/export.ts';
-import { traceModel, weightConstant } from '../../src/compile/trace.ts';
+import { traceModel, weightConstants } from '../../src/compile/trace.ts';
 import { GraftError } from '../../src/core/errors.ts';
 import { tensor } from '../../src/core/tensor.ts';
 import { substitute } from '../../src/graph/simplify.ts';
@@ -232,9 +232,9 @@ describe('a model with a foreign backbone', () => {
   it('becomes one ONNX file with its preprocessing and its head', async () => {
     const made = await classifier();
     made.compile({ loss: 'sparseCategoricalCrossentropy' });
-    const { image, inference, weights } = traceModel(made, 'float32');
-    const constants = new Map([...weights].map(([variable, node]) => [node, weightConstant(variable)]));
-    const [output] = substitute([inference.output], constants);
+    const trace = traceModel(made, 'float32');
+    const { image, inference } = trace;
+    const [output] = substitute([inference.output], weightConstants(trace));
     expect(image.op).toBe('input');
     const path = join(folder, 'merged.onnx');
     await writeFile(path, emitModel({ output: output! }));

@@ -110,7 +110,7 @@ describe('the program of a model', () => {
     const program = programOf(network);
     expect(program.features).toEqual([{ name: 'feature0', shape: [2, 2, 1024], dtype: 'float16' }]);
     expect(program.frozen!.feeds).toEqual(['image']);
-    const trained = [...program.weights.values()].map(({ layer }) => layer.name);
+    const trained = [...program.weights.values()].map(({ variable }) => variable.layer.name);
     expect(trained.every((name) => name.startsWith('conv5') || name.startsWith('dense'))).toBe(true);
     expect(trained).toContain('conv5_block1_0_bn');
   });
@@ -254,7 +254,7 @@ describe('the program of a model', () => {
     const outputs = head(conv(conv(input, 'learns', true), 'stays', false));
     const program = programOf(model({ inputs: input, outputs }));
     expect(program.frozen).toBeNull();
-    const names = [...program.weights.values()].map(({ layer }) => layer.name);
+    const names = [...program.weights.values()].map(({ variable }) => variable.layer.name);
     expect(names).toContain('learns');
     expect(names).not.toContain('stays');
     expect(program.step.feeds.some((name) => name.startsWith('w'))).toBe(false);

@@ -162,7 +162,10 @@ it('a step of a whole network is the step that is written for any batch', async 
     sampleWeight: float32([batch], new Float32Array(batch).fill(1)),
     learningRate: float32([], [0.1]),
     ...Object.fromEntries(
-      [...weights].map(([name, { shape, values }]) => [name, float32(shape, Float32Array.from(values))]),
+      [...weights].map(([name, { shape, variable }]) => [
+        name,
+        float32(shape, Float32Array.from(variable.values)),
+      ]),
     ),
   };
   const results = [];

@@ -59,7 +59,7 @@ describe.each(['whole', 'frozen'])('the gradients of the first batch, %s', (free
     const labels = o.input('y', [-1, 5]);
     const data = o.mean(categoricalCrossentropy().perSample(trace.training.output, labels));
     const penalties = model.variables.flatMap((variable) =>
-      variable.regularizer ? [variable.regularizer.penalty(trace.weights.get(variable)!)] : [],
+      variable.regularizer ? [variable.regularizer.penalty(trace.weights.get(variable)![0]!.node)] : [],
     );
     expect(penalties.length, 'the model has a regularizer').toBe(1);
     const loss = penalties.reduce((total, penalty) => o.add(total, penalty), data);
@@ -80,7 +80,7 @@ describe.each(['whole', 'frozen'])('the gradients of the first batch, %s', (free
     );
     const gradients = differentiate(
       loss,
-      trainableVariables.map((variable) => trace.weights.get(variable)!),
+      trainableVariables.map((variable) => trace.weights.get(variable)![0]!.node),
     );
     evaluate(gradients, feeds).forEach((gradient, i) => {
       const { path } = trainableVariables[i]!;
