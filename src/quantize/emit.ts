@@ -10,6 +10,7 @@ import type { Emitter } from '../onnx/emitter.ts';
 import type { Splice } from '../onnx/foreign.ts';
 import { emitForeign } from '../onnx/rules.ts';
 import { clipped, type Quantization, quantizationOf, quantizeKernel } from './arithmetic.ts';
+import { blockChannels, overBlocks } from './blocks.ts';
 import type { ValueRange } from './ranges.ts';
 import { type AddUnit, type Clip, type ConvUnit, type MoveUnit, type Unit, unbounded } from './units.ts';
 
@@ -80,18 +81,20 @@ class IntegerEmission {
       ...{ scale: source.scale, groups: conv.attributes.groups, means: this.#rangeOf(x).means },
     });
     const filters = scales.length;
-    const { strides, pads, dilations, groups } = conv.attributes;
+    const blocks = overBlocks(conv, weights);
+    const { strides, pads } = blocks === null ? conv.attributes : { strides: [1, 1], pads: blocks.pads };
+    const integers = blocks?.weights ?? weights;
     const name = e.node(
       'QLinearConv',
       [
-        ...[source.name, ...parameters(e, source)],
-        ...[e.initializer(weights), e.initializer(float32([filters], scales))],
+        ...[blocks === null ? source.name : inBlocks(e, source, x), ...parameters(e, source)],
+        ...[e.initializer(integers), e.initializer(float32([filters], scales))],
         ...[e.initializer(tensor('int8', [filters])), ...parameters(e, result)],
         e.initializer(tensor('int32', [filters], units)),
       ],
       {
-        ...{ kernel_shape: kernel.shape.slice(0, 2), strides, pads, dilations },
-        ...{ group: groups, channels_last: 1 },
+        ...{ kernel_shape: integers.shape.slice(2), strides, pads, dilations: conv.attributes.dilations },
+        ...{ group: conv.attributes.groups, channels_last: 1 },
       },
       runtimeDomain,
     );
@@ -144,6 +147,17 @@ class IntegerEmission {
 /** The inputs `scale, zero point` that follow a map. */
 function parameters(e: Emitter, { scale, zeroPoint }: Quantization): string[] {
   return [e.scalar(scale), e.initializer(tensor('uint8', [], Uint8Array.of(zeroPoint)))];
+}
+
+/** (batch, height, width, channels) as (batch, height / 2, width / 2, 16), the channels filled up with zeros. */
+function inBlocks(e: Emitter, { name, zeroPoint }: Integers, { shape }: Node): string {
+  const planes = e.node('Transpose', [name], { perm: [0, 3, 1, 2] });
+  const missing = blockChannels - shape[3]!;
+  const zero = e.initializer(tensor('uint8', [], Uint8Array.of(zeroPoint)));
+  const padded =
+    missing === 0 ? planes : e.node('Pad', [planes, e.int64([0, 0, 0, 0, 0, missing, 0, 0]), zero]);
+  const blocks = e.node('SpaceToDepth', [padded], { blocksize: 2 });
+  return e.node('Transpose', [blocks], { perm: [0, 2, 3, 1] });
 }
 
 function moved(e: Emitter, node: Node, source: Integers): string {

@@ -55,6 +55,24 @@ const cases: readonly ConvCase[] = [
     rectify: 'relu',
   },
   {
+    name: '3x3 with strides and padding behind only',
+    size: 10,
+    kernel: [3, 3, 3, 8],
+    window: convWindow({ strides: [2, 2], pads: [0, 0, 1, 1] }),
+  },
+  {
+    name: '2x5 with strides on two channels, padded more in front',
+    size: 8,
+    kernel: [2, 5, 2, 8],
+    window: convWindow({ strides: [2, 2], pads: [1, 2, 0, 1] }),
+  },
+  {
+    name: '4x4 with strides on four channels of an odd size',
+    size: 9,
+    kernel: [4, 4, 4, 8],
+    window: convWindow({ strides: [2, 2], pads: [1, 1, 1, 1] }),
+  },
+  {
     name: '7x7 with strides on a picture',
     size: 12,
     kernel: [7, 7, 3, 8],
