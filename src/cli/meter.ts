@@ -24,6 +24,7 @@ export class Meter implements Disposable {
     this.#timer = setInterval(() => void this.#lookAt(), interval).unref();
     this.callback = {
       name: 'meter',
+      onFeaturesBegin: () => this.enter('features'),
       onTrainBegin: () => this.enter('training'),
       onEpochBegin: () => this.enter('training'),
       onTrainBatchEnd: (batch, _logs, { batchSize, samples, stepsPerEpoch }) => {

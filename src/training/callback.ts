@@ -55,6 +55,8 @@ export interface CallbackState {
 /** What happens around steps and epochs: optional hooks, awaited in order. */
 export interface Callback {
   readonly name: string;
+  /** Before what is frozen is computed: at the start of a training, before `onTrainBegin`, and of each phase. */
+  onFeaturesBegin?(training: Training): void | Promise<void>;
   onTrainBegin?(training: Training): void | Promise<void>;
   onEpochBegin?(epoch: number, training: Training): void | Promise<void>;
   /** `batch` counts from 0; logs are the averages of the epoch so far. */

@@ -78,6 +78,7 @@ export async function trainPart(
   if (resume) run.restore(resume);
   executor.calibrateOn(training);
   const drawing = await drawingOf(training, options);
+  await run.each((callback) => callback.onFeaturesBegin?.(run));
   const uses = [{ dataset: training, training: true }];
   if (validation) uses.push({ dataset: validation, training: false });
   const all = await model.prepare(uses, verbose);

@@ -168,6 +168,7 @@ describe('fineTune', () => {
     const heard: string[] = [];
     const listener = (stopAt: number) =>
       lambdaCallback({
+        onFeaturesBegin: () => void heard.push('features'),
         onTrainBegin: () => void heard.push('begin'),
         onEpochBegin: (epoch, training: Training) => {
           heard.push(String(epoch));
@@ -176,7 +177,7 @@ describe('fineTune', () => {
         onTrainEnd: () => void heard.push('end'),
       });
     await model.fineTune(data, { ...fit, freezeEpochs: 2, epochs: 2, callbacks: [listener(9)] });
-    expect(heard.splice(0)).toEqual(['begin', '0', '1', '2', '3', 'end']);
+    expect(heard.splice(0)).toEqual(['features', 'begin', '0', '1', 'features', '2', '3', 'end']);
     model.compile(compile);
     const { epochs } = await model.fineTune(data, {
       ...fit,
@@ -184,7 +185,7 @@ describe('fineTune', () => {
       epochs: 2,
       callbacks: [listener(0)],
     });
-    expect(heard).toEqual(['begin', '0', 'end']);
+    expect(heard).toEqual(['features', 'begin', '0', 'end']);
     expect(epochs).toHaveLength(1);
     expect(
       model.trainingPlan().every(({ trainable }) => trainable),
