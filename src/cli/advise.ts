@@ -1,12 +1,13 @@
 /** `graft advise`: tries a few ways to train on a sample of the pictures, and says which is worth its time. */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { fail } from '../core/errors.ts';
 import { readJson, writeJson } from '../core/files.node.ts';
 import type { Point } from '../search/space.ts';
-import { newTrials } from '../search/trials.ts';
+import { newTrials, remaining } from '../search/trials.ts';
 import {
   type Amounts,
   amountsOf,
@@ -15,7 +16,7 @@ import {
   type FrozenCost,
   measureFrozen,
 } from './advise_costs.ts';
-import { reportAdvice, titleOf } from './advise_report.ts';
+import { loadWarning, reportAdvice, titleOf } from './advise_report.ts';
 import {
   addCommonOptions,
   addDeviceOptions,
@@ -29,7 +30,7 @@ import type { TrainConfig } from './config.ts';
 import { addPictureOptions, dataTitle, dataWords, isPublished, loadData, parseData } from './data.ts';
 import { isOnnx } from './foreign.ts';
 import { interruptedExit } from './interrupt.ts';
-import { invocation, type Output, outputFor, plural, shellWord, table } from './output.ts';
+import { invocation, type Output, outputFor, plural, type Row, shellWord, table } from './output.ts';
 import { usesOf, withModel } from './prepare_features.ts';
 import { runTrials } from './run_trials.ts';
 import { type PlannedTrial, SearchFolder, type SearchRecord } from './search_folder.ts';
@@ -133,8 +134,9 @@ async function runAdvise(options: AdviseOptions, typed: TypedWords): Promise<voi
   if (data === undefined)
     fail('argument', 'No pictures named: give --data FOLDER, --data cifar10 or --data cifar100.');
   const words = typed();
-  const { folder, record } = await newAdvice(options, words, out);
+  const { folder, record: planned } = await newAdvice(options, words, out);
   await using _lock = await folder.lock();
+  const record = await noteLoad(folder, planned);
   const loaded = await loadData(record.trials[0]!.config, mirror, out);
   const amounts = amountsOf(loaded);
   out.say(
@@ -144,6 +146,7 @@ async function runAdvise(options: AdviseOptions, typed: TypedWords): Promise<voi
         `${plural(record.trials.length, 'way')} to train, on ${images} of ${plural(amounts.all, 'picture')} of ${dataTitle(data)}`,
       ],
       ['Folder', folder.path],
+      ...loadRows(record),
     ]),
   );
   const frozen = await measureAll(folder, record, mirror, out);
@@ -158,7 +161,21 @@ async function runAdvise(options: AdviseOptions, typed: TypedWords): Promise<voi
     const { options } = end.record.trials.find((trial) => trial.name === name)!;
     return [invocation(), 'train', ...words.map(shellWord), ...wordsOf(options)].join(' ');
   };
-  reportAdvice(costs, { folder: folder.path, amounts, seconds: options.time, commandOf }, out);
+  const { load = 0 } = end.record;
+  reportAdvice(costs, { folder: folder.path, amounts, seconds: options.time, load, commandOf }, out);
+}
+
+/** Looks at the load before anything of this command runs; later it would be its own. */
+async function noteLoad(folder: SearchFolder, record: SearchRecord): Promise<SearchRecord> {
+  if (remaining(record.trials).length === 0) return record;
+  const noted = { ...record, load: Math.max(record.load ?? 0, loadavg()[0]!) };
+  await folder.write(noted);
+  return noted;
+}
+
+function loadRows({ load = 0 }: SearchRecord): Row[] {
+  const warning = loadWarning(load);
+  return warning === null ? [] : [['Load', warning]];
 }
 
 async function newAdvice(options: AdviseOptions, words: readonly string[], out: Output) {

@@ -1,19 +1,23 @@
 /** What advice looks like: a table of costs and accuracies, a recommendation in words, a command. */
+import { availableParallelism } from 'node:os';
 import { recommend } from '../search/recommend.ts';
 import { duration } from '../training/progress.ts';
 import type { Amounts, Cost } from './advise_costs.ts';
-import { columns, count, megabytes, type Output, percent } from './output.ts';
+import { columns, count, megabytes, type Output, percent, plural } from './output.ts';
 
 export interface Advice {
   readonly folder: string;
   readonly amounts: Amounts;
   /** The time that there is. */
   readonly seconds: number | undefined;
+  /** Of the machine, before anything was measured. */
+  readonly load: number;
   readonly commandOf: (cost: Cost) => string;
 }
 
 export function reportAdvice(costs: readonly Cost[], advice: Advice, out: Output): void {
-  const { folder, amounts, seconds, commandOf } = advice;
+  const { folder, amounts, seconds, load, commandOf } = advice;
+  const warning = loadWarning(load);
   const recommendation = recommend(costs, seconds);
   const { way } = recommendation;
   const command = commandOf(way);
@@ -23,7 +27,29 @@ export function reportAdvice(costs: readonly Cost[], advice: Advice, out: Output
       `took no part.\nCosts are worked out for all ${count(amounts.all)} pictures; with more pictures accuracy rises.`,
   );
   out.result(`\n${words(recommendation, seconds)}\n\n  ${command}`);
-  out.json({ command: 'advise', folder, recommended: way.name, train: command, ways: costs });
+  if (warning !== null) {
+    out.result(`\n${warning} For better ones remove ${folder} and ask again on a quiet machine.`);
+  }
+  out.json({
+    ...{ command: 'advise', folder, recommended: way.name, train: command },
+    ...{ load, timesReliable: warning === null, ways: costs },
+  });
+}
+
+/** What other programs may take of all cores before times say little. */
+const quietShare = 0.25;
+
+/**
+ * Says that times are not to be relied on, or null.
+ *
+ * @param load programs that ran or waited for a core, on average over the minute before measuring began
+ */
+export function loadWarning(load: number, cores = availableParallelism()): string | null {
+  if (load <= quietShare * cores) return null;
+  return (
+    `Times are unreliable: the load was ${load.toFixed(1)} on ${plural(cores, 'core')} when measuring began, so ` +
+    'other programs were at work, or had just been.'
+  );
 }
 
 function costTable(costs: readonly Cost[]): string {

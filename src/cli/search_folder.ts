@@ -21,6 +21,8 @@ export interface SearchRecord {
   readonly trials: readonly PlannedTrial[];
   /** The name of the best finished trial. */
   readonly best: string | null;
+  /** For advice: the load of the machine when measuring began, the highest if that was several times. */
+  readonly load?: number;
 }
 
 export class SearchFolder {

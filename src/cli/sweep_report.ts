@@ -41,6 +41,9 @@ export function trialTable({ trials, best }: SearchRecord): string {
   return columns([['Trial', 'Accuracy', 'Loss', 'Time', 'Epoch', ...names, ''], ...finished, ...others]);
 }
 
+/** Of the best trials, for curves that can be told apart. */
+const compared = 3;
+
 function describeBest(folder: SearchFolder, { trials, best }: SearchRecord, run: RunRecord): string {
   const { metrics, data } = run;
   const { valAccuracy, testAccuracy } = metrics!;
@@ -50,6 +53,9 @@ function describeBest(folder: SearchFolder, { trials, best }: SearchRecord, run:
     ({ name, result }) => name !== best && result.valAccuracy >= low,
   ).length;
   const path = folder.trial(best!).path;
+  const first = ranking(trials)
+    .slice(0, compared)
+    .map(({ name }) => shellWord(folder.trial(name).path));
   const graft = invocation();
   return table([
     ['Best', `${path}: ${percent(valAccuracy)} of ${count(images)} validation pictures`],
@@ -68,5 +74,6 @@ function describeBest(folder: SearchFolder, { trials, best }: SearchRecord, run:
         ]),
     ['Next', `${graft} predict --model ${shellWord(path)} picture.jpg`],
     ['', `${graft} report ${shellWord(path)}`],
+    ...(first.length < 2 ? [] : [['', `${graft} compare ${first.join(' ')}`] as const]),
   ]);
 }

@@ -1,7 +1,8 @@
 /** `graft advise` on pictures made here: what it tries, what it says, and that its advice can be followed. */
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Cost } from '../../src/cli/advise_costs.ts';
+import { loadWarning } from '../../src/cli/advise_report.ts';
 import {
   classNames,
   type Finished,
@@ -83,6 +84,25 @@ it('answers at once the second time, and keeps no weights but those of the best'
     ),
   );
   expect(kept.filter(Boolean)).toHaveLength(1);
+});
+
+it('says that times are unreliable where other programs were at work, also when it answers later', async () => {
+  expect(loadWarning(0.5, 2)).toBeNull();
+  expect(loadWarning(0.51, 2)).toContain('the load was 0.5 on 2 cores when measuring began');
+  expect(loadWarning(3, 16)).toBeNull();
+  const path = workplace.path('runs/advice/sweep.json');
+  const record = JSON.parse(await readFile(path, 'utf8')) as { load: number };
+  // Tests run one after the other, so this machine has at least something to do.
+  expect(record.load).toBeGreaterThan(0);
+  await writeFile(path, JSON.stringify({ ...record, load: 0 }));
+  const quiet = await run(`${line} --json`);
+  expect(quiet.stderr).not.toContain('unreliable');
+  expect(jsonOf(quiet)).toMatchObject({ load: 0, timesReliable: true });
+  await writeFile(path, JSON.stringify({ ...record, load: 1000 }));
+  const busy = await run(`${line} --json`);
+  expect(busy.stderr).toContain('\nLoad    Times are unreliable: the load was 1000.0 on ');
+  expect(busy.stderr).toMatch(/\n\nTimes are unreliable: .* remove runs\/advice and ask again/);
+  expect(jsonOf(busy)).toMatchObject({ load: 1000, timesReliable: false });
 });
 
 it('needs pictures', async () => {

@@ -80,6 +80,10 @@ describe('graft sweep', () => {
     const table = swept.stderr.slice(swept.stderr.indexOf('Trial  Accuracy  Loss'));
     expect(table.split('\n')[1]).toMatch(new RegExp(`^${best} .* % .* 0\\.02 .* best$`));
     expect(table).toMatch(/\nBest +runs\/whole\/00[34]: [\d.]+ % of 12 validation pictures\n +95 % interval/);
+    const order = table.split('\n').slice(1, 4);
+    const names = order.map((row) => `runs/whole/${row.slice(0, 3)}`);
+    expect(table).toContain(`main.js compare ${names.join(' ')}\n`);
+    expect((await run(`compare ${names.join(' ')}`)).code).toBe(0);
     expect(jsonOf(swept)).toMatchObject({
       status: 'finished',
       best: `runs/whole/${best}`,
