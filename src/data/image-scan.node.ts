@@ -41,7 +41,7 @@ export interface ScanOptions {
 }
 
 /** Raise it when `Examined` changes. */
-const format = 1;
+const format = 2;
 
 /** What was found is kept so often, for scans that are stopped. */
 const saveEveryMs = 30_000;

@@ -171,7 +171,7 @@ export function pictureProblem(error: unknown): string {
   if (/unsupported image format/i.test(message)) {
     return 'not a picture in a known format (JPEG, PNG, WebP, GIF, AVIF, TIFF, SVG).';
   }
-  if (isEnormous(error)) return `the picture has more than ${mostPixels} pixels.`;
-  const [first] = message.split('\n');
+  if (isEnormous(error)) return `the picture has more than ${mostPixels.toLocaleString('en')} pixels.`;
+  const first = message.split('\n')[0]!.replace(/[\s.:]+$/, '');
   return `the picture cannot be decoded: ${first}. Replace or remove it.`;
 }

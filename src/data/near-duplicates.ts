@@ -11,9 +11,12 @@ export interface Look {
   readonly colour: Colour;
 }
 
+/** Levels of brightness: in a flat area, what saving it as JPEG does would otherwise decide each bit. */
+const clearly = 3;
+
 /**
  * The difference hash (dHash, Krawetz 2013, http://www.hackerfactor.com/blog/?/archives/529-Kind-of-Like-That.html)
- * of a picture shrunk to 9x8 by area: bit i of a row is 1 where pixel i is brighter than its right neighbour.
+ * of a picture shrunk to 9x8 by area: bit i of a row is 1 where pixel i is clearly brighter than its right neighbour.
  *
  * @param image [height, width, 3]
  */
@@ -29,7 +32,7 @@ export function differenceHash(image: Tensor<'uint8'>): Look {
       });
     const levels = colours.map(([red, green, blue]) => 299 * red + 587 * green + 114 * blue);
     let byte = 0;
-    for (let i = 0; i < 8; i++) byte = 2 * byte + (levels[i]! > levels[i + 1]! ? 1 : 0);
+    for (let i = 0; i < 8; i++) byte = 2 * byte + (levels[i]! > levels[i + 1]! + 1000 * clearly ? 1 : 0);
     look += byte.toString(16).padStart(2, '0');
   }
   return { look, colour: sums.map((sum) => Math.round(sum / 72)) as unknown as Colour };

@@ -385,7 +385,7 @@ describe('files that cannot be used', () => {
   dog/old\\.bmp: \\.bmp cannot be read; convert it to one of JPEG, PNG, WebP, GIF, AVIF and TIFF\\.
   cat/empty\\.jpg: the file is empty\\.
   cat/text\\.png: not a picture in a known format .*
-  dog/bomb\\.png: the picture has more than 268402689 pixels\\.
+  dog/bomb\\.png: the picture has more than 268,402,689 pixels\\.
   dog/truncated\\.jpg: the picture cannot be decoded: .*premature end.*
 Mend or remove them, or leave them out with skipBroken \\(--skip-broken\\)\\.$`,
         ),

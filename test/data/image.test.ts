@@ -192,7 +192,7 @@ describe('decodeImage', () => {
       '<svg xmlns="http://www.w3.org/2000/svg" width="20000" height="20000"/>',
       'huge.svg',
     );
-    await expect(decodeImage(path)).rejects.toThrow(`${path}: the picture has more than 268402689 pixels.`);
+    await expect(decodeImage(path)).rejects.toThrow(`${path}: the picture has more than 268,402,689 pixels.`);
   });
 
   it('refuses a size that is no size', async () => {

@@ -7,13 +7,18 @@ const picture = (values: readonly number[]) => tensor('uint8', [8, 9, 3], Uint8A
 const grey = (levels: readonly number[]) => picture(levels.flatMap((level) => [level, level, level]));
 
 describe('the difference hash', () => {
-  it('has a bit for each pixel that is brighter than its right neighbour, row by row', () => {
-    const falling = Array.from({ length: 9 }, (_, i) => 90 - i);
-    const rising = Array.from({ length: 9 }, (_, i) => 10 + i);
+  it('has a bit for each pixel that is clearly brighter than its right neighbour, row by row', () => {
+    const falling = Array.from({ length: 9 }, (_, i) => 90 - 4 * i);
+    const rising = Array.from({ length: 9 }, (_, i) => 10 + 4 * i);
     const first = [9, 0, 0, 0, 0, 0, 0, 0, 0];
     const last = [5, 5, 5, 5, 5, 5, 5, 5, 0];
     const rows = [falling, rising, first, last, falling, rising, first, last].flat();
     expect(differenceHash(grey(rows)).look).toBe('ff008001ff008001');
+  });
+
+  it('does not see what saving a flat picture anew does to it', () => {
+    const byThree = Array.from({ length: 9 }, (_, i) => 90 - 3 * i);
+    expect(differenceHash(grey(new Array(8).fill(byThree).flat())).look).toBe('00'.repeat(8));
   });
 
   it('weighs colours as the eye does, and keeps their mean', () => {
