@@ -1,6 +1,7 @@
 /** Contact sheets: rows of small pictures on one page, each with a title. */
 import sharp from 'sharp';
 import { writeAtomically } from '../core/files.node.ts';
+import { wrap } from './output.ts';
 
 /** Pixels of a thumbnail's side. */
 export const side = 96;
@@ -52,16 +53,22 @@ ${sections.join('\n')}
 
 const margin = 16;
 const lineHeight = 28;
+/** A letter of the usual sans serifs at this size, rather too wide. */
+const letterWidth = 8;
 /** Pictures in a row for which there is room at least: titles need it. */
 const least = 10;
 
 async function asPicture(title: string, rows: readonly SheetRow[]): Promise<Buffer> {
   const tiles: { input: Buffer; left: number; top: number }[] = [];
   const texts: string[] = [];
+  const across = Math.max(least, ...rows.map(({ pictures }) => pictures.length));
+  const width = 2 * margin + across * (side + gap) - gap;
   let y = margin;
   const write = (text: string, weight: string) => {
-    texts.push(`<text x="${margin}" y="${y + 18}" font-weight="${weight}">${escapeXml(text)}</text>`);
-    y += lineHeight;
+    for (const line of wrap(text, Math.floor((width - 2 * margin) / letterWidth))) {
+      texts.push(`<text x="${margin}" y="${y + 18}" font-weight="${weight}">${escapeXml(line)}</text>`);
+      y += lineHeight;
+    }
   };
   write(title, 'bold');
   for (const row of rows) {
@@ -71,8 +78,7 @@ async function asPicture(title: string, rows: readonly SheetRow[]): Promise<Buff
     }
     if (row.pictures.length > 0) y += side + gap;
   }
-  const across = Math.max(least, ...rows.map(({ pictures }) => pictures.length));
-  const [width, height] = [2 * margin + across * (side + gap) - gap, y + margin];
+  const height = y + margin;
   const svg =
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" font-family="sans-serif" ` +
     `font-size="15" fill="#222">${texts.join('')}</svg>`;

@@ -71,7 +71,8 @@ export function columns(rows: readonly (readonly string[])[]): string {
   return rows.map((row) => row.map(padded).join('  ').trimEnd()).join('\n');
 }
 
-function wrap(text: string, width: number): string[] {
+/** Lines of at most `width` letters where words allow it. */
+export function wrap(text: string, width: number): string[] {
   const lines: string[] = [];
   for (const word of text.split(' ')) {
     const last = lines.at(-1);

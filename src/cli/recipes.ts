@@ -73,8 +73,8 @@ pictures decides between probe and last-block.
   reference   the classic article: last stage, dense head with batch norm and dropout, RMSprop 2e-5, 224 px
 `;
 
-/** From so many training pictures on the last stage is worth training. */
-const manyPictures = 1000;
+/** From so many training pictures on the last stage is worth training: see "Recipes" in docs/results.md. */
+const manyPictures = 500;
 
 /** The recipe for somebody who named none, and why, to be said in one line. */
 export function chooseRecipe(asked: {

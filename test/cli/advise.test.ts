@@ -47,6 +47,8 @@ it('tries the head and the last stage on a sample that is split for them', async
 });
 
 it('works out what all pictures cost', async () => {
+  const measured = await readFile(workplace.path('runs/advice/frozen.json'), 'utf8');
+  const frozen = JSON.parse(measured) as Record<string, { imagesPerSecond: number }>;
   for (const cost of waysOf(advised)) {
     const { metrics, sessions } = await workplace.record(`runs/advice/${cost.name}`);
     expect(cost.accuracy).toMatchObject({ count: 10, right: Math.round(10 * metrics!.valAccuracy) });
@@ -54,6 +56,7 @@ it('works out what all pictures cost', async () => {
     // Of 40 training pictures of the sample to the 48 there are; 12 more validate.
     const growing = (phase('training') + phase('validation')) / metrics!.epochs;
     expect(cost.epochSeconds).toBeCloseTo(growing * (48 / 40) + phase('saving') / metrics!.epochs, 9);
+    expect(cost.featureSeconds).toBeCloseTo(60 / frozen[cost.name]!.imagesPerSecond, 9);
     expect(cost.seconds).toBeCloseTo(cost.featureSeconds + cost.epochs * cost.epochSeconds, 9);
   }
   // Pooled to 256 numbers in float16 and a label of 4 bytes, in shards of 4 kB pages.

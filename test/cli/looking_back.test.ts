@@ -13,6 +13,7 @@ beforeAll(async () => {
     `train ${tiny} --head gap,bn --learning-rate 0.001 --epochs 1 --seed 5 --tensorboard --out runs/brief`,
   );
   await writePicture(workplace.path('cat.png'), 3, 0);
+  await sharp(workplace.path('cat.png')).resize(60, 40, { fit: 'fill' }).toFile(workplace.path('wide.png'));
 }, 120_000);
 afterAll(() => workplace.remove());
 
@@ -57,11 +58,12 @@ describe('graft compare', () => {
 
 describe('graft explain', () => {
   it('writes the picture with its heat map, in the proportions of the picture', async () => {
-    const finished = await run('explain runs/colours cat.png --class dog --output why.png --json');
+    const finished = await run('explain runs/colours wide.png --class dog --output why.png --json');
     expect(finished.code, finished.stderr).toBe(0);
     expect(jsonOf(finished)).toMatchObject({ class: 'dog', id: 5, layer: 'conv2_block1_out' });
     const { format, width, height } = await sharp(workplace.path('why.png')).metadata();
-    expect({ format, width, height }).toEqual({ format: 'png', width: 256, height: 256 });
+    // 60 x 40 pixels, enlarged to 256: 256 * 40 / 60 = 170.7.
+    expect({ format, width, height }).toEqual({ format: 'png', width: 256, height: 171 });
   });
 
   it('says which classes there are', async () => {

@@ -65,13 +65,9 @@ describe('a recipe', () => {
 
 describe('without a recipe', () => {
   it.each([
-    [
-      { limit: 999 },
-      'probe',
-      '999 training pictures are few: with fewer than 1000 the backbone stays frozen',
-    ],
-    [{ limit: 1000 }, 'last-block', '1,000 training pictures are enough to train the last stage too'],
-    [{ limit: 1200, validationSplit: 0.2 }, 'probe', '960 training pictures are few'],
+    [{ limit: 499 }, 'probe', '499 training pictures are few: with fewer than 500 the backbone stays frozen'],
+    [{ limit: 500 }, 'last-block', '500 training pictures are enough to train the last stage too'],
+    [{ limit: 600, validationSplit: 0.2 }, 'probe', '480 training pictures are few'],
     [{}, 'last-block', '50,000 training pictures are enough'],
     [{ limit: 10, unfreezeFrom: 'all' }, 'last-block', '--unfreeze-from was given'],
     [{ unfreezeFrom: 'all', freezeEpochs: 2 }, 'fine-tune', '--freeze-epochs was given'],

@@ -1,6 +1,6 @@
 /** `graft sweep` on pictures made here: what it keeps, what it says, and that it goes on after a kill. */
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SearchRecord } from '../../src/cli/search_folder.ts';
@@ -123,6 +123,20 @@ describe('graft sweep', () => {
     expect(stdout).toContain('4 trials on pets, 4 done already');
     expect(stdout).toMatch(/\nTrial {2}Accuracy/);
     expect((await stat(workplace.path('runs/whole/003/run.json'))).mtimeMs).toBe(before);
+  });
+
+  it('believes the folders of its trials where a kill kept it from its books', async () => {
+    const record = await recordOf('runs/whole');
+    const trials = record.trials.map((trial) =>
+      trial.name === '002' ? { ...trial, status: 'waiting', result: null } : trial,
+    );
+    await writeFile(workplace.path('runs/whole/sweep.json'), JSON.stringify({ ...record, trials }));
+    const before = await text('runs/whole/002/run.json');
+    const { code, stdout, stderr } = await run(`${sweep} --out runs/whole`);
+    expect(code, stderr).toBe(0);
+    expect(stdout).toContain('4 trials on pets, 3 done already');
+    expect(await text('runs/whole/002/run.json')).toBe(before);
+    expect((await recordOf('runs/whole')).trials).toEqual(record.trials);
   });
 
   it('does not mix with another sweep in its folder', async () => {

@@ -37,6 +37,8 @@ describe('comparing runs', () => {
     expect(differingOptions([{ options: { a: '1', b: '2' } }, { options: { b: '2' } }])).toEqual([
       ['a', '1', '–'],
     ]);
+    const three = ['1', '1', '2'].map((a) => ({ options: { a, b: '0' } }));
+    expect(differingOptions(three)).toEqual([['a', '1', '1', '2']]);
   });
 
   it('shows both guesses of a picture, escaped, with its thumbnail', async () => {
