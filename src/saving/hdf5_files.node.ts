@@ -2,8 +2,9 @@
 import { open, stat } from 'node:fs/promises';
 import { fail, messageOf } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
-import { Hdf5Reader, Hdf5Writer } from './hdf5.node.ts';
 import { withHdf5 } from './hdf5_library.node.ts';
+import { Hdf5Reader } from './hdf5_reader.node.ts';
+import { Hdf5Writer } from './hdf5_writer.node.ts';
 
 const SIGNATURE = Buffer.from('\x89HDF\r\n\x1a\n', 'latin1');
 

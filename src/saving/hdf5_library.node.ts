@@ -1,7 +1,7 @@
 /**
  * The HDF5 library (compiled to WebAssembly) and everything needed to survive it: its complaints are collected
  * instead of printed, an instance that crashed on a damaged file is thrown away, and no file stays open.
- * What is read and written is `hdf5.node.ts`.
+ * What is read and written is `hdf5_reader.node.ts`'s and `hdf5_writer.node.ts`'s business.
  */
 import { closeSync } from 'node:fs';
 import { resolve } from 'node:path';

@@ -1,8 +1,10 @@
 /** Reading and writing the HDF5 files of Keras 3: tensors in groups, as `keras_groups.ts` tells. */
 import { type Tensor, tensor } from '../core/tensor.ts';
 import { Network } from '../models/network.ts';
-import { type Hdf5Reader, type Hdf5Writer, join } from './hdf5.node.ts';
 import { Hdf5Error } from './hdf5_library.node.ts';
+import type { Hdf5Reader } from './hdf5_reader.node.ts';
+import { join } from './hdf5_slices.node.ts';
+import type { Hdf5Writer } from './hdf5_writer.node.ts';
 import type { SavedTraining } from './index.ts';
 import { layerGroups, type TensorGroup } from './keras_groups.ts';
 import type { NamedTensor } from './tensors.ts';

@@ -1,9 +1,9 @@
 /**
- * Reading and writing the few things of HDF5 that weight files use: groups, numeric data sets and text
- * attributes. Data goes through a small buffer of the library, so that a large tensor exists once. A file is
- * never trusted: links are not followed, and nothing is read that is larger than the file could hold.
+ * Reading the few things of HDF5 that weight files use: groups, numeric data sets and text attributes. A large tensor
+ * exists once. A file is never trusted: links are not followed, and nothing is read that is larger than the file could
+ * hold.
  */
-import { bytesOf, bytesPerElement, type DType, sizeOf, type Tensor, tensor } from '../core/tensor.ts';
+import { bytesOf, type DType, sizeOf, type Tensor, tensor } from '../core/tensor.ts';
 import {
   checked,
   complained,
@@ -14,24 +14,12 @@ import {
   Hdf5Error,
   type Hdf5Library,
   type Hdf5Metadata,
-  type Hdf5WriteMetadata,
   quiet,
 } from './hdf5_library.node.ts';
-import { asFloat32 } from './tensors.ts';
-
-/** Bytes that go through the library's memory at once: it never gives memory back. */
-const SLICE_BYTES = 16 << 20;
+import { SLICE_BYTES, slicesOf, withBuffer } from './hdf5_slices.node.ts';
 
 /** A compressed data set may be this many times larger than the whole file; Keras compresses nothing. */
 const EXPANSION_LIMIT = 32;
-
-/** HDF5 keeps an attribute in its object's header, which ends at 64 KB; Keras cuts lists at this size. */
-export const ATTRIBUTE_LIMIT = 64512;
-
-/** The path of something in a group. */
-export function join(group: string, name: string): string {
-  return group === '/' ? `/${name}` : `${group}/${name}`;
-}
 
 /** An HDF5 file open for reading. Use it inside `withHdf5` only. */
 export class Hdf5Reader {
@@ -76,7 +64,7 @@ export class Hdf5Reader {
     if (type.type !== HDF5_STRING) throw new Hdf5Error(`the attribute "${name}" of "${path}" is not text`);
     const bytes = type.size * type.total_size;
     if (!(bytes <= this.#fileBytes)) throw new Hdf5Error(`the attribute "${name}" of "${path}" is too large`);
-    return this.#withBuffer(bytes, (pointer) => {
+    return withBuffer(this.#hdf5, bytes, (pointer) => {
       checked(() => this.#hdf5.get_attribute_data(this.#file, path, name, BigInt(pointer)));
       if (!type.vlen) return fixedTexts(this.#hdf5.HEAPU8.slice(pointer, pointer + bytes), type);
       const pointers = new Uint32Array(this.#hdf5.HEAPU8.slice(pointer, pointer + bytes).buffer);
@@ -138,7 +126,7 @@ export class Hdf5Reader {
     const rowSize = size / (into.shape[0] ?? 1);
     const target = bytesOf(into);
     const slices = slicesOf(into.shape, type.size);
-    this.#withBuffer(slices[0]!.count * rowSize * type.size, (pointer) => {
+    withBuffer(this.#hdf5, slices[0]!.count * rowSize * type.size, (pointer) => {
       for (const { row, count, extent } of slices) {
         checked(() => this.#hdf5.get_dataset_data(this.#file, path, ...extent, BigInt(pointer)));
         const heap = this.#hdf5.HEAPU8;
@@ -149,45 +137,6 @@ export class Hdf5Reader {
         }
       }
     });
-  }
-
-  #withBuffer<T>(bytes: number, use: (pointer: number) => T): T {
-    return withBuffer(this.#hdf5, bytes, use);
-  }
-}
-
-type Dims = readonly bigint[] | null;
-
-/** Some rows of a data set; `extent` is their count, offset and strides as the library takes them, null for all. */
-interface Slice {
-  readonly row: number;
-  readonly count: number;
-  readonly extent: readonly [count: Dims, offset: Dims, strides: Dims];
-}
-
-/** A data set of some size, by the rows that fit into the buffer. */
-function slicesOf(shape: readonly number[], elementBytes: number): Slice[] {
-  const [rows = 1, ...rest] = shape;
-  const most = Math.max(1, Math.floor(SLICE_BYTES / (sizeOf(rest) * elementBytes)));
-  if (most >= rows) return [{ row: 0, count: rows, extent: [null, null, null] }];
-  const inner = rest.map(BigInt);
-  const strides = shape.map(() => 1n);
-  const slices: Slice[] = [];
-  for (let row = 0; row < rows; row += most) {
-    const count = Math.min(most, rows - row);
-    const offset = [BigInt(row), ...inner.map(() => 0n)];
-    slices.push({ row, count, extent: [[BigInt(count), ...inner], offset, strides] });
-  }
-  return slices;
-}
-
-function withBuffer<T>(hdf5: Hdf5Library, bytes: number, use: (pointer: number) => T): T {
-  const pointer = quiet(() => hdf5._malloc(Math.max(bytes, 1)));
-  if (pointer === 0) throw new Hdf5Error(`there is no memory for ${bytes} bytes`);
-  try {
-    return use(pointer);
-  } finally {
-    hdf5._free(pointer);
   }
 }
 
@@ -247,81 +196,3 @@ const forms: { readonly [key: string]: readonly [DType, Conversion?] } = {
   [`${HDF5_INTEGER}/8s`]: ['int64'],
   [`${HDF5_ENUM}/1`]: ['bool'], // h5py's booleans
 };
-
-/** An HDF5 file being written. Use it inside `withHdf5` only. */
-export class Hdf5Writer {
-  readonly #hdf5: Hdf5Library;
-  readonly #file: bigint;
-  readonly #groups = new Set<string>(['']);
-
-  constructor(hdf5: Hdf5Library, file: bigint) {
-    this.#hdf5 = hdf5;
-    this.#file = file;
-  }
-
-  /** Makes a group and those above it. */
-  group(path: string): void {
-    if (this.#groups.has(path)) return;
-    this.group(path.slice(0, path.lastIndexOf('/')));
-    checked(() => this.#hdf5.create_group(this.#file, path, false));
-    this.#groups.add(path);
-  }
-
-  /** Writes one text of any length, as h5py does: variable-length, ASCII. */
-  text(path: string, name: string, text: string): void {
-    const type = typeOf(HDF5_STRING, 4, [], { vlen: true });
-    checked(() => this.#hdf5.create_vlen_str_attribute(this.#file, path, name, [text], type));
-  }
-
-  /** Writes a list of byte strings of one fixed length; an empty list is written as Keras writes it. */
-  texts(path: string, name: string, texts: readonly Uint8Array[], width: number): void {
-    const type =
-      texts.length === 0
-        ? typeOf(HDF5_FLOAT, 8, [0], {})
-        : typeOf(HDF5_STRING, width, [texts.length], { cset: 0 });
-    withBuffer(this.#hdf5, texts.length * width, (pointer) => {
-      this.#hdf5.HEAPU8.fill(0, pointer, pointer + texts.length * width);
-      for (const [i, text] of texts.entries()) this.#hdf5.HEAPU8.set(text, pointer + i * width);
-      checked(() => this.#hdf5.create_attribute(this.#file, path, name, BigInt(pointer), type));
-    });
-  }
-
-  /** Writes a tensor. float16 is widened to float32 and bool is stored as uint8: the library writes neither. */
-  dataset(path: string, values: Tensor): void {
-    this.group(path.slice(0, path.lastIndexOf('/')));
-    const stored = values.dtype === 'float16' ? asFloat32(values) : values;
-    const bytes = bytesOf(stored);
-    const kind = stored.dtype === 'float32' ? HDF5_FLOAT : HDF5_INTEGER;
-    const signed = stored.dtype !== 'uint8' && stored.dtype !== 'bool';
-    const type = typeOf(kind, bytesPerElement(stored.dtype), stored.shape, { signed });
-    const slices = slicesOf(stored.shape, bytesPerElement(stored.dtype));
-    const rowBytes = bytes.length / (stored.shape[0] ?? 1);
-    withBuffer(this.#hdf5, Math.min(bytes.length, slices[0]!.count * rowBytes), (pointer) => {
-      const put = ({ row, count }: Slice) =>
-        this.#hdf5.HEAPU8.set(bytes.subarray(row * rowBytes, (row + count) * rowBytes), pointer);
-      if (slices.length === 1) {
-        put(slices[0]!);
-        checked(() => this.#hdf5.create_dataset(this.#file, path, BigInt(pointer), type));
-        return;
-      }
-      // Made without values: the library complains that there are none, and what is really wrong shows below.
-      quiet(() => this.#hdf5.create_dataset(this.#file, path, 0n, type));
-      for (const slice of slices) {
-        put(slice);
-        checked(() => this.#hdf5.set_dataset_data(this.#file, path, ...slice.extent, BigInt(pointer)));
-      }
-    });
-  }
-}
-
-function typeOf(
-  type: number,
-  size: number,
-  shape: readonly number[],
-  options: { readonly vlen?: boolean; readonly signed?: boolean; readonly cset?: 0 },
-): Hdf5WriteMetadata {
-  const { vlen = false, signed = false } = options;
-  const dims = shape.map(BigInt);
-  const layout = { chunks: null, compression: 0, compression_opts: [], track_order: false } as const;
-  return { type, size, signed, littleEndian: true, vlen, cset: 0, shape: dims, maxshape: dims, ...layout };
-}
