@@ -1,10 +1,10 @@
 /** Reverse-mode differentiation: writes the backward pass as more nodes of the same kind. */
 import { fail } from '../core/errors.ts';
 import { float32, sameShape } from '../core/tensor.ts';
+import { describeShape } from './dimensions.ts';
 import { gradients } from './gradients.ts';
 import { type Node, type NodeOf, type OpName, topologicalOrder } from './node.ts';
 import * as o from './ops.ts';
-import { describeShape } from './shapes.ts';
 
 /**
  * Gradients of a scalar `loss` with respect to each of `targets`, in their order and shapes. A target that

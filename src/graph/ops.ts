@@ -4,6 +4,7 @@
  */
 import { fail } from '../core/errors.ts';
 import { float32, sameShape, type Tensor, tensor } from '../core/tensor.ts';
+import { symbolicSize } from './dimensions.ts';
 import type {
   Attributes,
   ConvAttributes,
@@ -16,7 +17,7 @@ import type {
   SampleAttributes,
   Shape,
 } from './node.ts';
-import { shapeRules, symbolicSize, type ValueType } from './shapes.ts';
+import { shapeRules, type ValueType } from './shapes.ts';
 
 let nextId = 0;
 

@@ -3,9 +3,9 @@
  * operation does by itself disappear. The result computes the same numbers.
  */
 import { sameShape } from '../core/tensor.ts';
+import { broadcastShapes } from './dimensions.ts';
 import { type Node, type NodeOf, type OpName, topologicalOrder } from './node.ts';
 import * as o from './ops.ts';
-import { broadcastShapes } from './shapes.ts';
 
 /** Replaces nodes and rebuilds whatever depends on them. Nodes not in `replacements` keep their identity. */
 export function substitute(outputs: readonly Node[], replacements: ReadonlyMap<Node, Node>): Node[] {

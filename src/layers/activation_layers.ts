@@ -1,8 +1,8 @@
 /** Activation, ReLU and Dropout, as keras.layers: layers without weights that keep the shape. */
 import { fail } from '../core/errors.ts';
+import { describeShape } from '../graph/dimensions.ts';
 import type { Node, Shape } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import { describeShape } from '../graph/shapes.ts';
 import { activation } from './activations.ts';
 import { type CallContext, ConfiguredLayer, type LayerOptions } from './layer.ts';
 

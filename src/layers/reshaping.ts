@@ -1,9 +1,9 @@
 /** Flatten, Reshape, ZeroPadding2D and UpSampling2D, as keras.layers: they move data only. */
 import { fail } from '../core/errors.ts';
 import { sizeOf } from '../core/tensor.ts';
+import { describeShape } from '../graph/dimensions.ts';
 import type { Node, Pair } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import { describeShape } from '../graph/shapes.ts';
 import { ConfiguredLayer, Layer, type LayerOptions } from './layer.ts';
 import { type PairOption, pair } from './windows.ts';
 

@@ -12,8 +12,8 @@
  *   where maps are large.
  */
 import { type Tensor, tensor } from '../core/tensor.ts';
+import { symbolicSize } from '../graph/dimensions.ts';
 import type { ConvAttributes, Node, NodeOf, Pair } from '../graph/node.ts';
-import { symbolicSize } from '../graph/shapes.ts';
 import {
   blockedConv2d,
   blockedInputGradient,

@@ -1,6 +1,7 @@
 /** How each primitive operation becomes ONNX nodes (opset 20): the emission rule of every operation. */
 import { fail } from '../core/errors.ts';
 import { float32, tensor } from '../core/tensor.ts';
+import { symbolicSize } from '../graph/dimensions.ts';
 import {
   type GraphDType,
   type Node,
@@ -9,7 +10,6 @@ import {
   type PoolAttributes,
   resolveShape,
 } from '../graph/node.ts';
-import { symbolicSize } from '../graph/shapes.ts';
 import { columnSums, dynamicShape } from './columns.ts';
 import { emitConv2d, emitConv2dInputGradient, emitConv2dKernelGradient } from './convolution.ts';
 import type { Emitter } from './emitter.ts';

@@ -4,9 +4,9 @@
  */
 import type { Distribution } from '../../core/distributions.ts';
 import { fail } from '../../core/errors.ts';
+import { describeShape } from '../../graph/dimensions.ts';
 import type { Node } from '../../graph/node.ts';
 import * as o from '../../graph/ops.ts';
-import { describeShape } from '../../graph/shapes.ts';
 import { type CallContext, ConfiguredLayer } from '../layer.ts';
 
 /** One number for ± itself (or 0 to itself, where nothing lies below 0), or the two ends of a range. */
