@@ -14,12 +14,8 @@
 import { type Tensor, tensor } from '../core/tensor.ts';
 import { symbolicSize } from '../graph/dimensions.ts';
 import type { ConvAttributes, Node, NodeOf, Pair } from '../graph/node.ts';
-import {
-  blockedConv2d,
-  blockedInputGradient,
-  blockedKernelGradient,
-  canBlock,
-} from './blocked_convolution.ts';
+import { blockedConv2d, blockedInputGradient, canBlock } from './blocked_convolution.ts';
+import { blockedKernelGradient } from './blocked_kernel_gradient.ts';
 import { columnSums } from './columns.ts';
 import type { Emitter } from './emitter.ts';
 import { winograd, winogradInputGradient, winogradKernelGradient, winogradProducts } from './winograd.ts';

@@ -97,7 +97,8 @@ function weighted(
   return total;
 }
 
-function depthwise(
+/** scale · map + rest, which are a bias and a map to add. */
+export function depthwise(
   e: Emitter,
   map: string,
   scale: string,

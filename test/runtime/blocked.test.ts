@@ -63,7 +63,17 @@ describe('convolutions in blocks of channels and their gradients equal the refer
   it.each([
     ['3x3', [-1, 5, 6, 32], [3, 3, 32, 16], same],
     ['3x3 without padding', [-1, 5, 6, 16], [3, 3, 16, 32], {}],
-    ['3x3 on strips of a large map', [-1, 36, 32, 16], [3, 3, 16, 16], same],
+    ['3x3 where groups of pictures have one block of filters', [-1, 12, 11, 32], [3, 3, 32, 16], same],
+    ['3x3 where each picture is a group', [-1, 13, 12, 16], [3, 3, 16, 32], same],
+    ['3x3 where groups of pictures have several', [-1, 8, 9, 32], [3, 3, 32, 32], same],
+    ['1x1 where groups of pictures have several', [-1, 8, 8, 144], [1, 1, 144, 32], {}],
+    ['2x1 on strips of a map too large for a cache', [-1, 131, 128, 1], [2, 1, 1, 16], {}],
+    [
+      '3x3 with stride 2 where groups leave a row over',
+      [-1, 18, 18, 16],
+      [3, 3, 16, 16],
+      { strides: [2, 2] },
+    ],
     [
       '3x3 with stride 2 on an even size',
       [-1, 8, 6, 16],
