@@ -191,16 +191,17 @@ export class BlockedMaps {
   #sumAs(operand: Node, map: Node): Sum {
     return sameShape(operand.shape, map.shape)
       ? this.#sum(operand)
-      : this.#single(this.#nameAs(operand, map));
+      : this.#single(this.#nameAs(operand, map), operand);
   }
 
   #sum(node: Node): Sum {
     const expression = this.#expressions.get(node);
-    return expression?.kind === 'sum' && !expression.relu ? expression : this.#single(this.name(node));
+    return expression?.kind === 'sum' && !expression.relu ? expression : this.#single(this.name(node), node);
   }
 
-  #single(map: string): Sum {
-    return { kind: 'sum', convolution: null, terms: [{ map, scale: null }], bias: null, relu: false };
+  #single(map: string, node: Node): Sum {
+    const shared = this.#e.uses(node) > 1;
+    return { kind: 'sum', convolution: null, terms: [{ map, scale: null, shared }], bias: null, relu: false };
   }
 
   #shifted(node: Node, vector: string): Sum {
@@ -210,11 +211,11 @@ export class BlockedMaps {
 
   #scaled(node: Node, vector: string): Sum {
     let sum = this.#sum(node);
-    if (sum.convolution !== null) sum = this.#single(this.name(node));
+    if (sum.convolution !== null) sum = this.#single(this.name(node), node);
     const times = (scale: string | null) => (scale === null ? vector : this.#e.node('Mul', [scale, vector]));
     return {
       ...sum,
-      terms: sum.terms.map(({ map, scale }) => ({ map, scale: times(scale) })),
+      terms: sum.terms.map((term) => ({ ...term, scale: times(term.scale) })),
       bias: sum.bias === null ? null : times(sum.bias),
     };
   }
@@ -223,12 +224,15 @@ export class BlockedMaps {
     const sum = this.#sum(first);
     // Only one convolution can wait.
     const both = sum.convolution !== null && b.convolution !== null;
-    const a = both ? this.#single(this.name(first)) : sum;
+    const a = both ? this.#single(this.name(first), first) : sum;
     const terms = [...a.terms];
-    for (const { map, scale } of b.terms) {
-      const known = terms.findIndex((term) => term.map === map);
-      if (known < 0) terms.push({ map, scale });
-      else terms[known] = { map, scale: this.#addedScales(terms[known]!.scale, scale, first.shape[3]!) };
+    for (const term of b.terms) {
+      const known = terms.findIndex(({ map }) => map === term.map);
+      if (known < 0) terms.push(term);
+      else {
+        const scale = this.#addedScales(terms[known]!.scale, term.scale, first.shape[3]!);
+        terms[known] = { ...term, scale };
+      }
     }
     const biases = [a.bias, b.bias].filter((bias) => bias !== null);
     const bias = biases.length === 2 ? this.#e.node('Add', biases) : (biases[0] ?? null);

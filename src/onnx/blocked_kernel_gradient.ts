@@ -14,7 +14,7 @@
  */
 import type { ConvAttributes, Node, NodeOf } from '../graph/node.ts';
 import { largestRows } from './blocked.ts';
-import type { Geometry } from './blocked_convolution.ts';
+import type { Geometry } from './blocked_input_gradient.ts';
 import type { Emitter } from './emitter.ts';
 import { blockedDomain, constantVector, convolve, depthwise } from './fused.ts';
 

@@ -14,7 +14,8 @@
 import { type Tensor, tensor } from '../core/tensor.ts';
 import { symbolicSize } from '../graph/dimensions.ts';
 import type { ConvAttributes, Node, NodeOf, Pair } from '../graph/node.ts';
-import { blockedConv2d, blockedInputGradient, canBlock } from './blocked_convolution.ts';
+import { blockedConv2d, canBlock } from './blocked_convolution.ts';
+import { blockedInputGradient, type Geometry } from './blocked_input_gradient.ts';
 import { blockedKernelGradient } from './blocked_kernel_gradient.ts';
 import { columnSums } from './columns.ts';
 import type { Emitter } from './emitter.ts';
@@ -22,13 +23,6 @@ import { winograd, winogradInputGradient, winogradKernelGradient, winogradProduc
 
 /** Above this many output positions of an image, moving taps times the map costs more than `Conv` does. */
 const matrixPositions = 14 * 14;
-
-interface Geometry {
-  readonly x: readonly number[];
-  readonly y: readonly number[];
-  readonly kernel: readonly number[];
-  readonly attributes: ConvAttributes;
-}
 
 export function emitConv2d(e: Emitter, node: NodeOf<'conv2d'> & Node): void {
   const [x, kernel] = node.inputs as [Node, Node];

@@ -23,6 +23,8 @@ export interface Term {
   readonly map: string;
   /** A vector over the channels; null for 1. */
   readonly scale: string | null;
+  /** True if others need the map too. */
+  readonly shared: boolean;
 }
 
 export interface Sum {
@@ -83,12 +85,15 @@ function weighted(
   relu: boolean,
   channels: number,
 ): string {
-  const plain = terms.filter(({ scale }) => scale === null).map(({ map }) => map);
+  const plain = terms.filter(({ scale }) => scale === null);
   const scaled = terms.filter(({ scale }) => scale !== null);
-  if (scaled.length === 0 && bias !== null) {
-    scaled.push({ map: plain.pop()!, scale: constantVector(e, channels, 1) });
+  // A pass writes over the map that it adds to. One that others need would be copied first, by a single thread.
+  const lone = plain.length === 1 && plain[0]!.shared;
+  if (scaled.length === 0 ? bias !== null : lone) {
+    scaled.push({ ...plain.pop()!, scale: constantVector(e, channels, 1) });
   }
-  let total = plain.length === 0 ? '' : plain.reduce((sum, map) => e.node('Add', [sum, map]));
+  let total =
+    plain.length === 0 ? '' : plain.map(({ map }) => map).reduce((sum, map) => e.node('Add', [sum, map]));
   if (scaled.length === 0) return relu ? e.node('Relu', [total]) : total;
   for (const [i, { map, scale }] of scaled.entries()) {
     const rest = [i === 0 ? (bias ?? '') : '', total];
