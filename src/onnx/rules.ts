@@ -10,6 +10,11 @@ import {
   type PoolAttributes,
   resolveShape,
 } from '../graph/node.ts';
+<<<<<<< HEAD
+=======
+import { symbolicSize } from '../graph/shapes.ts';
+import { blockedPad, blockedSlice } from './blocked_views.ts';
+>>>>>>> 1c29308 (Strides of 1x1 convolutions stay in blocks of channels)
 import { columnSums, dynamicShape } from './columns.ts';
 import { emitConv2d, emitConv2dInputGradient, emitConv2dKernelGradient } from './convolution.ts';
 import type { Emitter } from './emitter.ts';
@@ -127,6 +132,7 @@ function paddingValue(e: Emitter, dtype: GraphDType, value: number): string {
 }
 
 function emitPad(e: Emitter, node: NodeOf<'pad'> & Node): void {
+  if (blockedPad(e, node)) return;
   const { before, after, interior, value } = node.attributes;
   const x = node.inputs[0]!;
   const fill = paddingValue(e, node.dtype, value);
@@ -146,11 +152,14 @@ function emitPad(e: Emitter, node: NodeOf<'pad'> & Node): void {
   const spread = e.node('Pad', [e.reshape(e.value(x), cells), e.int64(gaps), fill]);
   const merged = x.shape.map((dim, axis) => dim * (interior[axis]! + 1));
   const rest = after.map((amount, axis) => amount - interior[axis]!);
-  const outer = e.int64([...before, ...rest]);
-  e.define(node, e.node('Pad', [e.reshape(spread, merged), outer, fill]));
+  const outer = [...before, ...rest];
+  const whole = e.reshape(spread, merged);
+  const nothing = outer.every((amount) => amount === 0);
+  e.define(node, nothing ? whole : e.node('Pad', [whole, e.int64(outer), fill]));
 }
 
 function emitSlice(e: Emitter, node: NodeOf<'slice'> & Node): void {
+  if (blockedSlice(e, node)) return;
   const { starts, ends, steps } = node.attributes;
   const x = node.inputs[0]!;
   const first = followsChannelsFirst(e, [x]);

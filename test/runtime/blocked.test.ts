@@ -123,6 +123,19 @@ describe('what is fused with a convolution equals the reference', () => {
   });
 });
 
+it.each([6, 7])('1x1 with stride 2 on a map of %i rows in this layout', async (rows) => {
+  const inputs = {
+    x: input('x', [-1, rows, 8, 16]),
+    kernel: input('kernel', [3, 3, 16, 32]),
+    pointwise: input('pointwise', [1, 1, 32, 16]),
+  };
+  const y = o.conv2d(inputs.x, inputs.kernel, convWindow(same));
+  const strided = o.conv2d(y, inputs.pointwise, convWindow({ strides: [2, 2] }));
+  const { worst, types } = await differences(strided, inputs);
+  expect(worst).toBeLessThan(3e-6);
+  if (block > 0) expect(types).not.toContain('Slice');
+});
+
 it('normalizing a batch is one pass forward, two back, and three sums without a map of their own', async () => {
   const x = input('x', [-1, 6, 5, 32]);
   const kernel = input('kernel', [3, 3, 32, 32]);
