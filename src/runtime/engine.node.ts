@@ -46,9 +46,14 @@ interface Pending {
 
 /**
  * glibc gives memory above these thresholds back at every free, and fresh pages cost a fault each: 100 ms for an
- * output of 100 MB. Other allocators ignore the variables.
+ * output of 100 MB. It asks for huge pages where the system gives them to who asks, which is most systems' default:
+ * maps of some megabytes are walked through up to twice as fast. Other allocators ignore the variables.
  */
-const allocatorSettings = { MALLOC_MMAP_THRESHOLD_: '1073741824', MALLOC_TRIM_THRESHOLD_: '8589934592' };
+const allocatorSettings = {
+  MALLOC_MMAP_THRESHOLD_: '1073741824',
+  MALLOC_TRIM_THRESHOLD_: '8589934592',
+  GLIBC_TUNABLES: [process.env['GLIBC_TUNABLES'], 'glibc.malloc.hugetlb=1'].filter(Boolean).join(':'),
+};
 
 export class Engine {
   readonly device: Device;
