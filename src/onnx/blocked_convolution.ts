@@ -3,9 +3,10 @@
  * `blocked_input_gradient.ts` and `blocked_kernel_gradient.ts`.
  */
 import type { Node, NodeOf } from '../graph/node.ts';
-import { type Geometry, windowsOnGradient } from './blocked_input_gradient.ts';
+import { windowsOnGradient } from './blocked_input_gradient.ts';
 import type { Emitter } from './emitter.ts';
 import { blockedDomain } from './fused.ts';
+import type { Geometry } from './geometry.ts';
 
 /** True where these formulations apply: whole blocks of channels, of filters and of pictures. */
 export function canBlock(e: Emitter, { x, y, kernel, attributes }: Geometry): boolean {

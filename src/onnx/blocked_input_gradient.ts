@@ -7,17 +7,10 @@
  * are one plain convolution of g, with channels for each phase, which are interleaved afterwards. Without strides it is
  * the convolution with the kernel turned round.
  */
-import type { ConvAttributes, Node, NodeOf } from '../graph/node.ts';
+import type { Node, NodeOf } from '../graph/node.ts';
 import type { Emitter } from './emitter.ts';
 import { blockedDomain, convolve } from './fused.ts';
-
-/** The shapes of a convolution. */
-export interface Geometry {
-  readonly x: readonly number[];
-  readonly y: readonly number[];
-  readonly kernel: readonly number[];
-  readonly attributes: ConvAttributes;
-}
+import type { Geometry } from './geometry.ts';
 
 /** How all phases of one axis see g: a window of `size`, after padding g. */
 interface GradientWindow {

@@ -5,18 +5,20 @@
  *
  * x gives up the line of its columns with their channels, [n, height, width · b], and pictures become the channels of
  * that map; g is a kernel as large as itself whose columns are b apart. Taps and channels then lie side by side in the
- * result, [filters, kernel height, kernel width · b], so that every product is needed. There are two forms:
+ * result, [filters, kernel height, kernel width · b], so that every product is needed. There are three forms:
  *
  * - **groups of pictures**: a grouped convolution with so few pictures each that the runtime takes plain maps and g as
  *   it lies; what the groups have found is added. It wins where a picture's g fits into a cache.
  * - **all pictures**: blocks of pictures, for which both operands are moved. It wins on small maps, and on the largest,
  *   which are cut into strips.
+ * - **a product**, where the window is one tap: a convolution of one tap as well, whose channels are all positions of all
+ *   pictures. It wins unless filters are so few that moving x costs more.
  */
 import type { ConvAttributes, Node, NodeOf } from '../graph/node.ts';
 import { largestRows } from './blocked.ts';
-import type { Geometry } from './blocked_input_gradient.ts';
 import type { Emitter } from './emitter.ts';
 import { blockedDomain, constantVector, convolve, depthwise } from './fused.ts';
+import { type Geometry, seesEachPosition } from './geometry.ts';
 
 /** A convolution streams through its kernel for every few results, so that should stay in a cache of 1 MB. */
 const cachedFloats = 2 ** 18;
@@ -28,19 +30,44 @@ const leastPositions = 64;
 export function blockedKernelGradient(
   e: Emitter,
   node: NodeOf<'conv2dKernelGradient'> & Node,
-  { y, kernel }: Geometry,
+  geometry: Geometry,
 ): void {
+  const { y, kernel } = geometry;
   const [x, g] = node.inputs as [Node, Node];
   const [height, width, channels, filters] = kernel as readonly [number, number, number, number];
   const { block } = e.blocked;
-  const cell = channels % block === 0 ? block : channels;
-  const seen = { y, kernel, window: node.attributes, cell };
   const positions = y[1]! * y[2]!;
   const grouped = positions >= leastPositions && positions * Math.min(filters, filtersAtOnce) <= cachedFloats;
-  const product = grouped ? inGroups(e, x, g, seen) : overAllPictures(e, x, g, seen);
+  const product = seesEachPosition(geometry) && !(grouped && filters < 2 * filtersAtOnce);
+  const cell = product || channels % block > 0 ? channels : block;
+  const seen = { y, kernel, window: node.attributes, cell };
+  const sums = product
+    ? asProduct(e, x, g)
+    : grouped
+      ? inGroups(e, x, g, seen)
+      : overAllPictures(e, x, g, seen);
   // [blocks of channels, blocks of filters, taps, channels, filters] to HWIO.
-  const parts = e.reshape(product, [channels / cell, filters / block, height * width, cell, block]);
+  const parts = e.reshape(sums, [channels / cell, filters / block, height * width, cell, block]);
   e.define(node, e.reshape(e.transpose(parts, [2, 0, 3, 1, 4]), kernel));
+}
+
+/** [filters, 1, channels], blocked. */
+function asProduct(e: Emitter, x: Node, g: Node): string {
+  const { batch, block } = e.blocked;
+  const [, height, width, channels] = x.shape as readonly [number, number, number, number];
+  const filters = g.shape[3]!;
+  const all = batch * height * width;
+  // The runtime's threads share lines and sets of filters.
+  const line = filters < 8 * filtersAtOnce && channels % filtersAtOnce === 0 ? filtersAtOnce : channels;
+  const map = e.once(`positions/${x.id}/${line}`, () =>
+    e.node('ReorderInput', [e.reshape(e.value(x), [1, all, channels / line, line])], {}, blockedDomain),
+  );
+  const weights = e.once(`positions/${g.id}`, () => {
+    const maps = e.reshape(e.blocked.name(g), [batch, filters / block, height * width * block]);
+    const ordered = filters === block ? maps : e.transpose(maps, [1, 0, 2]);
+    return e.reshape(ordered, [filters, all, 1, 1]);
+  });
+  return convolve(e, [map, weights], { kernel_shape: [1, 1] });
 }
 
 /** What the window of a convolution sees of x. */
@@ -114,10 +141,10 @@ interface Strips {
   readonly rows: number;
 }
 
-function stripsOf(e: Emitter, { y, kernel }: Seen): Strips {
+function stripsOf(e: Emitter, { y }: Seen): Strips {
   const [, height, width, filters] = y as readonly [number, number, number, number];
   const positions = cachedFloats / e.blocked.block / Math.min(filters, filtersAtOnce);
-  const rows = kernel[0]! * kernel[1]! === 1 ? 1 : largestRows(height, width, positions);
+  const rows = largestRows(height, width, positions);
   return { count: height / rows, rows };
 }
 

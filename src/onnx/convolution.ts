@@ -15,10 +15,11 @@ import { type Tensor, tensor } from '../core/tensor.ts';
 import { symbolicSize } from '../graph/dimensions.ts';
 import type { ConvAttributes, Node, NodeOf, Pair } from '../graph/node.ts';
 import { blockedConv2d, canBlock } from './blocked_convolution.ts';
-import { blockedInputGradient, type Geometry } from './blocked_input_gradient.ts';
+import { blockedInputGradient } from './blocked_input_gradient.ts';
 import { blockedKernelGradient } from './blocked_kernel_gradient.ts';
 import { columnSums } from './columns.ts';
 import type { Emitter } from './emitter.ts';
+import { type Geometry, seesEachPosition } from './geometry.ts';
 import { winograd, winogradInputGradient, winogradKernelGradient, winogradProducts } from './winograd.ts';
 
 /** Above this many output positions of an image, moving taps times the map costs more than `Conv` does. */
@@ -294,12 +295,6 @@ function toFiltersFirst({ shape, data }: Tensor<'float32'>): Tensor<'float32'> {
         result.data[(f * channels + c) * positions + p] = data[(p * channels + c) * filters + f]!;
       }
   return result;
-}
-
-/** True for a 1x1 convolution that maps each position to itself. */
-function seesEachPosition({ kernel, attributes: { strides, pads } }: Geometry): boolean {
-  const [height, width] = kernel;
-  return height === 1 && width === 1 && pads.every((amount) => amount === 0) && strides.every((s) => s === 1);
 }
 
 /** If a map is every n-th position of another one, a frozen 1x1 convolution can stride over that itself. */
