@@ -38,7 +38,7 @@ export function emitConv2d(e: Emitter, node: NodeOf<'conv2d'> & Node): void {
   } else if (usesBlocks(e, geometry)) {
     blockedConv2d(e, node);
   } else if (usesWinograd(geometry)) {
-    e.define(node, winograd(e, node, x, kernel, node.attributes.pads));
+    winograd(e, node, x, kernel, node.attributes.pads);
   } else if (usesMatrices(geometry)) {
     const product = e.node('MatMul', [patches(e, x, geometry), kernelMatrix(e, kernel)]);
     e.define(node, e.reshape(product, node.shape));
@@ -57,7 +57,7 @@ export function emitConv2dInputGradient(e: Emitter, node: NodeOf<'conv2dInputGra
     return;
   }
   if (usesWinograd(geometry)) {
-    e.define(node, winogradInputGradient(e, node, g, kernel, node.attributes.pads));
+    winogradInputGradient(e, node, g, kernel, node.attributes.pads);
     return;
   }
   if (usesMatrices(geometry)) {

@@ -120,9 +120,71 @@ function constant(e: Emitter, key: string, matrix: () => Matrix): string {
 
 type Transform = (axis: Axis) => Matrix;
 
+/** On maps of so few positions one product with both axes' transforms costs less than moving their results. */
+const fewPositions = 64;
+
+/** True where positions lie outermost, and tiles in front of the batch. */
+function takesBothAxes({ x, y }: Shape): boolean {
+  return Math.max(x[1]! * x[2]!, y[1]! * y[2]!) <= fewPositions;
+}
+
+/** The transforms of both axes as one, [points · points · tiles, positions]. */
+function bothAxes(e: Emitter, transform: Transform, shape: Shape, transpose = false): string {
+  const [rows, columns] = axesOf(shape);
+  const key = `${transform.name}/${Object.values(rows)}/${Object.values(columns)}/${transpose}`;
+  return constant(e, key, () => {
+    const [down, across] = [transform(rows), transform(columns)];
+    const lines = (matrix: Matrix, axis: Axis, point: number) =>
+      matrix.slice(point * tilesOf(axis), (point + 1) * tilesOf(axis));
+    const matrix = G.flatMap((_, i) =>
+      G.flatMap((_, j) =>
+        lines(down, rows, i).flatMap((a) =>
+          lines(across, columns, j).map((b) => a.flatMap((u) => b.map((v) => u * v))),
+        ),
+      ),
+    );
+    return transpose ? transposed(matrix) : matrix;
+  });
+}
+
+/** A map as [positions, batch · channels]. */
+function positionsFirst(e: Emitter, map: Node): string {
+  const [, height, width, channels] = map.shape as readonly [number, number, number, number];
+  return e.once(`positionsFirst/${map.id}`, () => {
+    const { block } = e.blocked;
+    const moved = e.blocked.has(map)
+      ? e.transpose(
+          e.reshape(e.blocked.name(map), [-1, channels / block, height * width, block]),
+          [2, 0, 1, 3],
+        )
+      : e.transpose(e.reshape(e.value(map), [-1, height * width, channels]), [1, 0, 2]);
+    return e.reshape(moved, [height * width, -1]);
+  });
+}
+
+/** Defines a map by [positions, batch · channels], in the runtime's own layout where it has that. */
+function definePositions(e: Emitter, map: Node, values: string): void {
+  const [, height, width, channels] = map.shape as readonly [number, number, number, number];
+  if (e.blocked.fits(map)) {
+    const { block } = e.blocked;
+    const cells = e.reshape(values, [height * width, -1, channels / block, block]);
+    e.blocked.defineMap(map, e.reshape(e.transpose(cells, [1, 2, 0, 3]), [-1, channels, height, width]));
+  } else {
+    const cells = e.reshape(values, [height * width, -1, channels]);
+    e.define(map, e.reshape(e.transpose(cells, [1, 0, 2]), [-1, height, width, channels]));
+  }
+}
+
 /** A map [batch, height, width, channels] at the points: [36, batch · tiles, channels]. */
 function toPoints(e: Emitter, map: Node, shape: Shape, transform: Transform): string {
   const axes = axesOf(shape);
+  if (takesBothAxes(shape)) {
+    const values = e.once(
+      `winograd/${transform.name}/${map.id}/${axes.map((axis) => Object.values(axis))}`,
+      () => e.node('MatMul', [bothAxes(e, transform, shape), positionsFirst(e, map)]),
+    );
+    return e.reshape(values, [points * points, -1, map.shape[3]!]);
+  }
   return e.once(`winograd/${transform.name}/${map.id}/${axes.map((axis) => Object.values(axis))}`, () => {
     const [, height, width, channels] = map.shape as readonly [number, number, number, number];
     const [rows, columns] = axes;
@@ -140,8 +202,14 @@ function toPoints(e: Emitter, map: Node, shape: Shape, transform: Transform): st
   });
 }
 
-/** The transpose of `toPoints`: from [36, batch · tiles, channels] to the map. */
-function fromPoints(e: Emitter, values: string, map: Node, shape: Shape, transform: Transform): string {
+/** The transpose of `toPoints`: defines the map from [36, batch · tiles, channels]. */
+function fromPoints(e: Emitter, values: string, map: Node, shape: Shape, transform: Transform): void {
+  if (takesBothAxes(shape)) {
+    const tiles = axesOf(shape).reduce((product, axis) => product * tilesOf(axis), 1);
+    const lines = e.reshape(values, [points * points * tiles, -1]);
+    definePositions(e, map, e.node('MatMul', [bothAxes(e, transform, shape, true), lines]));
+    return;
+  }
   const [rows, columns] = axesOf(shape);
   const [, height, width, channels] = map.shape as readonly [number, number, number, number];
   const cells = e.reshape(values, [points, points, -1, tilesOf(rows), tilesOf(columns) * channels]);
@@ -151,7 +219,7 @@ function fromPoints(e: Emitter, values: string, map: Node, shape: Shape, transfo
     matrixOf(e, transform, rows, true),
     e.reshape(across, [-1, points * tilesOf(rows), width * channels]),
   ]);
-  return e.reshape(down, [-1, height, width, channels]);
+  e.define(map, e.reshape(down, [-1, height, width, channels]));
 }
 
 function matrixOf(e: Emitter, transform: Transform, axis: Axis, transpose = false): string {
@@ -169,11 +237,10 @@ function kernelAtPoints(e: Emitter, kernel: Node): string {
   });
 }
 
-/** The convolution's value, [batch, height, width, filters]. */
-export function winograd(e: Emitter, y: Node, x: Node, kernel: Node, pads: readonly number[]): string {
+export function winograd(e: Emitter, y: Node, x: Node, kernel: Node, pads: readonly number[]): void {
   const shape = { x: x.shape, y: y.shape, pads };
   const product = e.node('MatMul', [toPoints(e, x, shape, interpolation), kernelAtPoints(e, kernel)]);
-  return fromPoints(e, product, y, shape, evaluation);
+  fromPoints(e, product, y, shape, evaluation);
 }
 
 export function winogradInputGradient(
@@ -182,11 +249,11 @@ export function winogradInputGradient(
   g: Node,
   kernel: Node,
   pads: readonly number[],
-): string {
+): void {
   const shape = { x: dx.shape, y: g.shape, pads };
   const weights = e.transpose(kernelAtPoints(e, kernel), [0, 2, 1]);
   const product = e.node('MatMul', [toPoints(e, g, shape, evaluation), weights]);
-  return fromPoints(e, product, dx, shape, interpolation);
+  fromPoints(e, product, dx, shape, interpolation);
 }
 
 export function winogradKernelGradient(

@@ -84,7 +84,9 @@ describe('convolutions in blocks of channels and their gradients equal the refer
     ['with a stride that leaves a row over', [-1, 6, 8, 16], [3, 3, 16, 16], { strides: [2, 2] }],
     ['with asymmetric pads', [-1, 5, 6, 16], [3, 2, 16, 16], { pads: [2, 0, 1, 1] }],
     ['with dilation 2', [-1, 6, 7, 16], [3, 3, 16, 16], { dilations: [2, 2], pads: [2, 2, 2, 2] }],
+    ['3x3 by tiles, between many channels', [-1, 3, 3, 256], [3, 3, 256, 256], same],
     ['1x1', [-1, 3, 4, 48], [1, 1, 48, 32], {}],
+    ['1x1 as a product in lines', [-1, 8, 8, 64], [1, 1, 64, 128], {}],
     [
       '7x7 with stride 2 of three channels',
       [-1, 15, 16, 3],
