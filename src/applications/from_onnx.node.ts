@@ -15,6 +15,7 @@ import {
   type ImageInput,
   imageInput,
   partUpTo,
+  pictureOutput,
   type ShapedTensor,
   shapesModel,
   usualCut,
@@ -103,7 +104,7 @@ export async function inspectOnnx(
     const inputShape = wanted ?? ([input.height ?? size[0], input.width ?? size[1], 3] as const);
     const tensors = await shapesOf(model, input, inputShape);
     const suggested =
-      usualCut(tensors) ?? fail('unsupported', noRows(model.graph.output[0]!.name, input, inputShape));
+      usualCut(tensors) ?? fail('unsupported', noRows(pictureOutput(model, input), input, inputShape));
     return { path, model, parameters: parametersOf(model), input, inputShape, tensors, suggested, notes };
   });
 }
@@ -155,7 +156,13 @@ function describeMisfit(
 ): string {
   const fixed = height !== null && width !== null && (height !== wantedHeight || width !== wantedWidth);
   if (fixed) return `It was exported for pictures of ${height}x${width}; use that size. `;
-  if (batch === null) return '';
+  if (batch === null) {
+    if (height !== null && width !== null) return '';
+    return (
+      `It was tried with pictures of ${wantedHeight}x${wantedWidth}; if it was made for others, say their size ` +
+      '(--image-size, in code inputShape). '
+    );
+  }
   return (
     `It was exported for batches of ${batch} and cannot take others; export it with a free batch ` +
     "(dynamic_axes={'input': {0: 'batch'}} in torch.onnx.export). "

@@ -10,7 +10,7 @@ import { withFreeBatch } from './batch.ts';
 import { withoutHalves } from './halves.ts';
 import { upgraded } from './opsets.ts';
 import { attributeOf, elementTypes, encodeModel, type GraphProto, type ModelProto } from './proto.ts';
-import { namesTaken } from './walk.ts';
+import { sourcesOf } from './walk.ts';
 
 /** Where the channels of a map lie: [batch, channels, height, width] or [batch, height, width, channels]. */
 export type ImageLayout = 'channelsFirst' | 'channelsLast';
@@ -90,15 +90,8 @@ export function parametersOf({ graph }: ModelProto): number {
 
 /** The nodes and weights that `output` needs, with `input` as the only input. */
 function cut(graph: GraphProto, input: string, output: string): GraphProto {
-  const needed = new Set([output]);
-  const node = graph.node
-    .toReversed()
-    .filter((each) => {
-      if (!each.output.some((name) => needed.has(name) && name !== input)) return false;
-      for (const name of namesTaken(each)) needed.add(name);
-      return true;
-    })
-    .reverse();
+  const needed = sourcesOf(graph, output, input);
+  const node = graph.node.filter((each) => each.output.some((name) => needed.has(name) && name !== input));
   const other = graph.input.find(({ name }) => name !== input && needed.has(name));
   if (other) {
     fail('argument', `The tensor "${output}" depends on a second input, "${other.name}", beside "${input}".`);

@@ -6,7 +6,7 @@ import { fail } from '../core/errors.ts';
 import { type End, type ImageLayout, OnnxPart } from './foreign.ts';
 import { graftOpset } from './opsets.ts';
 import { elementTypes, encodeModel, type GraphProto, type ModelProto, type NodeProto } from './proto.ts';
-import { dependents, namesTaken } from './walk.ts';
+import { dependents, namesTaken, sourcesOf } from './walk.ts';
 
 /** Where a model takes pictures. */
 export interface ImageInput extends End {
@@ -60,11 +60,33 @@ export interface ForeignTensor {
   readonly layout: ImageLayout;
 }
 
-/** The tensors between a picture and the first output, in the order of the graph. */
-export function foreignTensors({ graph }: ModelProto, input: ImageInput): ForeignTensor[] {
+/**
+ * The first output that a picture alone decides: a model of pictures and texts has others too. Throws `unsupported`
+ * if there is none.
+ */
+export function pictureOutput({ graph }: ModelProto, input: ImageInput): string {
   const moving = dependents(graph, input.name);
-  const output = graph.output[0]!.name;
-  if (!moving.has(output)) fail('unsupported', `Its output "${output}" does not depend on "${input.name}".`);
+  const others = graph.input.map(({ name }) => name).filter((name) => name !== input.name);
+  const sources = graph.output.map(({ name }) => sourcesOf(graph, name, input.name));
+  const found = graph.output.find(
+    ({ name }, i) => moving.has(name) && !others.some((other) => sources[i]!.has(other)),
+  );
+  const outputs = graph.output.map(({ name }) => `"${name}"`).join(', ');
+  const beside = others.length > 0 ? `; it has other inputs: ${others.join(', ')}` : '';
+  return (
+    found?.name ??
+    fail(
+      'unsupported',
+      `None of its outputs (${outputs}) comes from the picture "${input.name}" alone${beside}.`,
+    )
+  );
+}
+
+/** The tensors between a picture and the output of the model, in the order of the graph. */
+export function foreignTensors(model: ModelProto, input: ImageInput): ForeignTensor[] {
+  const { graph } = model;
+  const moving = dependents(graph, input.name);
+  const output = pictureOutput(model, input);
   const nodes = graph.node.filter((node) => node.output.some((name) => moving.has(name)));
   const taken = (node: NodeProto) => namesTaken(node).filter((name) => moving.has(name));
   const isProduct = (node: NodeProto) =>
@@ -131,7 +153,7 @@ export function shapesModel(
   tensors: readonly ForeignTensor[],
 ): Uint8Array {
   const { graph, irVersion, opsets } = new OnnxPart(model, input, {
-    name: model.graph.output[0]!.name,
+    name: pictureOutput(model, input),
     layout: 'channelsFirst',
   }).splice;
   const shapes = tensors.map(
@@ -169,7 +191,8 @@ const classifierProducts = 3;
 
 /**
  * Where to cut if nobody says: at the last feature map, if what follows is no more than a classifier; else at the
- * vector or the tokens that go into the last matrix; else at the end. Null if no tensor holds features of a picture.
+ * vector or the tokens that go into the last matrix; else at the end, where a model without a classifier has its
+ * features. Null if no tensor holds features of a picture.
  */
 export function usualCut(tensors: readonly ShapedTensor[]): ShapedTensor | null {
   const cuts = tensors.filter(({ separates, shape }) => separates && shape.length >= 1 && shape.length <= 3);
@@ -177,8 +200,11 @@ export function usualCut(tensors: readonly ShapedTensor[]): ShapedTensor | null 
     const [height, width] = layout === 'channelsFirst' ? [shape[1], shape[2]] : [shape[0], shape[1]];
     return shape.length === 3 && height! > 1 && width! > 1 && productsAfter <= classifierProducts;
   });
-  const embedding = cuts.findLast(({ shape, productsAfter }) => shape.length <= 2 && productsAfter > 0);
-  return map ?? embedding ?? cuts.at(-1) ?? null;
+  const vector = cuts.findLast(({ shape, productsAfter }) => shape.length === 1 && productsAfter > 0);
+  // Tokens inside the last block have products behind them too: those of the block.
+  const tokens = cuts.findLast(({ shape }) => shape.length === 2);
+  const embedding = vector ?? (tokens && tokens.productsAfter > 0 ? tokens : cuts.at(-1));
+  return map ?? embedding ?? null;
 }
 
 /** The part of a model up to a tensor. Throws `argument` if there is no such tensor. */

@@ -61,3 +61,13 @@ export function dependents(graph: GraphProto, input: string): Set<string> {
   }
   return found;
 }
+
+/** The values that `output` is computed from, itself included; how `input` came about does not matter. */
+export function sourcesOf(graph: GraphProto, output: string, input: string): Set<string> {
+  const found = new Set([output]);
+  for (const node of graph.node.toReversed()) {
+    if (!node.output.some((name) => found.has(name) && name !== input)) continue;
+    for (const name of namesTaken(node)) found.add(name);
+  }
+  return found;
+}

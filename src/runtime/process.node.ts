@@ -53,7 +53,8 @@ async function createSession(
       // Without a number the runtime may use one core only.
       intraOpNumThreads: threads,
       graphOptimizationLevel: 'all',
-      logSeverityLevel: 3,
+      // What the runtime would print on stderr, its errors say too.
+      logSeverityLevel: 4,
       // One block for all values of a run would stay reserved beside the arena that new values take.
       enableMemPattern: false,
       enableCpuMemArena: arena,

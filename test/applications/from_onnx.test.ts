@@ -13,7 +13,13 @@ import { substitute } from '../../src/graph/simplify.ts';
 import * as layers from '../../src/layers/index.ts';
 import { summary } from '../../src/models/summary.ts';
 import { emitModel } from '../../src/onnx/emit.ts';
-import { decodeModel, encodeModel, type NodeProto, type ValueInfoProto } from '../../src/onnx/proto.ts';
+import {
+  decodeModel,
+  encodeModel,
+  type GraphProto,
+  type NodeProto,
+  type ValueInfoProto,
+} from '../../src/onnx/proto.ts';
 import { adam } from '../../src/optimizers/index.ts';
 import { load, sequential } from '../../src/training/build.ts';
 import type { Model } from '../../src/training/model.ts';
@@ -410,6 +416,71 @@ describe('looking at a foreign model', () => {
       ],
     ]);
     expect(tensors.find(({ opType }) => opType === 'Softmax')).toMatchObject({ shape: [2, 17, 17] });
+  });
+
+  const anything: ValueInfoProto['type'] = { tensorType: { elemType: 1 } };
+  const rewritten = async (name: string, change: (graph: GraphProto) => GraphProto) => {
+    const model = decodeModel(await readFile(foreignFile('transformer.onnx')));
+    const path = join(folder, name);
+    await writeFile(path, encodeModel({ ...model, graph: change(model.graph) }));
+    return path;
+  };
+
+  it.each([
+    ['tokens', 'layer_norm_2', [17, 16]],
+    ['one vector', 'select', [16]],
+  ])('a transformer without a classifier, which puts out %s, is taken whole', async (what, output, shape) => {
+    const path = await rewritten(`${what}.onnx`, (graph) => ({
+      ...graph,
+      output: [{ name: output, type: anything }],
+    }));
+    const { suggested } = await inspectOnnx(path);
+    expect(suggested).toMatchObject({ name: output, shape });
+  });
+
+  it('takes the output of a picture alone from a model of pictures and texts', async () => {
+    const text: ValueInfoProto = {
+      name: 'text',
+      type: { tensorType: { elemType: 1, shape: { dim: [{}] } } },
+    };
+    const similar = {
+      name: '',
+      opType: 'Mul',
+      input: ['linear_4', 'text'],
+      output: ['similar'],
+      attribute: [],
+    };
+    const both = (graph: GraphProto) => ({
+      ...graph,
+      input: [text, ...graph.input],
+      node: [...graph.node, similar],
+      output: [{ name: 'similar', type: anything }, { name: 'text', type: anything }, ...graph.output],
+    });
+    const { suggested, tensors } = await inspectOnnx(await rewritten('both.onnx', both));
+    expect(suggested.name).toBe('select');
+    expect(tensors.at(-1)!.name).toBe('linear_4');
+    const joint = await rewritten('joint.onnx', (graph) => ({
+      ...both(graph),
+      output: [both(graph).output[0]!],
+    }));
+    await expect(inspectOnnx(joint)).rejects.toMatchObject({
+      code: 'unsupported',
+      message: `${joint}: None of its outputs ("similar") comes from the picture "x" alone; it has other inputs: text.`,
+    });
+  });
+
+  it('says which size was tried where a file fixes none', async () => {
+    const path = await rewritten('sizes.onnx', (graph) => ({
+      ...graph,
+      input: graph.input.map(({ name, type: { tensorType } }) => ({
+        name,
+        type: { tensorType: { ...tensorType, shape: { dim: [{}, {}, {}, {}] } } },
+      })),
+    }));
+    await expect(inspectOnnx(path)).rejects.toThrow(
+      'It was tried with pictures of 224x224; if it was made for others, say their size (--image-size',
+    );
+    expect((await inspectOnnx(path, [16, 16, 3])).suggested.name).toBe('select');
   });
 
   const config = async (name: string, content: object) => {
