@@ -1,6 +1,6 @@
 /** Grad-CAM (Selvaraju et al. 2017) as a graph: where a feature map speaks for a class. It runs nothing. */
 import { differentiate } from '../graph/autodiff.ts';
-import type { Node } from '../graph/node.ts';
+import { type Node, topologicalOrder } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
 import { simplify, substitute } from '../graph/simplify.ts';
 import type { Layer } from '../layers/layer.ts';
@@ -8,10 +8,17 @@ import { Network } from '../models/network.ts';
 import { emitModel } from '../onnx/emit.ts';
 import { traceModel, weightConstants } from './trace.ts';
 
-/** The layers that put out feature maps (height, width, channels) of more than one place, in order; no models. */
+/**
+ * The layers that put out feature maps (height, width, channels) of more than one place, in order; no models, and
+ * none whose map goes into a foreign model, which has no gradient.
+ */
 export function featureMapLayers(network: Network): readonly Layer[] {
-  const { calls } = traceModel(network, 'float32').inference;
-  const maps = calls.filter(({ layer, output }) => !(layer instanceof Network) && isMap(output));
+  const { calls, output: result } = traceModel(network, 'float32').inference;
+  const foreign = topologicalOrder([result]).filter(({ op }) => op === 'foreign');
+  const before = new Set(topologicalOrder(foreign.flatMap(({ inputs }) => inputs)));
+  const maps = calls.filter(
+    ({ layer, output }) => !(layer instanceof Network) && isMap(output) && !before.has(output),
+  );
   return [...new Set(maps.map(({ layer }) => layer))];
 }
 

@@ -27,7 +27,7 @@ export interface GradCam {
   readonly output: Tensor<'float32'>;
 }
 
-/** The last layer of a model that puts out a feature map, or null if there is none. */
+/** The last layer of a model that puts out a feature map which Grad-CAM can look at, or null if there is none. */
 export function lastFeatureMap(model: Model): string | null {
   return featureMapLayers(model).at(-1)?.name ?? null;
 }
@@ -38,8 +38,8 @@ export function lastFeatureMap(model: Model): string | null {
  * foreign ONNX backbone is explained on the map that it hands over.
  *
  * @param images (n, height, width, channels) as `predict` takes them
- * @throws `argument` for a layer that puts out no map or a class that the model does not have, `shape` for pictures of
- * another size, `state` if weights have no values, `unsupported` for a layer before a foreign model
+ * @throws `argument` for a layer that puts out no map or lies before a foreign model, and for a class that the model
+ * does not have; `shape` for pictures of another size; `state` if weights have no values
  */
 export async function gradCam(
   model: Model,
@@ -83,7 +83,8 @@ function layerOf(model: Model, name: string | undefined): Layer {
   const near = known.slice(-6).map((other) => other.name);
   return fail(
     'argument',
-    `Layer ${name} puts out no feature map (height, width, channels); the last that do: ${near.join(', ')}.`,
+    `Layer ${name} puts out no feature map (height, width, channels) that has a gradient; the last that do: ` +
+      `${near.join(', ')}.`,
   );
 }
 

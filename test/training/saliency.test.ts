@@ -5,7 +5,7 @@ import { float32, tensor } from '../../src/core/tensor.ts';
 import * as layers from '../../src/layers/index.ts';
 import { model, sequential } from '../../src/training/build.ts';
 import type { Model } from '../../src/training/model.ts';
-import { gradCam } from '../../src/training/saliency.ts';
+import { gradCam, lastFeatureMap } from '../../src/training/saliency.ts';
 import { foreignFile } from '../support/foreign.ts';
 import { expectNear, goldenJson } from '../support/golden.ts';
 import { smallModel, x } from '../support/small_model.ts';
@@ -89,6 +89,19 @@ describe('gradCam', () => {
       Float32Array.from(sums, (sum) => sum / largest),
     );
     expectNear('saliency', 'foreign', maps, expected, 1e-5);
+  });
+
+  it('finds nothing to look at in front of a foreign backbone that hands over a vector', async () => {
+    const options = { preprocessing: 'torch', inputShape: [20, 20, 3], output: 'embedding' } as const;
+    const backbone = await fromOnnx(foreignFile('plain.onnx'), options);
+    // The normalised picture is a map, but what follows it has no gradient.
+    expect(backbone.layers.length).toBeGreaterThan(2);
+    const dense = layers.dense({ units: 3, activation: 'softmax' });
+    const made = keep(sequential([layers.input({ shape: [20, 20, 3] }), backbone, dense]));
+    made.initialize(1);
+    expect(lastFeatureMap(made)).toBeNull();
+    const images = tensor('uint8', [1, 20, 20, 3], new Uint8Array(1200));
+    await expect(gradCam(made, images)).rejects.toThrow('use a tensor before its pooling: --backbone-output');
   });
 
   it('says what it cannot explain', async () => {
