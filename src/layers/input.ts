@@ -1,5 +1,6 @@
 /** Where a model begins (keras.Input). */
 import { fail } from '../core/errors.ts';
+import { formatShape, sizeOf } from '../core/tensor.ts';
 import type { Node } from '../graph/node.ts';
 import { Layer, type LayerOptions, type SymbolicTensor } from './layer.ts';
 
@@ -7,6 +8,9 @@ export interface InputOptions extends LayerOptions {
   /** Without the batch: [32, 32, 3]. */
   readonly shape: readonly number[];
 }
+
+/** Values of one input: what the readers of pictures and the runtime count with 32 bits. */
+const most = 2 ** 31 - 1;
 
 export class InputLayer extends Layer {
   readonly shape: readonly number[];
@@ -17,6 +21,12 @@ export class InputLayer extends Layer {
       fail(
         'unsupported',
         `${this.name}: every dimension of an input but the batch must be known, got [${shape}].`,
+      );
+    }
+    if (sizeOf(shape) > most) {
+      fail(
+        'unsupported',
+        `${this.name}: one input of shape ${formatShape(shape)} would have ${sizeOf(shape)} values; at most ${most} fit.`,
       );
     }
     this.shape = shape;

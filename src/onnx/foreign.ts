@@ -29,6 +29,12 @@ export interface Splice {
   readonly opsets: ModelProto['opsetImport'];
 }
 
+/**
+ * The newest that onnxruntime-node 1.30 takes. Later ones add types and notes on devices to the format; what operations
+ * mean is a matter of operator sets, so a model that uses none of them is the same in this one.
+ */
+const newestIrVersion = 13;
+
 export class OnnxPart implements Foreign {
   readonly input: End;
   readonly output: End;
@@ -66,7 +72,7 @@ export class OnnxPart implements Foreign {
     const opset = opsetImport.find(({ domain }) => domain === '')!.version;
     this.#splice ??= {
       graph: upgraded(withoutHalves(withFreeBatch(graph, this.input.name)), opset),
-      irVersion,
+      irVersion: Math.min(irVersion, newestIrVersion),
       opsets: opsetImport,
     };
     return this.#splice;

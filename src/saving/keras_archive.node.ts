@@ -109,7 +109,11 @@ function damaged(path: string, error: unknown): never {
   if (code === 'ENOENT' || code === 'EACCES' || code === 'EISDIR') {
     return fail('file', `Cannot read ${path}: ${messageOf(error)}`, error);
   }
-  return fail('file', `${path} is damaged or not a .keras file: ${messageOf(error)}.`, error);
+  return fail(
+    'file',
+    `${path} is damaged or not a .keras file: ${messageOf(error).replace(/\.+$/, '')}.`,
+    error,
+  );
 }
 
 /** What is to be written: the weights by a function that makes the file. */

@@ -111,7 +111,12 @@ export function readOptimizer(
 ): OptimizerState {
   const [iteration, ...others] = variables;
   if (iteration === undefined) return { step: 0, slots: null, learningRate: null };
-  const ordered = legacyOrder(others) ? slotBySlot(network, optimizer) : slotList(network, optimizer);
+  const step = Number(iteration.tensor.data[0]);
+  if (!(Number.isSafeInteger(step) && step >= 0)) fail('file', `${path}: ${step} is no count of steps.`);
+  // Keras makes the slots at the first step: a model saved before it has none.
+  const untrained =
+    step === 0 && others.length <= 1 && others.every(({ tensor }) => tensor.shape.length === 0);
+  const ordered = untrained ? [] : slotsInOrder(network, optimizer, others);
   const hasRate = others.length === ordered.length + 1 && others[0]!.tensor.shape.length === 0;
   const values = hasRate ? others.slice(1) : others;
   const { className } = optimizer.rule;
@@ -133,10 +138,12 @@ export function readOptimizer(
     }
     return [key, data] as const;
   });
-  const step = Number(iteration.tensor.data[0]);
-  if (!(Number.isSafeInteger(step) && step >= 0)) fail('file', `${path}: ${step} is no count of steps.`);
   const learningRate = hasRate ? shortest(Number(others[0]!.tensor.data[0])) : null;
-  return { step, slots: Object.fromEntries(slots), learningRate };
+  return { step, slots: untrained ? null : Object.fromEntries(slots), learningRate };
+}
+
+function slotsInOrder(network: Network, optimizer: Optimizer, values: readonly NamedTensor[]) {
+  return legacyOrder(values) ? slotBySlot(network, optimizer) : slotList(network, optimizer);
 }
 
 /** True for the optimizers that Keras called `legacy` from 2.11 on; their state is `dense/kernel/m:0`. */

@@ -57,6 +57,12 @@ describe('a file with a foreign', () => {
       /Layer rescaling is of class constructor, which/,
     ],
     [
+      'size of pictures that no memory holds',
+      '"batch_shape":[null,6,6,3]',
+      '"batch_shape":[null,3200000,3200000,3]',
+      /one input of shape \(3200000, 3200000, 3\) would have 30720000000000 values; at most 2147483647 fit/,
+    ],
+    [
       'activation',
       '"activation":"softmax"',
       `"activation":${custom('my_activation')}`,

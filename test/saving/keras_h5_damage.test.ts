@@ -68,7 +68,10 @@ describe('a damaged .h5 file', () => {
           const whole = files[which]!;
           const path = join(folder, 'cut.h5');
           await writeFile(path, whole.subarray(0, Math.floor(whole.length * part)));
-          await expect(readKerasH5(path)).rejects.toMatchObject({ code: 'file' });
+          await expect(readKerasH5(path)).rejects.toMatchObject({
+            code: 'file',
+            message: expect.not.stringContaining('refers to another file'),
+          });
         },
       ),
       { numRuns: 60 },

@@ -3,8 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { float32, tensor } from '../../src/core/tensor.ts';
-import { layers, losses, metrics, models, sequential } from '../../src/index.ts';
+import { layers, losses, metrics, models, optimizers, sequential } from '../../src/index.ts';
 import { readKerasH5, writeKerasH5 } from '../../src/saving/keras_h5.node.ts';
+import { readOptimizer } from '../../src/saving/training_config.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'graft-training-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -39,6 +40,21 @@ describe('how a model is trained, in its file', () => {
     expect(await read).toEqual(await own);
     await model.close();
     await loaded.close();
+  });
+
+  it('has no state of the optimizer before the first step, where Keras wrote it', () => {
+    const model = small();
+    // What h5py lists of adam in a file that Keras 3.15.1 wrote after `compile`.
+    const variables = (steps: bigint) => [
+      { name: 'adam/iteration', tensor: tensor('int64', [], BigInt64Array.of(steps)) },
+      { name: 'adam/learning_rate', tensor: float32([], [0.01]) },
+    ];
+    const read = (steps: bigint) => readOptimizer('x.h5', model, optimizers.adam(), variables(steps));
+    expect(read(0n)).toEqual({ step: 0, slots: null, learningRate: 0.01 });
+    // Kernel and bias have two moments each.
+    expect(() => read(2n)).toThrow(
+      'x.h5 holds 1 values of optimizer state; Adam over 2 trainable weights needs 4.',
+    );
   });
 
   it('goes on with the seed that decides dropout and order', async () => {
