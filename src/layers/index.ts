@@ -70,6 +70,8 @@ export const stochasticDepth = (options: convnext.StochasticDepthOptions): Layer
 /** How to make a layer from Keras's config: its options' names and its constructor. */
 interface LayerType {
   readonly options: readonly string[];
+  /** What Keras 2 writes because the class inherits it, and never uses. */
+  readonly unused?: readonly string[];
   make(options: never): Layer;
 }
 
@@ -91,6 +93,7 @@ export const layerTypes: Readonly<Record<string, LayerType>> = {
       ...['filters', 'depthMultiplier', ...window, 'depthwiseInitializer', 'depthwiseRegularizer'],
       ...['pointwiseInitializer', 'pointwiseRegularizer', ...bias],
     ],
+    unused: ['kernel_initializer', 'kernel_regularizer', 'kernel_constraint'],
     make: separableConv2d,
   },
   Dense: { options: ['units', 'activation', 'useBias', ...kernel, ...bias], make: dense },
@@ -172,7 +175,8 @@ export function layerFromKeras(className: string, config: Readonly<Record<string
   }
   // The dtype of an input is that of the pictures, which Graft takes as they come.
   if (className !== 'InputLayer') checkDType(`Layer ${name} (${className})`, config['dtype']);
-  const options = optionsFromConfig(`Layer ${name} (${className})`, config, type.options);
+  const used = Object.fromEntries(Object.entries(config).filter(([key]) => !type.unused?.includes(key)));
+  const options = optionsFromConfig(`Layer ${name} (${className})`, used, type.options);
   try {
     for (const [key, read] of Object.entries(readers)) {
       if (key in options) options[key] = read(options[key]);

@@ -37,9 +37,12 @@ export function checkDType(where: string, dtype: unknown): void {
   );
 }
 
-/** Keys that every Keras layer may carry and that say nothing about its mathematics, and details of `renorm`. */
+/**
+ * Keys that every Keras layer may carry and that say nothing about its mathematics, and details of `renorm`. Keras 2
+ * says which of its generators draws (`rng_type`).
+ */
 const ignored = new Set([
-  ...['name', 'trainable', 'dtype', 'batch_input_shape', 'build_input_shape', 'seed'],
+  ...['name', 'trainable', 'dtype', 'batch_input_shape', 'build_input_shape', 'seed', 'rng_type'],
   ...['renorm_clipping', 'renorm_momentum'],
 ]);
 
@@ -56,6 +59,8 @@ const harmless: Readonly<Record<string, readonly unknown[]>> = {
   crop_to_aspect_ratio: [false],
   pad_to_aspect_ratio: [false],
   antialias: [false],
+  // Keras 2 has it of what its convolutions inherit.
+  groups: [1],
   fill_mode: ['constant'],
   fill_value: [0],
   lora_rank: [null],

@@ -166,8 +166,12 @@ export function optimizer(option: Optimizer | OptimizerName): Optimizer {
   );
 }
 
-/** Reads what Keras writes for an optimizer. Some versions of Keras 2 call its own ones `Custom>Adam`. */
+/**
+ * Reads what Keras writes for an optimizer. Some versions of Keras 2 call its own ones `Custom>Adam`, and those that
+ * write `.keras` keep the bare name that `compile` was given.
+ */
 export function optimizerFromKeras(value: unknown): Optimizer {
+  if (typeof value === 'string') return optimizer(value as OptimizerName);
   const { class_name, config } = kerasObject(value, 'an optimizer');
   const name = class_name.replace(/^Custom>/, '').toLowerCase();
   const make = lookUp<(options: AdamOptions) => Optimizer>(byName, name);

@@ -6,7 +6,12 @@ import { regularizerFromKeras } from '../../src/layers/regularizers.ts';
 import { toCamel } from '../../src/layers/serialization.ts';
 import { lossFromKeras } from '../../src/losses/index.ts';
 import { metric } from '../../src/metrics/index.ts';
-import { type OptimizerName, optimizer, optimizerFromKeras } from '../../src/optimizers/index.ts';
+import {
+  type OptimizerName,
+  optimizer,
+  optimizerFromKeras,
+  optimizerNames,
+} from '../../src/optimizers/index.ts';
 import { scheduleFromKeras } from '../../src/optimizers/schedules.ts';
 import { goldenJson } from '../support/golden.ts';
 
@@ -70,6 +75,28 @@ describe('a layer with its defaults', () => {
     expect(layer.className).toBe(className);
   });
 
+  // From tf_keras 2.21.0, without what Keras 3 writes too.
+  const conv = { kernel_size: [3, 3], strides: [1, 1], padding: 'valid', dilation_rate: [1, 1], groups: 1 };
+  const glorot = { module: 'keras.initializers', class_name: 'GlorotUniform', config: { seed: null } };
+  const unused = { kernel_initializer: glorot, kernel_regularizer: null, kernel_constraint: null };
+  it.each([
+    ['DepthwiseConv2D', { ...conv, depth_multiplier: 1, depthwise_initializer: glorot }],
+    [
+      'SeparableConv2D',
+      { ...conv, ...unused, filters: 8, depth_multiplier: 1, pointwise_initializer: glorot },
+    ],
+    ['RandomFlip', { mode: 'horizontal_and_vertical', rng_type: 'stateful', seed: null }],
+  ])('%s is read as Keras 2 writes it', (className, config) => {
+    const theirs = plain(keras.layers[className]!.config) as Config;
+    const ours = layerFromKeras(className, { name: theirs['name'], ...config }).config();
+    expect(plain(ours)).toEqual(Object.fromEntries(Object.keys(ours).map((key) => [key, theirs[key]])));
+  });
+
+  it('SeparableConv2D in groups is refused', () => {
+    const read = () => layerFromKeras('SeparableConv2D', { ...conv, filters: 4, groups: 2 });
+    expect(read).toThrow('Graft does not have groups = 2');
+  });
+
   it('a Normalization with half of its statistics is refused', () => {
     const half = { ...keras.layers['Normalization']!.config, mean: [1, 2] };
     expect(() => layerFromKeras('Normalization', half)).toThrow('takes mean and variance together');
@@ -89,6 +116,15 @@ describe('an optimizer with its defaults', () => {
     expect(rounded(ours.config)).toEqual(rounded(config));
     const read = optimizerFromKeras({ class_name: className, config: config as Record<string, unknown> });
     expect(read.keras).toEqual(ours);
+    // Keras 2 writes the bare name if `compile` was given one.
+    expect(optimizerFromKeras(className.toLowerCase()).keras).toEqual(ours);
+  });
+
+  it('every optimizer has one to compare with', () => {
+    expect(Object.keys(keras.optimizers).map((name) => name.toLowerCase())).toEqual(optimizerNames);
+    expect(() => optimizerFromKeras('nadam')).toThrow(
+      'Unknown optimizer "nadam"; expected sgd, rmsprop, adam, adamw',
+    );
   });
 });
 
