@@ -117,10 +117,23 @@ export function topGuesses(
   top: number,
 ): Guess[] {
   const classes = shape[1]!;
-  const guesses = Array.from({ length: classes }, (_, id) => ({
+  const probabilities = asProbabilities(data.subarray(row * classes, (row + 1) * classes));
+  const guesses = probabilities.map((probability, id) => ({
     class: classNames?.[id] ?? `class ${id}`,
     id,
-    probability: data[row * classes + id]!,
+    probability,
   }));
   return guesses.sort((a, b) => b.probability - a.probability || a.id - b.id).slice(0, top);
+}
+
+/** Beyond 1 by rounding. */
+const slack = 1e-5;
+
+/** A model without a last activation, as many of Keras's tutorials have, puts out logits; they get its softmax. */
+function asProbabilities(values: Float32Array): number[] {
+  if (values.every((value) => value >= 0 && value <= 1 + slack)) return [...values];
+  const largest = Math.max(...values);
+  const powers = Array.from(values, (value) => Math.exp(value - largest));
+  const total = powers.reduce((sum, value) => sum + value, 0);
+  return powers.map((value) => value / total);
 }
