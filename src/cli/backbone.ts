@@ -86,9 +86,23 @@ export async function fetchWeights(
       onProgress: transfers.onProgress,
     });
     return { path, sha256: await sha256File(path) };
+  } catch (error) {
+    return explainNoWeights(error, backbone);
   } finally {
     transfers.end();
   }
+}
+
+/** Says what works where published weights cannot be fetched. */
+function explainNoWeights(error: unknown, backbone: string): never {
+  if (!(error instanceof GraftError) || error.code !== 'network') throw error;
+  return fail(
+    'network',
+    `${error.message}\nWithout a network: --backbone cifar_resnet comes with Graft (it sees pictures at 32x32: enough ` +
+      `for a first look); --weights FILE takes weights of ${backbone} that are on this machine; --backbone FILE.onnx ` +
+      'takes any ONNX model.',
+    error,
+  );
 }
 
 /** Measures mean and variance of each feature that a model puts out. */

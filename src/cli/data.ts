@@ -13,6 +13,7 @@ import {
   datasets,
   duplicatesOf,
   type ImageData,
+  labelsOf,
   lengthOf,
   limit,
   lonelyClasses,
@@ -20,8 +21,10 @@ import {
   splitValidation,
   titleOf,
 } from '../data/index.ts';
+import { type DataSummary, type Findings, nothingFound } from '../report/data_summary.ts';
 import { progressFor } from '../training/progress.ts';
 import { didYouMean, wholeNumber } from './arguments.ts';
+import { factsOf } from './data_report.ts';
 import { count, invocation, type Output, plural, shellWord } from './output.ts';
 import { showTransfers } from './transfers.ts';
 
@@ -130,6 +133,25 @@ export interface LoadedData {
   /** The test pictures, if they are not the validation already. */
   readonly test: Dataset | null;
   readonly classNames: readonly string[];
+  readonly findings: Findings;
+}
+
+/** What a report says of the data. */
+export async function summaryOf(data: LoadedData): Promise<DataSummary> {
+  const splits = [
+    { name: 'train', pictures: data.train },
+    { name: data.validatesOn, pictures: data.validation },
+    ...(data.test === null ? [] : [{ name: 'test', pictures: data.test }]),
+  ];
+  const counted = splits.map(async ({ name, pictures }) => ({ name, counts: await countsOf(pictures) }));
+  return { ...data.findings, splits: await Promise.all(counted) };
+}
+
+/** Pictures of each class. */
+export async function countsOf(dataset: Dataset): Promise<number[]> {
+  const counts = dataset.classNames!.map(() => 0);
+  for (const label of await labelsOf(dataset)) counts[label]!++;
+  return counts;
 }
 
 export async function loadSplits(name: DataName, mirror: string | undefined, out: Output): Promise<Splits> {
@@ -151,12 +173,16 @@ export async function loadData(
   if (!isPublished(source)) {
     const { imageSize } = selection;
     const whole = await openPictures(source, { ...selection, imageSize: [imageSize, imageSize] }, out);
-    warn(whole, source, out);
+    const findings = findingsOf(whole, selection.splitSeed);
+    if (findings.notes.length > 0) {
+      const look = `See which: ${invocation()} data ${shellWord(source)}`;
+      out.say(`Note: ${findings.notes.join('; ')}. ${look}`);
+    }
     const { validation, test } = whole;
     // What will be used is said before training begins: no further word of limits that are not reached.
     const pick = (dataset: Dataset) => first(dataset, selection.validationLimit);
     return {
-      ...{ title, whole, classNames: whole.classNames },
+      ...{ title, whole, findings, classNames: whole.classNames },
       train: first(whole.train, selection.limit),
       validation: pick(validation ?? test ?? nothingToValidate(source)),
       validatesOn: validation === null ? 'test' : 'validation',
@@ -168,7 +194,7 @@ export async function loadData(
   const { train, validation = null, test } = await loadSplits(source, mirror, out);
   const pick = (dataset: Dataset) => limitTo(dataset, selection.validationLimit, '--validation-limit', out);
   const whole = { train, test, validation, classNames: train.classNames! };
-  const common = { title, whole, share: null, classNames: whole.classNames };
+  const common = { title, whole, findings: nothingFound, share: null, classNames: whole.classNames };
   const limited = limitTo(train, selection.limit, '--limit', out);
   if (validation !== null) {
     return {
@@ -236,8 +262,8 @@ export async function openPictures(source: string, options: OpenOptions, out: Ou
   return opened;
 }
 
-/** Says what may spoil a training. */
-function warn(opened: ImageData, source: string, out: Output): void {
+/** What is known of a person's own pictures, and what of it may spoil a training. */
+function findingsOf(opened: ImageData, splitSeed: number): Findings {
   const notes: string[] = [];
   const { skipped, pictures } = opened;
   if (skipped.length > 0) notes.push(`${plural(skipped.length, 'file')} that cannot be used left out`);
@@ -247,9 +273,11 @@ function warn(opened: ImageData, source: string, out: Output): void {
   if (groups('splits') > 0) notes.push(`${plural(groups('splits'), 'picture')} in more than one split`);
   const lonely = lonelyClasses(opened).length;
   if (lonely > 0) notes.push(`a single picture in ${count(lonely)} of the classes`);
-  if (notes.length > 0) {
-    out.say(`Note: ${notes.join('; ')}. See which: ${invocation()} data ${shellWord(source)}`);
-  }
+  return {
+    facts: factsOf(opened, splitSeed),
+    notes,
+    skipped: skipped.map(({ name, reason }) => ({ name, reason })),
+  };
 }
 
 function first(dataset: Dataset, wanted: number | null): Dataset {

@@ -7,7 +7,7 @@ import {
   type Picture,
   splitNames,
 } from '../data/index.ts';
-import { columnsTable, count, invocation, megabytes, plural, shellWord, table } from './output.ts';
+import { columnsTable, count, invocation, megabytes, plural, type Row, shellWord, table } from './output.ts';
 
 /** Pictures and what was found among them. */
 export interface Review {
@@ -38,7 +38,7 @@ export function describeData(review: Review): string {
   const sections = [
     title,
     classTable(data),
-    table(facts(review)),
+    table(factsOf(data, review.splitSeed)),
     list(
       'Files that cannot be used',
       skipped.map(({ name, reason }) => `${name}: ${reason}`),
@@ -83,7 +83,8 @@ function classTable(data: ImageData): string {
   return columnsTable(rows);
 }
 
-function facts({ data, splitSeed }: Review): (readonly [string, string])[] {
+/** Sizes and formats, line by line. */
+export function factsOf(data: ImageData, splitSeed: number): Row[] {
   const { pictures, ignored, validationSplit } = data;
   const { width, height } = sizesOf(pictures);
   const others = Object.entries(ignored).map(([ending, number]) => `${count(number)} ${ending}`);

@@ -28,7 +28,7 @@ import {
 } from './data.ts';
 import { count, type Output, outputFor, percent } from './output.ts';
 import { findModel, type RunRecord } from './run_folder.ts';
-import { scoreViews } from './run_predictions.ts';
+import { measure, scoreViews } from './run_predictions.ts';
 
 export interface EvaluateOptions extends CommonOptions, DeviceOptions, Partial<PictureOptions> {
   readonly model?: string;
@@ -94,7 +94,10 @@ async function runEvaluate(options: EvaluateOptions): Promise<void> {
     const { accuracy, loss } =
       tta > 1
         ? await scoreViews(model, pictures, { ...passing, tta })
-        : ((await model.evaluate(pictures, passing)) as { accuracy: number; loss: number });
+        : ((await measure(model, pictures, what.replace(/s$/, ''), passing)) as {
+            accuracy: number;
+            loss: number;
+          });
     const images = lengthOf(pictures);
     const seconds = (performance.now() - start) / 1000;
     out.result(

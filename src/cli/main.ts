@@ -4,7 +4,7 @@ import { CommanderError } from 'commander';
 import { GraftError, messageOf } from '../core/errors.ts';
 import { leaveStatusLine } from '../training/status_line.ts';
 import { ConfigFile } from './config_file.ts';
-import { invocation, paint, shellWord } from './output.ts';
+import { fitted, invocation, paint, shellWord } from './output.ts';
 import { makeProgram } from './program.ts';
 
 /** Usage errors are the caller's to mend: 2. Everything else that goes wrong: 1. */
@@ -28,7 +28,8 @@ function report(error: unknown, commandNames: readonly string[], config: ConfigF
   if (exitCode === 0 || (error instanceof CommanderError && error.code === 'commander.help')) return;
   const message = messageOf(error).replace(/^error: /, '');
   const unexpected = !(error instanceof GraftError || error instanceof CommanderError);
-  process.stderr.write(`${paint(process.stderr, 'red', 'error:')} ${message}\n`);
+  const text = fitted(process.stderr, `error: ${message}`).slice('error:'.length);
+  process.stderr.write(`${paint(process.stderr, 'red', 'error:')}${text}\n`);
   if (process.env['GRAFT_DEBUG'] === '1') process.stderr.write(`${stackOf(error)}\n`);
   else if (unexpected) process.stderr.write('This is a bug in Graft; GRAFT_DEBUG=1 shows where.\n');
   if (exitCode === 2 && config !== null && config.words.length > 0)

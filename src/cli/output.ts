@@ -20,7 +20,7 @@ export interface Output {
 export function output({ json = false, quiet = false }: { json?: boolean; quiet?: boolean }): Output {
   const stream = json ? process.stderr : process.stdout;
   const write = (text: string) => {
-    stream.write(`${text}\n`);
+    stream.write(`${fitted(stream, text)}\n`);
   };
   return {
     verbose: !quiet,
@@ -71,12 +71,30 @@ export function columns(rows: readonly (readonly string[])[]): string {
   return rows.map((row) => row.map(padded).join('  ').trimEnd()).join('\n');
 }
 
-/** Lines of at most `width` letters where words allow it. */
+/** A text whose lines a terminal need not break within words; what follows of an indented line is indented more. */
+export function fitted(stream: WriteStream, text: string): string {
+  const width = stream.isTTY ? stream.columns : Number.POSITIVE_INFINITY;
+  const fit = (line: string) => {
+    // Coloured pictures and rows of tables are left as they are.
+    if (columnsOf(line) <= width || line.includes('\x1b') || /\S {2,}\S/.test(line)) return line;
+    const indent = line.search(/\S/);
+    const [first, ...rest] = wrap(line.slice(indent), width - indent - 2);
+    const more = ' '.repeat(indent === 0 ? 0 : indent + 2);
+    return [' '.repeat(indent) + first, ...rest.map((part) => more + part)].join('\n');
+  };
+  return text.split('\n').map(fit).join('\n');
+}
+
+/** Lines of whole words. A command, which ends its text, stays in one piece: it is there to be copied. */
 export function wrap(text: string, width: number): string[] {
+  const command = text.indexOf(`${invocation()} `);
+  const before = (command < 0 ? text : text.slice(0, command)).trimEnd();
+  const words = before === '' ? [] : before.split(' ');
+  if (command >= 0) words.push(text.slice(command));
   const lines: string[] = [];
-  for (const word of text.split(' ')) {
+  for (const word of words) {
     const last = lines.at(-1);
-    if (last === undefined || last.length + 1 + word.length > width) lines.push(word);
+    if (last === undefined || columnsOf(last) + 1 + columnsOf(word) > width) lines.push(word);
     else lines[lines.length - 1] = `${last} ${word}`;
   }
   return lines;

@@ -1,6 +1,6 @@
 /** What `graft data` says about published data sets: how many pictures of which class, and whose they are. */
-import { type Dataset, emojiSets, labelsOf, type Splits, splitNames } from '../data/index.ts';
-import type { DataName } from './data.ts';
+import { type Dataset, emojiSets, type Splits, splitNames } from '../data/index.ts';
+import { countsOf, type DataName } from './data.ts';
 import { columnsTable, count, invocation, plural } from './output.ts';
 
 /** A published data set, and where its pictures come from. */
@@ -53,12 +53,6 @@ export function datasetsOf(splits: Splits): (readonly [split: string, dataset: D
     const dataset = splits[name];
     return dataset === undefined ? [] : [[name, dataset] as const];
   });
-}
-
-async function countsOf(dataset: Dataset): Promise<number[]> {
-  const counts = dataset.classNames!.map(() => 0);
-  for (const label of await labelsOf(dataset)) counts[label]!++;
-  return counts;
 }
 
 async function emojiSources(): Promise<Source[]> {

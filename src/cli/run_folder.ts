@@ -10,6 +10,7 @@ import { fail } from '../core/errors.ts';
 import { isUnfinished, readJson, writeJson } from '../core/files.node.ts';
 import { graftVersion } from '../core/version.node.ts';
 import type { Beside } from '../report/curves.ts';
+import type { DataSummary } from '../report/data_summary.ts';
 import type { WeightsFile } from './backbone.ts';
 import { earlierChoices, type TrainConfig } from './config.ts';
 import { invocation, type Row, shellWord } from './output.ts';
@@ -97,6 +98,8 @@ export interface RunRecord {
     /** What the best epoch was chosen by. */
     readonly validatesOn?: 'test' | 'validation';
     readonly classNames: readonly string[];
+    /** Of a finished run: pictures by class and split, and what was found among them. */
+    readonly summary?: DataSummary;
   };
   readonly weights: WeightsFile | null;
   readonly model: { readonly file: string; readonly parameters: number; readonly trainable: number };

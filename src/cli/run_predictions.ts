@@ -8,11 +8,14 @@ import type { HeatMap, Saliency } from '../report/heatmap.node.ts';
 import { explainedMistakes, judge, type Predictions, worstMistakes } from '../report/predictions.ts';
 import { accuracyOf } from '../report/scores.ts';
 import { readSafetensors, writeSafetensors } from '../saving/safetensors.node.ts';
+import type { Logs } from '../training/callback.ts';
 import type { Model, PredictOptions } from '../training/model.ts';
 import { progressFor } from '../training/progress.ts';
 import { type GradCamOptions, gradCam, lastFeatureMap } from '../training/saliency.ts';
+import { whileWaiting } from '../training/status_line.ts';
 import type { TrainConfig } from './config.ts';
 import type { LoadedData } from './data.ts';
+import { plural } from './output.ts';
 import type { PredictionsRecord, RunFolder, RunRecord } from './run_folder.ts';
 
 const file = 'predictions.safetensors';
@@ -22,6 +25,22 @@ export function judges({ test, validation, validatesOn }: LoadedData): Pick<Pred
   readonly pictures: Dataset;
 } {
   return test === null ? { pictures: validation, on: validatesOn } : { pictures: test, on: 'test' };
+}
+
+/** Loss and accuracy, through features that are there already; `what` says of which pictures. */
+export async function measure(
+  model: Model,
+  pictures: Dataset,
+  what: string,
+  { batchSize, verbose }: { readonly batchSize: number; readonly verbose: boolean },
+): Promise<Logs> {
+  const [prepared] = await model.prepare([{ dataset: pictures, training: false }], verbose);
+  const total = Math.ceil(lengthOf(pictures) / batchSize);
+  const title = `Evaluating on ${plural(lengthOf(pictures), what)}`;
+  const progress = progressFor(verbose, { title, total, unit: 'step' });
+  const logs = await model.evaluatePrepared(prepared!, batchSize, progress);
+  progress.end(logs);
+  return logs;
 }
 
 /** Predicts, through features that are there already, and keeps the answers in the run's folder. */
@@ -44,7 +63,8 @@ export async function keepPredictions(
   const worst = worstMistakes(judge(predictions)).slice(0, explainedMistakes);
   const indices = Int32Array.from(worst, ({ index }) => index);
   const machine = { device, ...(threads === null ? {} : { threads }) };
-  const saliency = await explain(model, pictures, indices, machine);
+  const explaining = () => explain(model, pictures, indices, machine);
+  const saliency = await whileWaiting('Explaining the worst mistakes (Grad-CAM)', verbose, explaining);
   await writeSafetensors(folder.file(file), [
     { name: 'labels', tensor: tensor('int32', [labels.length], labels) },
     { name: 'probabilities', tensor: probabilities },

@@ -80,6 +80,7 @@ async function writeReport(folder: RunFolder, record: RunRecord, pictures: Datas
     bestEpoch: metrics!.bestEpoch,
     beside: record.beside ?? null,
     history: await readHistory(folder),
+    data: data.summary ?? null,
     plan: record.plan ?? [],
     phases: phasesOf(record),
     seconds: metrics!.seconds,

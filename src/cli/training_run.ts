@@ -17,14 +17,14 @@ import type { Model } from '../training/model.ts';
 import { whileWaiting } from '../training/status_line.ts';
 import { buildModel, explainWeights, fetchWeights, type WeightsFile } from './backbone.ts';
 import { balancing, cacheOf, makeLoss, makeOptimizer, type TrainConfig } from './config.ts';
-import { type LoadedData, loadData } from './data.ts';
+import { type LoadedData, loadData, summaryOf } from './data.ts';
 import { keepAssets } from './foreign.ts';
 import { Interrupt } from './interrupt.ts';
 import { Meter } from './meter.ts';
 import { invocation, type Output, shellWord, table } from './output.ts';
 import { planRows } from './plan.ts';
 import type { RunFolder, RunRecord } from './run_folder.ts';
-import { judges, keepPredictions, scoreViews } from './run_predictions.ts';
+import { judges, keepPredictions, measure, scoreViews } from './run_predictions.ts';
 import {
   type Begun,
   bestEpochOf,
@@ -235,11 +235,11 @@ async function finish(progress: Ending, data: LoadedData): Promise<RunRecord> {
   const { folder, config, out, model, meter, history, record } = progress;
   meter.enter('evaluation');
   const bestEpoch = bestEpochOf(history) + 1;
-  out.say(`\nEvaluating ${folder.file(record.model.file)}, kept after epoch ${bestEpoch}`);
+  out.say(`\nEpoch ${bestEpoch} was the best, kept in ${folder.file(record.model.file)}`);
   await model.loadWeights(folder.file(record.model.file));
   const options = { batchSize: config.batchSize, verbose: out.verbose };
-  const { accuracy, loss } = await model.evaluate(data.validation, options);
-  const tested = data.test && (await model.evaluate(data.test, options));
+  const { accuracy, loss } = await measure(model, data.validation, `${data.validatesOn} picture`, options);
+  const tested = data.test && (await measure(model, data.test, 'test picture', options));
   const predictions = await keepPredictions(folder, model, data, config, out.verbose);
   const evaluated = {
     valAccuracy: accuracy!,
@@ -248,7 +248,10 @@ async function finish(progress: Ending, data: LoadedData): Promise<RunRecord> {
     ...(tested ? { testAccuracy: tested['accuracy']!, testLoss: tested['loss']! } : {}),
   };
   const finished = await writeRecord(
-    { ...progress, record: { ...record, predictions } },
+    {
+      ...progress,
+      record: { ...record, data: { ...record.data, summary: await summaryOf(data) }, predictions },
+    },
     'finished',
     evaluated,
   );

@@ -8,6 +8,8 @@ const verbs = { download: 'Downloading', verify: 'Checking', extract: 'Unpacking
 
 /** What takes less time than this is not worth a line. */
 const patienceMs = 400;
+/** Before the first word comes, that nothing came. */
+const waitMs = 1000;
 
 export interface Transfers {
   readonly onProgress: (progress: Progress) => void;
@@ -17,15 +19,19 @@ export interface Transfers {
 
 export function showTransfers(verbose: boolean): Transfers {
   let title = '';
-  let start = 0;
+  let start = performance.now();
   let startBytes = 0;
   let latest: Progress | null = null;
   let line: StatusLine | null = null;
   const text = () => {
     const seconds = (performance.now() - start) / 1000;
-    return render(title, latest!, (latest!.done - startBytes) / seconds, seconds);
+    if (latest === null) return `Waiting for an answer ${duration(seconds)}`;
+    return render(title, latest, (latest.done - startBytes) / seconds, seconds);
   };
+  // An address may take its time, or be tried several times.
+  const timer = verbose ? setTimeout(() => (line ??= new StatusLine(text)), waitMs).unref() : undefined;
   const end = () => {
+    clearTimeout(timer);
     line?.end();
     line = null;
     title = '';
@@ -34,7 +40,7 @@ export function showTransfers(verbose: boolean): Transfers {
     if (!verbose) return;
     const next = `${verbs[progress.phase]} ${progress.id}`;
     if (next !== title) {
-      end();
+      if (latest !== null) end();
       [title, start, startBytes] = [next, performance.now(), progress.done];
     }
     latest = progress;

@@ -10,11 +10,7 @@ import {
   type PoolAttributes,
   resolveShape,
 } from '../graph/node.ts';
-<<<<<<< HEAD
-=======
-import { symbolicSize } from '../graph/shapes.ts';
 import { blockedPad, blockedSlice } from './blocked_views.ts';
->>>>>>> 1c29308 (Strides of 1x1 convolutions stay in blocks of channels)
 import { columnSums, dynamicShape } from './columns.ts';
 import { emitConv2d, emitConv2dInputGradient, emitConv2dKernelGradient } from './convolution.ts';
 import type { Emitter } from './emitter.ts';

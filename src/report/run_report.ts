@@ -3,6 +3,7 @@ import type { Dataset } from '../data/index.ts';
 import { atTemperature, type Calibration, calibrationOf, fitTemperature } from './calibration.ts';
 import { drawConfidences, drawReliability } from './charts.ts';
 import { type Beside, describeBeside, describeCurves } from './curves.ts';
+import { type DataSummary, describeData } from './data_summary.ts';
 import type { Saliency } from './heatmap.node.ts';
 import { escapeHtml, htmlTable, percent, section } from './html.ts';
 import { figures, type Gallery, renderPage } from './page.ts';
@@ -39,6 +40,8 @@ export interface RunReport {
   readonly bestEpoch: number;
   /** The numbers of each epoch by the names of `history.csv`. */
   readonly history: readonly Readonly<Record<string, number>>[];
+  /** Null for runs from before it was kept. */
+  readonly data: DataSummary | null;
   /** What was trained on which data, line by line. */
   readonly plan: readonly (readonly [string, string])[];
   readonly phases: readonly { readonly name: string; readonly seconds: number; readonly memory: number }[];
@@ -86,6 +89,7 @@ export async function renderRunReport(report: RunReport): Promise<string> {
       describeList(unsure, 'The two most probable classes are closest here, right or wrong.'),
     ),
     section('Calibration', describeCalibration(report)),
+    ...(report.data === null ? [] : [section('Data', describeData(report.data, report.classNames))]),
     section('What was trained, and on what', words(report.plan)),
     section('Time and memory', describePhases(report)),
     section('Again', describeCommand(report)),

@@ -30,12 +30,13 @@ export function progressFor(verbose: boolean, options: ProgressOptions): Progres
   return new Bar(options);
 }
 
-/** `313/313 ━━━━━━━━━━━━━━━━━━━━ 12s 38ms/step 830 images/s - accuracy: 0.9312 - loss: 0.2011` */
+/** `313/313 ━━━━━━━━━━━━━━━━━━━━ 12s 38ms/step 830 images/s - accuracy: 0.9312 - loss: 0.2011`, on two lines if wider. */
 export function render(
   { total, unit, images }: ProgressOptions,
   done: number,
   seconds: number,
   logs: Logs,
+  width = Number.POSITIVE_INFINITY,
 ): string {
   const each = seconds / Math.max(done, 1);
   const rate = unit === 'image' ? done / seconds : images ? (done * images) / seconds : 0;
@@ -45,8 +46,11 @@ export function render(
     ...(unit === 'step' && done > 0 ? [`${(each * 1000).toFixed(each < 0.01 ? 1 : 0)}ms/step`] : []),
     ...(rate > 0 && Number.isFinite(rate) ? [`${rate.toFixed(rate < 10 ? 1 : 0)} images/s`] : []),
   ];
-  const numbers = Object.entries(logs).map(([name, value]) => ` - ${name}: ${formatNumber(value)}`);
-  return parts.join(' ') + numbers.join('');
+  const bar = parts.join(' ');
+  const numbers = Object.entries(logs).map(([name, value]) => `${name}: ${formatNumber(value)}`);
+  const line = [bar, ...numbers].join(' - ');
+  if (line.length <= width || numbers.length === 0) return line;
+  return `${bar}\n${' '.repeat(bar.indexOf(' '))} ${numbers.join(' - ')}`;
 }
 
 function drawBar(done: number, total: number): string {
@@ -86,6 +90,8 @@ class Bar implements Progress {
   /** When the steps were over, if something followed. */
   #stop: number | null = null;
   #part: (() => string) | null = null;
+  /** Columns that the text has to fit into: as it moves it is cut, and at its end a second line takes the numbers. */
+  #width = Number.POSITIVE_INFINITY;
 
   constructor(options: ProgressOptions) {
     this.#options = options;
@@ -118,11 +124,12 @@ class Bar implements Progress {
   end(logs: Logs): void {
     this.#logs = logs;
     this.#part = null;
+    if (isLive()) this.#width = process.stderr.columns;
     this.#line.end();
   }
 
   #render(): string {
     const seconds = ((this.#stop ?? performance.now()) - this.#start) / 1000;
-    return render(this.#options, this.#done, seconds, this.#logs);
+    return render(this.#options, this.#done, seconds, this.#logs, this.#width);
   }
 }

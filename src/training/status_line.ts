@@ -61,7 +61,8 @@ export class StatusLine {
     const text = this.#text();
     if (!this.#live) process.stderr.write(`${text}\n`);
     // Written over and then cut, never cleared first: a cleared line flickers.
-    else if (open === this) process.stderr.write(`\r${text.slice(0, width)}\x1b[K`);
+    else if (open === this)
+      process.stderr.write(`\r${text.slice(0, width).replaceAll('\n', '\x1b[K\n')}\x1b[K`);
   }
 }
 

@@ -33,6 +33,15 @@ const report: RunReport = {
     { epoch: 0, loss: 1, accuracy: 0.5, valLoss: 1.1, valAccuracy: 0.4, learningRate: 0.01 },
     { epoch: 1, loss: 0.8, accuracy: 0.6, valLoss: 0.9, valAccuracy: 0.6, learningRate: 0.001 },
   ],
+  data: {
+    splits: [
+      { name: 'train', counts: [1200, 7] },
+      { name: 'test', counts: [3, 2] },
+    ],
+    facts: [['Formats', '5 <png>']],
+    notes: ['2 pictures in more than one class'],
+    skipped: [{ name: 'f"<.png', reason: 'the file is empty.' }],
+  },
   plan: [['Data', '<pets>']],
   beside: null,
   phases: [{ name: 'training', seconds: 1.25, memory: 20e6 }],
@@ -54,6 +63,16 @@ describe('the report of a run', () => {
   it('gives every part of the data its interval', () => {
     // Six of ten: (0.6 + z²/20 ± z·√(0.24/10 + z²/400)) / (1 + z²/10) = 0.5722 ± 0.2596.
     expect(html).toContain('training &lt;all&gt;</th><td>60.0 %</td><td>31.3 % … 83.2 %</td><td>0.8000</td>');
+  });
+
+  it('counts the pictures of each class and split, and names what was left out', () => {
+    expect(html).toMatch(/&lt;script&gt;[^<]*<\/th><td>1,200<\/td><td>3<\/td>/);
+    expect(html).toContain('in all</th><td>1,207</td><td>5</td>');
+    expect(html).toContain(
+      '<p>One file was left out:</p><ul><li>f&quot;&lt;.png: the file is empty.</li></ul>',
+    );
+    expect(html).toContain('<p>Note: 2 pictures in more than one class.</p>');
+    expect(html).toContain('5 &lt;png&gt;');
   });
 
   it('escapes names of classes and files, options and commands', () => {

@@ -56,6 +56,14 @@ describe('a bar says', () => {
     expect(render(epoch, 0, 3, {})).toBe('  0/100 ──────────────────── 3s');
     expect(render(epoch, 100, 20, {})).toBe('100/100 ━━━━━━━━━━━━━━━━━━━━ 20s 200ms/step 160 images/s');
   });
+
+  it('its numbers below it where they do not fit beside it', () => {
+    // The bar takes 56 columns, " - " 3 and the number 12.
+    const logs = { loss: 0.5 };
+    const line = '100/100 ━━━━━━━━━━━━━━━━━━━━ 20s 200ms/step 160 images/s';
+    expect(render(epoch, 100, 20, logs, 71)).toBe(`${line} - loss: 0.5000`);
+    expect(render(epoch, 100, 20, logs, 70)).toBe(`${line}\n        loss: 0.5000`);
+  });
 });
 
 describe('on a terminal', () => {
@@ -69,7 +77,8 @@ describe('on a terminal', () => {
     progress.end({ accuracy: 0.75, loss: 1 });
     expect(screen()).toEqual([
       'Epoch 1/2',
-      '100/100 ━━━━━━━━━━━━━━━━━━━━ 20s 200ms/step 160 images/s - accuracy: 0.7500 - loss: 1.0000',
+      '100/100 ━━━━━━━━━━━━━━━━━━━━ 20s 200ms/step 160 images/s',
+      '        accuracy: 0.7500 - loss: 1.0000',
       '',
     ]);
     const drawn = written.split('\r').slice(1, -1);
@@ -96,9 +105,11 @@ describe('on a terminal', () => {
     part.update(5, {});
     expect(screen().at(-1)).toBe('Validating  5/10 ━━━━━━━━━━────────── 2s left');
     progress.end({ valLoss: 1 });
-    expect(screen().at(-2)).toBe(
-      '100/100 ━━━━━━━━━━━━━━━━━━━━ 10s 100ms/step 320 images/s - valLoss: 1.0000',
-    );
+    expect(screen().slice(-3)).toEqual([
+      '100/100 ━━━━━━━━━━━━━━━━━━━━ 10s 100ms/step 320 images/s',
+      '        valLoss: 1.0000',
+      '',
+    ]);
   });
 
   it('a message comes below the line, and the line comes again at its end', () => {
