@@ -38,7 +38,7 @@ export function backboneTitle(name: string): string {
 
 /** `--backbone NAME` or `--backbone FILE.onnx`. */
 export function backboneOption(description: string): Option {
-  const text = `${description}: one of ${invocation()} models, or an .onnx file`;
+  const text = `${description}: one of graft models, or an .onnx file`;
   return new Option('--backbone <name>', text).argParser((name): string => {
     if (!isOnnx(name)) return findBackbone(name).record.name;
     const path = resolve(name);

@@ -23,6 +23,7 @@ import {
 } from '../data/index.ts';
 import { type DataSummary, type Findings, nothingFound } from '../report/data_summary.ts';
 import { progressFor } from '../training/progress.ts';
+import { whileWaiting } from '../training/status_line.ts';
 import { didYouMean, wholeNumber } from './arguments.ts';
 import { factsOf } from './data_report.ts';
 import { count, invocation, type Output, plural, shellWord } from './output.ts';
@@ -155,6 +156,9 @@ export async function countsOf(dataset: Dataset): Promise<number[]> {
 }
 
 export async function loadSplits(name: DataName, mirror: string | undefined, out: Output): Promise<Splits> {
+  if (name === 'emoji10') {
+    return whileWaiting('Drawing the pictures of emoji10', out.verbose, () => datasets.emoji10.load());
+  }
   const transfers = showTransfers(out.verbose);
   try {
     return await datasets[name].load({ mirror, onProgress: transfers.onProgress });

@@ -1,5 +1,6 @@
 /** `graft doctor`: whether this machine has what Graft needs. */
 import type { Command } from 'commander';
+import { whileWaiting } from '../training/status_line.ts';
 import {
   addCommonOptions,
   addDeviceOptions,
@@ -46,12 +47,12 @@ Exit codes: 0 nothing is wrong, 1 there is a problem.`;
 
 async function runDoctor(options: DoctorOptions): Promise<void> {
   const out = outputFor(options);
-  const findings = [
+  const findings = await whileWaiting('Trying what Graft needs', out.verbose, async () => [
     ...[checkNode(), checkRuntime(), await checkPictures()],
     ...(await checkDevices(options)),
     ...[checkCores(options), checkMemory(), await checkCache()],
     await checkNetwork(options.mirror ?? process.env['GRAFT_MIRROR'] ?? ''),
-  ];
+  ]);
   const problems = findings.filter(({ verdict }) => verdict === 'problem');
   out.result(describe(findings));
   out.result(

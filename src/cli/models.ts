@@ -56,6 +56,8 @@ const columns: readonly {
   readonly title: string;
   readonly text: (row: Row) => string;
   readonly right?: true;
+  /** Left out where a terminal is too narrow for all. */
+  readonly spare?: true;
 }[] = [
   { title: 'Name', text: ({ name }) => name },
   { title: 'Size', text: ({ inputSize }) => String(inputSize), right: true },
@@ -67,8 +69,8 @@ const columns: readonly {
     right: true,
   },
   { title: 'Top-1', text: (row) => onImagenet(row, 'top1'), right: true },
-  { title: 'Top-5', text: (row) => onImagenet(row, 'top5'), right: true },
-  { title: 'Pictures', text: ({ preprocessing }) => preprocessing ?? 'in the model' },
+  { title: 'Top-5', text: (row) => onImagenet(row, 'top5'), right: true, spare: true },
+  { title: 'Pictures', text: ({ preprocessing }) => preprocessing ?? 'in the model', spare: true },
   { title: 'Licence', text: ({ licence }) => licence },
 ];
 
@@ -78,11 +80,20 @@ function onImagenet({ trainedOn, accuracy }: Row, which: 'top1' | 'top5'): strin
 }
 
 function layout(rows: readonly Row[]): string {
-  const cells = rows.map((row) => columns.map(({ text }) => text(row)));
-  return columnsTable(
-    [columns.map(({ title }) => title), ...cells],
-    (column) => columns[column]!.right === true,
+  const whole = layoutColumns(rows, columns);
+  const { isTTY, columns: width } = process.stdout;
+  if (!isTTY || whole.indexOf('\n') <= width) return whole;
+  const spare = columns.filter((column) => column.spare).map(({ title }) => title);
+  const narrow = layoutColumns(
+    rows,
+    columns.filter((column) => !column.spare),
   );
+  return `${narrow}\n\n${spare.join(' and ')} need a wider terminal (--json has them too).`;
+}
+
+function layoutColumns(rows: readonly Row[], shown: typeof columns): string {
+  const cells = rows.map((row) => shown.map(({ text }) => text(row)));
+  return columnsTable([shown.map(({ title }) => title), ...cells], (column) => shown[column]!.right === true);
 }
 
 function notes(rows: readonly Row[]): string {
@@ -90,11 +101,11 @@ function notes(rows: readonly Row[]): string {
   const lines = others.map(
     ({ name, trainedOn, accuracy }) =>
       `\n${name} was trained by Graft on ${trainedOn.title}, ${percent(accuracy.top1)} of whose test pictures it gets ` +
-      'right; its weights are\npart of Graft (docs/cifar_resnet.md).',
+      'right; its weights are part of Graft (docs/cifar_resnet.md).',
   );
   return (
     '\nParameters and multiply-adds (of one picture) count the classifier; the download for training does not. ' +
-    'Accuracy on\nImageNet as Keras publishes it. Pictures: how Graft prepares them for the backbone. ' +
-    `Licence: of the weights.${lines.join('')}\nUse one: ${invocation()} train --data cifar10 --backbone NAME`
+    'Accuracy on ImageNet as Keras publishes it. Pictures: how Graft prepares them for the backbone. ' +
+    `Licence: of the weights.${lines.join('')}\n\nUse one: ${invocation()} train --data cifar10 --backbone NAME`
   );
 }

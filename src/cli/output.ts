@@ -71,18 +71,25 @@ export function columns(rows: readonly (readonly string[])[]): string {
   return rows.map((row) => row.map(padded).join('  ').trimEnd()).join('\n');
 }
 
-/** A text whose lines a terminal need not break within words; what follows of an indented line is indented more. */
+/**
+ * A text whose lines a terminal need not break within words. What follows of an indented line is indented more, what
+ * follows of `label  text` stands below the text.
+ */
 export function fitted(stream: WriteStream, text: string): string {
-  const width = stream.isTTY ? stream.columns : Number.POSITIVE_INFINITY;
-  const fit = (line: string) => {
-    // Coloured pictures and rows of tables are left as they are.
-    if (columnsOf(line) <= width || line.includes('\x1b') || /\S {2,}\S/.test(line)) return line;
-    const indent = line.search(/\S/);
-    const [first, ...rest] = wrap(line.slice(indent), width - indent - 2);
-    const more = ' '.repeat(indent === 0 ? 0 : indent + 2);
-    return [' '.repeat(indent) + first, ...rest.map((part) => more + part)].join('\n');
-  };
-  return text.split('\n').map(fit).join('\n');
+  if (!stream.isTTY) return text;
+  return text
+    .split('\n')
+    .map((line) => (columnsOf(line) <= stream.columns ? line : broken(line, stream.columns)))
+    .join('\n');
+}
+
+function broken(line: string, width: number): string {
+  const [, begin, rest] = /^(\s*(?:\S+(?: \S+)* {2,})?)(.*)$/.exec(line)!;
+  // Coloured pictures, rows of more columns, and commands, which are there to be copied.
+  if (line.includes('\x1b') || /\S {2,}\S/.test(rest!) || rest!.startsWith('$ ')) return line;
+  const isLabelled = begin!.trim() !== '';
+  const indent = isLabelled || begin === '' ? begin!.length : begin!.length + 2;
+  return begin! + wrap(rest!, width - indent).join(`\n${' '.repeat(indent)}`);
 }
 
 /** Lines of whole words. A command, which ends its text, stays in one piece: it is there to be copied. */

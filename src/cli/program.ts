@@ -13,6 +13,7 @@ import { defineExport } from './export.ts';
 import { defineInspect } from './inspect.ts';
 import { defineLrFind } from './lr_find.ts';
 import { defineModels } from './models.ts';
+import { fitted } from './output.ts';
 import { definePredict } from './predict.ts';
 import { defineReport } from './run_report.ts';
 import { defineStart } from './start.ts';
@@ -22,22 +23,28 @@ import { defineTrain } from './train.ts';
 
 const help = `
 First steps:
-  $ graft start                              a small real run, in a minute or two
-  $ graft train --data cifar10 --recipe reference
-  $ graft data pets && graft train --data pets      your own pictures, one folder a class
-  $ graft advise --data pets                 which way to train is worth its time
+  $ graft start                        a small real run, in a minute or two
+  $ graft data pets                    a look at your own pictures, one folder a class
+  $ graft train --data pets            a model of them, with a report
+  $ graft advise --data pets           which way to train is worth its time
   $ graft predict --model runs/NAME photo.jpg
+  $ graft train --data cifar10 --recipe reference
 
 Environment:
-  GRAFT_MIRROR  folder or address with data and weights    GRAFT_CACHE  where downloads are kept
-  NO_COLOR      no colours                                 GRAFT_DEBUG  1 shows where an error came from
+  GRAFT_MIRROR  folder or address with data and weights
+  GRAFT_CACHE   where downloads and kept features go
+  NO_COLOR      no colours
   CI            progress in plain lines, as without a terminal
+  GRAFT_DEBUG   1 shows where an error came from
 
 Defaults of options: graft.config.ts, .mts, .js, .mjs or .json in the current folder, such as
   { "train": { "optimizer": "adam", "imageSize": 96 }, "predict": { "top": 1 } }
 
 Exit codes:
-  0  done    1  it went wrong    2  the command line or a picture cannot be used    130  stopped by Ctrl-C`;
+  0    done
+  1    it went wrong
+  2    the command line or a picture cannot be used
+  130  stopped by Ctrl-C`;
 
 const commands = [
   ...[
@@ -71,7 +78,10 @@ export function makeProgram(): Command {
     .addHelpText('after', help)
     .exitOverride()
     // Commander writes errors itself; with --json they are an object too, so they all go one way.
-    .configureOutput({ outputError: () => undefined });
+    .configureOutput({
+      outputError: () => undefined,
+      writeOut: (text) => process.stdout.write(fitted(process.stdout, text)),
+    });
   for (const define of commands) define(program);
   return program;
 }

@@ -31,7 +31,7 @@ const about: Readonly<Record<DataName, string>> = {
   cifar10: cifar,
   cifar100: cifar,
   emoji10:
-    'Emoji, unchanged drawings of the sets below, turned, scaled and recoloured on random backgrounds when they are\n' +
+    'Emoji, unchanged drawings of the sets below, turned, scaled and recoloured on random backgrounds when they are ' +
     'loaded. Nobody who drew validation or test pictures drew training pictures.',
 };
 
@@ -76,10 +76,14 @@ export function describePublished({ name, classNames, counts, sources }: Publish
     classes,
   ];
   if (sources.length > 0) {
-    const rows = sources.map(({ title, designer, part, drawings, licence, url }) => [
-      ...[title, designer, part, `${drawings} drawings`, licence, url],
+    const rows = sources.map(({ title, designer, part, drawings, licence }) => [
+      ...[title, designer, part, `${drawings} drawings`, licence],
     ]);
-    sections.push(`Attribution and licences (assets/LICENSES.md)\n${columnsTable(rows, () => false)}`);
+    const addresses = sources.map(({ title, url }) => [title, url]);
+    sections.push(
+      `Attribution and licences (assets/LICENSES.md)\n${columnsTable(rows, () => false)}`,
+      `Where the drawings are from\n${columnsTable(addresses, () => false)}`,
+    );
   }
   return sections.join('\n\n');
 }

@@ -4,6 +4,7 @@
  * same ones for the same seed. It owns the drawings, who made them, and which designers are learned from.
  */
 import { readFile } from 'node:fs/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 import sharp from 'sharp';
@@ -75,7 +76,11 @@ export const emoji10 = {
       const own = drawings.filter(({ part }) => part === name);
       return drawPictures(name, own, seed);
     };
-    return { train: split('train'), validation: split('validation'), test: split('test') };
+    return {
+      train: await split('train'),
+      validation: await split('validation'),
+      test: await split('test'),
+    };
   },
 };
 
@@ -111,7 +116,7 @@ interface RenderedSet {
 }
 
 /** As many pictures of each class, in random order; each of a set drawn from those that have the class. */
-function drawPictures(part: Part, sets: readonly RenderedSet[], seed: number): Dataset {
+async function drawPictures(part: Part, sets: readonly RenderedSet[], seed: number): Promise<Dataset> {
   const length = lengths[part];
   const x = tensor('uint8', [length, pictureSide, pictureSide, 3]);
   const y = tensor('int32', [length]);
@@ -129,6 +134,8 @@ function drawPictures(part: Part, sets: readonly RenderedSet[], seed: number): D
     const { pixels } = glyphs[random.below(glyphs.length)]!;
     compose(pixels, random, x.data.subarray(i * bytes, (i + 1) * bytes));
     y.data[i] = label;
+    // Whoever waits can be told so meanwhile.
+    if (i % 100 === 99) await nextTurn();
   }
   return fromTensors(x, y, { name: `emoji10/${part}`, classNames });
 }
