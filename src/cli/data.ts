@@ -178,9 +178,14 @@ export async function loadData(
     const { imageSize } = selection;
     const whole = await openPictures(source, { ...selection, imageSize: [imageSize, imageSize] }, out);
     const findings = findingsOf(whole, selection.splitSeed);
-    if (findings.notes.length > 0) {
+    const left = findings.skipped.length;
+    const notes = [
+      ...(left > 0 ? [`${plural(left, 'file')} that cannot be used left out`] : []),
+      ...findings.notes,
+    ];
+    if (notes.length > 0) {
       const look = `See which: ${invocation()} data ${shellWord(source)}`;
-      out.say(`Note: ${findings.notes.join('; ')}. ${look}`);
+      out.say(`Note: ${notes.join('; ')}. ${look}`);
     }
     const { validation, test } = whole;
     // What will be used is said before training begins: no further word of limits that are not reached.
@@ -270,7 +275,6 @@ export async function openPictures(source: string, options: OpenOptions, out: Ou
 function findingsOf(opened: ImageData, splitSeed: number): Findings {
   const notes: string[] = [];
   const { skipped, pictures } = opened;
-  if (skipped.length > 0) notes.push(`${plural(skipped.length, 'file')} that cannot be used left out`);
   const duplicates = duplicatesOf(pictures);
   const groups = (kind: string) => duplicates.filter((group) => group.kind === kind).length;
   if (groups('classes') > 0) notes.push(`${plural(groups('classes'), 'picture')} in more than one class`);

@@ -89,7 +89,7 @@ export function describePublished({ name, classNames, counts, sources }: Publish
 }
 
 export function nextOfPublished(name: DataName): string {
-  return `Next  ${invocation()} train --data ${name}${name === 'emoji10' ? ' --backbone cifar_resnet --head gap' : ''}`;
+  return `Next  ${invocation()} train --data ${name}${name === 'emoji10' ? ' --backbone cifar_resnet --recipe fine-tune' : ''}`;
 }
 
 export function jsonOfPublished({ name, classNames, counts, sources }: PublishedReview): object {

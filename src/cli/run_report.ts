@@ -1,5 +1,6 @@
 /** `report.html` of a run: written when a training is finished, and again by `graft report`. */
 import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { fail } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
@@ -70,7 +71,7 @@ async function writeReport(folder: RunFolder, record: RunRecord, pictures: Datas
   // What draws takes a fifth of a second to load, and most commands draw nothing.
   const { renderRunReport } = await import('../report/run_report.ts');
   const page = await renderRunReport({
-    title: `${config.backbone} on ${dataTitle(config.data)}`,
+    title: `${basename(config.backbone)} on ${dataTitle(config.data)}`,
     ...{ predictions, pictures, names: namesOf(pictures), classNames: data.classNames },
     saliency: await readSaliency(folder, record),
     what: `${on} pictures`,

@@ -1,5 +1,5 @@
 /** The door to kept features: decides where they go, says what that takes, and computes what is missing. */
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fail } from '../core/errors.ts';
 import type { Features } from './columns.ts';
 import { computeShard } from './compute.ts';
@@ -106,7 +106,7 @@ async function complete(plan: Plan, disk: DiskFeatures, watcher: Watcher): Promi
   await noteUse(plan, folder);
   const lacking = missing.reduce((rows, shard) => rows + plan.rows(shard), 0);
   const there = lacking < plan.length ? `, ${formatImages(plan.length - lacking)} of them there already` : '';
-  const text = `${formatBytes(plan.bytes())} on disk in ${folder}, ${formatImages(plan.length)}${there}`;
+  const text = `${formatBytes(plan.bytes())} on disk in ${dirname(folder)}, ${formatImages(plan.length)}${there}`;
   watcher.onBegin(text, plan.length);
   await disk.fill(missing);
   watcher.onEnd();

@@ -22,9 +22,13 @@ export interface Gallery {
   readonly groups: Readonly<Record<string, { readonly title: string; readonly pictures: readonly number[] }>>;
 }
 
-/** Places for pictures that the page's script fills in; what has no thumbnail shows its caption only. */
-export function figures(positions: readonly number[]): string {
-  return `<div class="pictures">${positions.map((i) => `<figure data-picture="${i}"></figure>`).join('')}</div>`;
+/**
+ * Places for pictures that the page's script fills in, with their heat maps if that is asked for; what has no
+ * thumbnail shows its caption only.
+ */
+export function figures(positions: readonly number[], shows: 'picture' | 'heat' = 'picture'): string {
+  const places = positions.map((i) => `<figure data-picture="${i}" data-shows="${shows}"></figure>`);
+  return `<div class="pictures">${places.join('')}</div>`;
 }
 
 const style = `
@@ -43,9 +47,10 @@ h3 { font-size: 1em; margin: .8em 0 .3em } p { margin: .5em 0; max-width: 45em }
 .big { font-size: 1.9em; font-weight: 600; margin: .4em 0 0 }
 button { font: inherit; color: inherit; background: none; border: 1px solid var(--line); border-radius: 5px;
   cursor: pointer } button:focus-visible { outline: 2px solid var(--series-1) }
-.wide { overflow-x: auto } table { border-collapse: collapse } th, td { padding: .2em .6em; text-align: right;
-  border-bottom: 1px solid var(--line); vertical-align: top } th:first-child { text-align: left }
-tbody th { font-weight: 500 } .words th, .words td { text-align: left } .words td { overflow-wrap: anywhere; min-width: 9em }
+.wide { overflow-x: auto; margin: .5em 0 } table { border-collapse: collapse } td { white-space: nowrap }
+th, td { padding: .2em .6em; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top } th:first-child { text-align: left }
+tbody th { font-weight: 500 } .words th, .words td { text-align: left } .words td { overflow-wrap: anywhere;
+  min-width: 9em; white-space: normal }
 .confusion td { padding: 1px; border: 0; min-width: 2.6em; text-align: center }
 .confusion button { width: 100%; border: 0; padding: .3em 0; border-radius: 2px }
 .confusion thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; padding: .3em }
@@ -55,7 +60,9 @@ tbody th { font-weight: 500 } .words th, .words td { text-align: left } .words t
 .pictures { display: flex; flex-wrap: wrap; gap: .8em } figure { margin: 0; width: 104px; font-size: 12px }
 figure img { width: 96px; height: 96px; object-fit: contain; image-rendering: pixelated; display: block }
 figcaption { overflow-wrap: anywhere } pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .7em;
-  border: 1px solid var(--line); border-radius: 5px }
+  border: 1px solid var(--line); border-radius: 5px } ul { margin: .3em 0; padding-left: 1.4em }
+summary { cursor: pointer } #theme { flex: none; white-space: nowrap }
+@media (max-width: 34em) { th, td { padding: .2em .35em; font-size: 13px } .confusion td { min-width: 2.2em } }
 #shown { border: 1px solid var(--line); border-radius: 5px; padding: .2em .8em .8em; margin-top: .8em }
 `;
 
@@ -63,7 +70,8 @@ const script = `
 const gallery = JSON.parse(document.getElementById('gallery').textContent);
 const fill = (figure, id) => {
   const picture = gallery.pictures[id];
-  for (const uri of [picture.uri, picture.heat]) {
+  const { shows } = figure.dataset;
+  for (const uri of shows === 'heat' ? [picture.uri, picture.heat] : [picture.uri]) {
     if (!uri) continue;
     const image = new Image();
     image.src = uri;
@@ -71,7 +79,9 @@ const fill = (figure, id) => {
     figure.append(image);
   }
   const caption = document.createElement('figcaption');
-  caption.textContent = picture.caption;
+  // Names of files lie in folders: a line ends there rather than within a word.
+  for (const [i, part] of picture.caption.split('/').entries())
+    caption.append(...(i === 0 ? [] : ['/', document.createElement('wbr')]), part);
   figure.append(caption);
   return figure;
 };

@@ -82,7 +82,7 @@ export async function renderRunReport(report: RunReport): Promise<string> {
     section('Classes', describeClasses(report, judged)),
     section(
       'Worst mistakes',
-      describeList(worst, `Wrong, the highest loss first.${describeSaliency(report)}`),
+      describeList(worst, `Wrong, the highest loss first.${describeSaliency(report)}`, 'heat'),
     ),
     section(
       'Least sure',
@@ -165,7 +165,7 @@ ${htmlTable(['pictures', 'accuracy', '95 % interval', 'loss', 'number'], numbers
 
 function numberRow({ what, accuracy, loss, pictures }: Measured): string[] {
   const { low, high } = shareOf(Math.round(accuracy * pictures), pictures);
-  const interval = `${percent(low)} … ${percent(high)}`;
+  const interval = `${(100 * low).toFixed(1)} … ${percent(high)}`;
   return [escapeHtml(what), percent(accuracy), interval, loss.toFixed(4), pictures.toLocaleString('en')];
 }
 
@@ -221,9 +221,16 @@ function describeClasses({ classNames }: RunReport, judged: readonly Judged[]): 
 <p class="soft">Precision: of those taken for the class, the share that is. Recall: of those of the class, the share recognised.</p>`;
 }
 
-function describeList(judged: readonly Judged[], text: string): string {
+function describeList(
+  judged: readonly Judged[],
+  text: string,
+  shows?: Parameters<typeof figures>[1],
+): string {
   if (judged.length === 0) return '<p>None.</p>';
-  return `<p>${text}</p>${figures(judged.map(({ index }) => index))}`;
+  return `<p>${text}</p>${figures(
+    judged.map(({ index }) => index),
+    shows,
+  )}`;
 }
 
 /** What the second picture of a figure is. */
@@ -243,11 +250,11 @@ function describeCalibration({ predictions }: RunReport): string {
   const meaning =
     temperature === null
       ? 'No temperature between 0.01 and 100 has the least loss.'
-      : `A temperature above 1 means that the model is surer than it is right. It is fitted to these very pictures,
-so that its gain is the most that can be hoped for.`;
+      : `A temperature ${temperature > 1 ? 'above 1 means that the model is surer' : 'below 1 means that the model is less sure'}
+than it is right. It is fitted to these very pictures, so that its gain is the most that can be hoped for.`;
   return `<div class="charts"><div><h3>Accuracy by confidence</h3>${drawReliability('Accuracy by confidence', before.bins)}</div>
 <div><h3>Confidence</h3>${drawConfidences('Share of pictures by confidence', before.bins)}</div></div>
-${htmlTable(['', 'expected calibration error', 'loss'], rows)}
+${htmlTable(['', 'expected calibration error', 'crossentropy'], rows)}
 <p class="soft">${meaning} 15 bins, as in Guo et al. 2017.</p>`;
 }
 

@@ -17,7 +17,7 @@ import { Engine, type Session, type Tensors } from '../runtime/engine.node.ts';
 import { EngineState, type Slots } from './engine_state.ts';
 import { Extractor, type ExtractorOptions } from './extractor.ts';
 import { checkLabels, labelled, only, runOn, stepNoise, type Views } from './feeds.ts';
-import { nothingFrozen } from './integers.ts';
+import { type CalibrationWatcher, nothingFrozen } from './integers.ts';
 import type { KeptBatch } from './steady_rows.ts';
 
 export interface ExecutorOptions extends ExtractorOptions {
@@ -82,6 +82,16 @@ export class Executor {
   /** Says which pictures the ranges of integers come from. Without `precision: 'int8'` it does nothing. */
   calibrateOn(dataset: Dataset): void {
     this.#extractor.calibrateOn(dataset);
+  }
+
+  /** Takes over the ranges that another has found by the same pictures. */
+  takeRanges(other: Executor): void {
+    this.#extractor.takeRanges(other.#extractor);
+  }
+
+  /** Whoever wants to hear how far the search for those ranges is; null for nobody. */
+  watchCalibration(watch: CalibrationWatcher | null): void {
+    this.#extractor.onCalibration = watch;
   }
 
   /** Identifies what the frozen part computes, with the random layers in front of it or without. */

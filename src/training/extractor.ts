@@ -8,7 +8,7 @@ import type { Tensor } from '../core/tensor.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { type Device, Engine, type Session, type Tensors } from '../runtime/engine.node.ts';
 import { pictureNoise, type Views } from './feeds.ts';
-import { Integers, nothingSeen, type Precision } from './integers.ts';
+import { type CalibrationWatcher, Integers, nothingSeen, type Precision } from './integers.ts';
 
 export interface ExtractorOptions {
   readonly seed: number;
@@ -22,6 +22,8 @@ export class Extractor {
   readonly #options: ExtractorOptions;
   readonly #sessions = new Map<FrozenPart, Promise<Session>>();
   #integers: Integers | null = null;
+  /** Told how far the search for the ranges of integers is. */
+  onCalibration: CalibrationWatcher | null = null;
   #engine: Engine | null = null;
 
   constructor(options: ExtractorOptions) {
@@ -38,6 +40,12 @@ export class Extractor {
     if (precision !== 'int8' || this.#integers?.fingerprint === dataset.fingerprint) return;
     this.#integers = new Integers(dataset, seed);
     this.forget([...this.#sessions.keys()]);
+  }
+
+  /** Takes over the ranges that another has found by the same pictures. */
+  takeRanges(other: Extractor): void {
+    const found = other.#integers;
+    if (found !== null && found.fingerprint === this.#integers?.fingerprint) this.#integers = found;
   }
 
   /** Identifies what a part computes: its graph, its weights, its precision. */
@@ -76,7 +84,7 @@ export class Extractor {
   async #load(part: FrozenPart): Promise<Session> {
     if (this.#options.precision === 'float32') return this.#open(part);
     const integers = this.#integers ?? fail('state', nothingSeen);
-    return integers.load(part, (graph) => this.#open(graph));
+    return integers.load(part, (graph) => this.#open(graph), this.onCalibration);
   }
 
   #open({ model }: Executable): Promise<Session> {

@@ -31,6 +31,9 @@ export function checkPrecision(precision: string, device: Device): Precision {
   return precision;
 }
 
+/** Hears how many of the pictures that ranges come from have been looked at. */
+export type CalibrationWatcher = (done: number, total: number) => void;
+
 export class Integers {
   readonly #dataset: Dataset;
   readonly #seed: number;
@@ -56,12 +59,16 @@ export class Integers {
     return createHash('sha256').update(JSON.stringify(all)).digest('hex');
   }
 
-  /** The frozen part on integers, after its ranges have been found if they are not known. */
-  async load(part: FrozenPart, load: (graph: Executable) => Promise<Session>): Promise<Session> {
+  /** The frozen part on integers, after its ranges have been found if they are not known, which `watch` hears of. */
+  async load(
+    part: FrozenPart,
+    load: (graph: Executable) => Promise<Session>,
+    watch: CalibrationWatcher | null,
+  ): Promise<Session> {
     const integers = part.integers();
     let ranges = this.#ranges.get(part.digest);
     if (ranges === undefined) {
-      ranges = this.#calibrate(integers, part, load);
+      ranges = this.#calibrate(integers, part, load, watch);
       this.#ranges.set(part.digest, ranges);
       ranges.catch(() => this.#ranges.delete(part.digest));
     }
@@ -72,11 +79,13 @@ export class Integers {
     integers: IntegerFrozen,
     { noises }: FrozenPart,
     load: (graph: Executable) => Promise<Session>,
+    watch: CalibrationWatcher | null,
   ): Promise<readonly ValueRange[]> {
     const session = await load(integers.observation);
     try {
       const length = lengthOf(this.#dataset);
       const count = Math.min(pictures, length);
+      watch?.(0, count);
       for (let start = 0; start < count; start += batch) {
         const size = Math.min(batch, count - start);
         const indices = Array.from({ length: size }, (_, i) => Math.floor(((start + i) * length) / count));
@@ -84,6 +93,7 @@ export class Integers {
         const drawn = pictureNoise(noises, this.#seed, { view: 0, rows: indices });
         const feeds = { image: x, ...drawn };
         integers.observe(await session.run(only(feeds, integers.observation)));
+        watch?.(start + size, count);
       }
     } finally {
       await session.release();

@@ -207,8 +207,9 @@ export class Model extends Network {
     return prepare(executor, uses, this.#features, { verbose, cache });
   }
 
-  /** Takes over what another model keeps in memory: features of the same frozen part are not computed again. */
+  /** Takes over what another model keeps in memory: features of the same frozen part, and ranges of its integers. */
   takeFeatures(other: Model): void {
+    this.compiled.executor.takeRanges(other.compiled.executor);
     for (const [key, features] of other.#features) if (features.inMemory) this.#features.set(key, features);
   }
 

@@ -12,6 +12,7 @@ import {
   type ColumnSpec,
   cacheOptions,
   type Features,
+  type KeepOptions,
   keepFeatures,
   type Place,
   Plan,
@@ -20,6 +21,7 @@ import {
   type Watcher,
 } from '../features/index.ts';
 import type { Executor, FeatureBatch, ProgramKind } from './executor.ts';
+import type { CalibrationWatcher } from './integers.ts';
 import { type Progress, progressFor } from './progress.ts';
 import { leaveStatusLine } from './status_line.ts';
 
@@ -177,8 +179,7 @@ export async function prepare(
     for (const [view, plan] of plans.entries()) {
       const name = plans.length === 1 ? plan.name : `${plan.name}, view ${view + 1} of ${plans.length}`;
       const known = kept.get(plan.key);
-      const watcher = watcherFor(name, verbose);
-      const features = known ?? (await keepFeatures(plan, { ...cache, mode, watcher }));
+      const features = known ?? (await computeWatched(executor, plan, { ...cache, mode }, { name, verbose }));
       kept.set(plan.key, features);
       views.push(labelled(features));
     }
@@ -186,6 +187,22 @@ export async function prepare(
     prepared.push({ kind, kept: true, steady, rows: (epoch) => views[epoch % views.length]! });
   }
   return prepared;
+}
+
+/** Features that are kept, computed as far as they are missing, while a terminal shows how far that is. */
+async function computeWatched(
+  executor: Executor,
+  plan: Plan,
+  options: Omit<KeepOptions, 'watcher'>,
+  shown: { readonly name: string; readonly verbose: boolean },
+): Promise<Features> {
+  const watcher = watcherFor(shown);
+  executor.watchCalibration(watcher.onCalibration);
+  try {
+    return await keepFeatures(plan, { ...options, watcher });
+  } finally {
+    executor.watchCalibration(null);
+  }
 }
 
 /** Computes features when they are read; what random layers do differs from epoch to epoch. */
@@ -235,12 +252,19 @@ function labelled(kept: Features): PreparedRows {
 }
 
 /** Shows an extraction on the terminal. */
-function watcherFor(name: string, verbose: boolean): Watcher {
+function watcherFor({ name, verbose }: { readonly name: string; readonly verbose: boolean }): Watcher & {
+  readonly onCalibration: CalibrationWatcher;
+} {
   let progress: Progress | null = null;
+  let calibration: Pick<Progress, 'update'> | null = null;
   return {
     onBegin(text, total) {
       const title = `Computing frozen features of ${name}: ${text}`;
       progress = progressFor(verbose, { title, total, unit: 'image' });
+    },
+    onCalibration(done, total) {
+      calibration ??= progress?.part('Calibrating int8', total) ?? null;
+      calibration?.update(done, {});
     },
     onRows: (done) => progress?.update(done, {}),
     onEnd: () => progress?.end({}),

@@ -13,7 +13,7 @@ export interface ProgressOptions {
 
 export interface Progress {
   update(done: number, logs: Logs): void;
-  /** A part that comes after the last step and before the end, in the same place. Its time does not count as steps'. */
+  /** A part before the first step or after the last, in the same place. Its time does not count as steps'. */
   part(title: string, total: number): Pick<Progress, 'update'>;
   end(logs: Logs): void;
 }
@@ -83,13 +83,15 @@ export function duration(seconds: number): string {
 
 class Bar implements Progress {
   readonly #options: ProgressOptions;
-  readonly #start = performance.now();
+  #start = performance.now();
   readonly #line: StatusLine;
   #done = 0;
   #logs: Logs = {};
   /** When the steps were over, if something followed. */
   #stop: number | null = null;
   #part: (() => string) | null = null;
+  /** When it was last heard of. */
+  #partSeen = 0;
   /** Columns that the text has to fit into: as it moves it is cut, and at its end a second line takes the numbers. */
   #width = Number.POSITIVE_INFINITY;
 
@@ -102,6 +104,10 @@ class Bar implements Progress {
   }
 
   update(done: number, logs: Logs): void {
+    if (this.#part !== null) {
+      // It came before the first step: the steps began when it was done.
+      [this.#part, this.#start, this.#stop] = [null, this.#partSeen, null];
+    }
     this.#done = done;
     this.#logs = logs;
     this.#line.update();
@@ -110,12 +116,14 @@ class Bar implements Progress {
   part(title: string, total: number): Pick<Progress, 'update'> {
     const start = performance.now();
     this.#stop ??= start;
+    this.#partSeen = start;
     let done = 0;
     this.#part = () =>
       `${title} ${drawBar(done, total)} ${describeTime(done, total, (performance.now() - start) / 1000)}`;
     return {
       update: (count) => {
         done = count;
+        this.#partSeen = performance.now();
         this.#line.update();
       },
     };

@@ -96,7 +96,7 @@ describe('an extraction', () => {
   it('says before it begins what it will take, and what is there already', async () => {
     const folder = await temporaryFolder();
     const first = await keep(folder, { rows: 60000, shardBytes: 2 ** 20 });
-    const place = join(folder, 'features', first.plan.key);
+    const place = join(folder, 'features');
     expect(first.texts).toEqual([`2.9 MB on disk in ${place}, 60,000 images`]);
     await rm(first.path(1));
     const second = await keep(folder, { rows: 60000, shardBytes: 2 ** 20 });

@@ -62,7 +62,7 @@ describe('the report of a run', () => {
 
   it('gives every part of the data its interval', () => {
     // Six of ten: (0.6 + z²/20 ± z·√(0.24/10 + z²/400)) / (1 + z²/10) = 0.5722 ± 0.2596.
-    expect(html).toContain('training &lt;all&gt;</th><td>60.0 %</td><td>31.3 % … 83.2 %</td><td>0.8000</td>');
+    expect(html).toContain('training &lt;all&gt;</th><td>60.0 %</td><td>31.3 … 83.2 %</td><td>0.8000</td>');
   });
 
   it('counts the pictures of each class and split, and names what was left out', () => {
@@ -135,6 +135,9 @@ describe.skipIf(executablePath === undefined)(`in a browser (${browsers.join(' o
       expect(await page.textContent('#shown h3')).toBe(`${classNames[0]} taken for ${classNames[1]}: 2`);
       const captions = await page.locator('#shown figcaption').allTextContents();
       expect(captions.map((caption) => caption.split(':')[0])).toEqual(['c.png', 'b.png']);
+      // What spoke for the class is shown where it is explained: beside c.png among the worst mistakes.
+      expect(await page.locator('#shown img').count()).toBe(2);
+      expect(await page.locator('[data-shows=heat] img').count()).toBe(4);
       // Strings are evaluated in the page, whose types this project does not have.
       expect(await page.evaluate("document.querySelector('#shown img').naturalWidth")).toBe(8);
       const ground = 'getComputedStyle(document.body).backgroundColor';

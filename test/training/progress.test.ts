@@ -112,6 +112,21 @@ describe('on a terminal', () => {
     ]);
   });
 
+  it('a part before the first step takes the place of the bar, and its time is not that of steps', () => {
+    on(true);
+    const progress = progressFor(true, { title: '', total: 100, unit: 'image' });
+    const part = progress.part('Calibrating', 10);
+    vi.advanceTimersByTime(7900);
+    part.update(10, {});
+    vi.advanceTimersByTime(100);
+    expect(screen()).toEqual(['Calibrating 10/10 ━━━━━━━━━━━━━━━━━━━━ 8s']);
+    // 50 pictures in 5 s: 10 a second, and 5 s for the others.
+    vi.advanceTimersByTime(4900);
+    progress.update(50, {});
+    expect(screen()).toEqual([' 50/100 ━━━━━━━━━━────────── 5s left 10 images/s']);
+    progress.end({});
+  });
+
   it('a message comes below the line, and the line comes again at its end', () => {
     on(true);
     const progress = progressFor(true, epoch);
