@@ -8,7 +8,7 @@ import { judge } from '../report/predictions.ts';
 import { accuracyOf } from '../report/scores.ts';
 import { addCommonOptions, addMirrorOption, type CommonOptions } from './arguments.ts';
 import type { TrainConfig } from './config.ts';
-import { columnsOf, outputFor } from './output.ts';
+import { columns, columnsOf, outputFor } from './output.ts';
 import { RunFolder, type RunRecord } from './run_folder.ts';
 import { readPredictions } from './run_predictions.ts';
 import { namesOf, picturesOf, readHistory } from './run_report.ts';
@@ -66,7 +66,7 @@ async function runCompare(paths: string[], options: CompareOptions): Promise<voi
     ['time', ...runs.map(({ seconds }) => `${seconds.toFixed(1)} s`)],
     ...differingOptions(runs),
   ];
-  out.result(inColumns(rows.filter((row) => row.length === names.length + 1)));
+  out.result(columns(narrowed(rows.filter((row) => row.length === names.length + 1))));
   out.say(
     changes === null
       ? `\n${otherPictures}`
@@ -106,7 +106,7 @@ function optionsOf(config: TrainConfig): Record<string, string> {
 
 function judgedAlike([first, ...others]: readonly RunRecord[]): boolean {
   const key = ({ predictions, data }: RunRecord) =>
-    JSON.stringify([predictions?.fingerprint, data.classNames]);
+    JSON.stringify([predictions?.sources ?? predictions?.fingerprint, data.classNames]);
   return others.every((other) => key(other) === key(first!));
 }
 
@@ -114,9 +114,16 @@ function countsOf(changes: readonly Change[] | null, what: keyof Change): string
   return changes?.map((change) => String(change[what].length)) ?? [];
 }
 
-/** Cells padded to the widest of their column. */
-function inColumns(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => columnsOf(row[i]!))));
-  const pad = (text: string, i: number) => text + ' '.repeat(widths[i]! - columnsOf(text));
-  return rows.map((row) => row.map(pad).join('  ').trimEnd()).join('\n');
+/** Rows that fit into a terminal: long values lose their middle there; the page has them whole. */
+function narrowed(rows: readonly (readonly string[])[]): (readonly string[])[] {
+  const { isTTY, columns: width } = process.stdout;
+  const labels = Math.max(...rows.map(([label]) => columnsOf(label!)));
+  const most = Math.max(16, Math.floor((width - labels) / (rows[0]!.length - 1)) - 2);
+  if (!isTTY) return [...rows];
+  const cut = (text: string) => {
+    if (columnsOf(text) <= most) return text;
+    const kept = most - 1;
+    return `${text.slice(0, Math.floor(kept / 2))}…${text.slice(-Math.ceil(kept / 2))}`;
+  };
+  return rows.map(([label, ...cells]) => [label!, ...cells.map(cut)]);
 }

@@ -50,9 +50,13 @@ export function wordsOf(command: Command, path: readonly string[]): Words {
       description: option.description,
       value: option.required || option.optional ? takes(option) : null,
     })),
-    argument:
-      argument === undefined ? null : { words: argument.argChoices ?? [], paths: pathsOf(argument.name()) },
+    argument: argument === undefined ? null : positional(argument),
   };
+}
+
+function positional(argument: Argument): Value {
+  const name = argument.name();
+  return { words: argument.argChoices ?? known[`--${name}`] ?? [], paths: pathsOf(name) };
 }
 
 function takes(option: Option): Value {

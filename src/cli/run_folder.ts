@@ -76,6 +76,8 @@ export interface PredictionsRecord {
   /** The test pictures where there are some beside those that chose the epoch. */
   readonly on: 'test' | 'validation';
   readonly fingerprint: string;
+  /** Which pictures they are, whatever size they were read at. Since runs at different sizes are compared. */
+  readonly sources?: string;
   /**
    * Whose feature map the file explains the worst mistakes by: `saliencyIndices`, int32 [m], and `saliencyMaps`,
    * float32 [m, height, width]. Null if the model has no feature map; absent before there was an explanation.

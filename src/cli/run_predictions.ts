@@ -2,7 +2,7 @@
 
 import { fail } from '../core/errors.ts';
 import { type Tensor, tensor } from '../core/tensor.ts';
-import { type Dataset, labelsOf, lengthOf } from '../data/index.ts';
+import { type Dataset, labelsOf, lengthOf, sourcesOf } from '../data/index.ts';
 import { negativeLogLikelihood } from '../report/calibration.ts';
 import type { HeatMap, Saliency } from '../report/heatmap.node.ts';
 import { explainedMistakes, judge, type Predictions, worstMistakes } from '../report/predictions.ts';
@@ -70,7 +70,8 @@ export async function keepPredictions(
     { name: 'probabilities', tensor: probabilities },
     ...(saliency?.tensors ?? []),
   ]);
-  return { file, on, fingerprint: pictures.fingerprint, saliencyLayer: saliency?.layer ?? null };
+  const { fingerprint } = pictures;
+  return { file, on, fingerprint, sources: sourcesOf(pictures), saliencyLayer: saliency?.layer ?? null };
 }
 
 /** Why the model takes these pictures for what it does; null if it has no feature map to look at. */

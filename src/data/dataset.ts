@@ -35,6 +35,8 @@ export interface Dataset extends Rows<Examples> {
   readonly classNames: readonly string[] | null;
   /** Changes whenever `read` would return something else: caches are keyed by it. */
   readonly fingerprint: string;
+  /** Says which pictures they are, whatever size they are read at; where it is absent, `fingerprint` says it. */
+  readonly sources?: string;
   /** True if the pictures lie in memory. Default false. */
   readonly inMemory?: boolean;
   /** The class ids of all rows, where they are known without reading pictures. */
@@ -141,11 +143,19 @@ export function slice(dataset: Dataset, start: number, end: number): Dataset {
     get fingerprint() {
       return `${dataset.fingerprint}[${start}:${end}]`;
     },
+    get sources() {
+      return `${sourcesOf(dataset)}[${start}:${end}]`;
+    },
     async read(indices) {
       checkIndices(indices, end - start, dataset.name);
       return dataset.read(Int32Array.from(indices, (index) => index + start));
     },
   };
+}
+
+/** Says which pictures a data set holds, whatever size they are read at. */
+export function sourcesOf({ sources, fingerprint }: Dataset): string {
+  return sources ?? fingerprint;
 }
 
 /** The first `count` examples, or all of them when there are fewer. */

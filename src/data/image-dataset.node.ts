@@ -39,6 +39,7 @@ export function imageDataset(files: readonly ImageFile[], options: ImageDatasetO
   const shape = [size.height, size.width, 3];
   const labels = Int32Array.from(files, ({ label }) => label);
   let fingerprint: string | null = null;
+  let sources: string | null = null;
   return {
     name,
     shape: [files.length, ...shape],
@@ -49,6 +50,10 @@ export function imageDataset(files: readonly ImageFile[], options: ImageDatasetO
     get fingerprint() {
       fingerprint ??= fingerprintOf(files, options);
       return fingerprint;
+    },
+    get sources() {
+      sources ??= digestOf(files, [classNames]);
+      return sources;
     },
     async read(indices) {
       checkIndices(indices, files.length, name);
@@ -83,11 +88,14 @@ async function decode({ path, name, sha256 }: ImageFile, size: ImageSize): Promi
   return decodeBytes(file, name, size);
 }
 
-/** Of contents, not of paths: a folder may move. Nothing is like contents that nobody knows. */
 function fingerprintOf(files: readonly ImageFile[], { classNames, size }: ImageDatasetOptions): string {
-  if (files.some(({ sha256 }) => sha256 === null)) return `pictures:${randomUUID()}`;
   const { height, width, cropToAspectRatio = false, padToAspectRatio = false } = size;
+  return digestOf(files, [height, width, cropToAspectRatio, padToAspectRatio, classNames]);
+}
+
+/** Of contents, not of paths: a folder may move. Nothing is like contents that nobody knows. */
+function digestOf(files: readonly ImageFile[], reading: readonly unknown[]): string {
+  if (files.some(({ sha256 }) => sha256 === null)) return `pictures:${randomUUID()}`;
   const contents = files.map(({ label, sha256 }) => [label, sha256]);
-  const everything = [height, width, cropToAspectRatio, padToAspectRatio, classNames, contents];
-  return `pictures:${sha256Of(Buffer.from(JSON.stringify(everything)))}`;
+  return `pictures:${sha256Of(Buffer.from(JSON.stringify([...reading, contents])))}`;
 }

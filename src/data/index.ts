@@ -16,6 +16,7 @@ export {
   limit,
   type Rows,
   slice,
+  sourcesOf,
   splitValidation,
 } from './dataset.ts';
 export { type EmojiSet, emojiSets } from './emoji10.node.ts';

@@ -136,25 +136,22 @@ export class Model extends Network {
   /** The model's output for each picture: (n, classes). Needs weights, not `compile`. */
   async predict(
     x: Tensor<'uint8' | 'float32'> | Dataset,
-    { tta = 1, ...options }: PredictOptions = {},
+    { tta = 1, batchSize = 32, verbose = false }: PredictOptions = {},
   ): Promise<Tensor<'float32'>> {
     const dataset = 'read' in x ? x : fromTensors(x, tensor('int32', [x.shape[0]!]));
-    const outputs: Tensor<'float32'>[] = [];
-    for (const view of viewsOf(dataset, tta)) outputs.push(await this.#predictOnce(view, options));
-    return outputs.length === 1 ? outputs[0]! : meanOf(outputs);
-  }
-
-  async #predictOnce(
-    dataset: Dataset,
-    { batchSize = 32, verbose = false }: RunOptions,
-  ): Promise<Tensor<'float32'>> {
+    const views = viewsOf(dataset, tta);
     if (this.#compiled === null) this.#compileForPrediction();
     const { executor } = this.#upToDate();
     this.#checkShape(dataset);
-    const progress = stepProgress(verbose, lengthOf(dataset), batchSize);
-    const output = await predictRows(executor, unprepared(executor, dataset), batchSize, progress);
+    const steps = Math.ceil(lengthOf(dataset) / batchSize);
+    const progress = progressFor(verbose, { title: '', total: tta * steps, unit: 'step' });
+    const outputs: Tensor<'float32'>[] = [];
+    for (const [i, view] of views.entries()) {
+      const update = (done: number) => progress.update(i * steps + done, {});
+      outputs.push(await predictRows(executor, unprepared(executor, view), batchSize, { update }));
+    }
     progress.end({});
-    return output;
+    return outputs.length === 1 ? outputs[0]! : meanOf(outputs);
   }
 
   /** `predict` on a data set that is behind the cut already. */

@@ -73,6 +73,7 @@ describe.each(['bash', 'fish'] as const)('in %s', (shell) => {
     expect(complete('graft', 'train', '--optimizer', '')).toEqual(['adam', 'adamw', 'rmsprop', 'sgd']);
     expect(complete('graft', 'train', '--backbone', 'mobil')).toEqual(['mobilenet_v2']);
     expect(complete('graft', 'train', '--data', 'cifar')).toEqual(['cifar10', 'cifar100']);
+    expect(complete('graft', 'data', 'emo')).toEqual(['emoji10']);
     expect(complete('graft', 'predict', 'LICEN')).toEqual(['LICENSE']);
     expect(complete('graft', 'completion', 'z')).toEqual(['zsh']);
     expect(complete('graft', 'train', '--epochs', '')).toEqual([]);

@@ -92,7 +92,7 @@ it('commands are words in lower case, and all are in the help of the program', (
     expect(command.name()).toMatch(/^[a-z]+(-[a-z]+)*$/);
     expect(help).toContain(`\n  ${command.name()} `);
   }
-  expect(help).toContain('Exit codes:\n  0  done    1  it went wrong    2  ');
+  expect(help).toContain('Exit codes:\n  0    done\n  1    it went wrong\n  2    ');
 });
 
 describe('colours', () => {
