@@ -118,7 +118,8 @@ function countsOf(changes: readonly Change[] | null, what: keyof Change): string
 function narrowed(rows: readonly (readonly string[])[]): (readonly string[])[] {
   const { isTTY, columns: width } = process.stdout;
   const labels = Math.max(...rows.map(([label]) => columnsOf(label!)));
-  const most = Math.max(16, Math.floor((width - labels) / (rows[0]!.length - 1)) - 2);
+  // An accuracy with its interval has to fit.
+  const most = Math.max(22, Math.floor((width - labels) / (rows[0]!.length - 1)) - 2);
   if (!isTTY) return [...rows];
   const cut = (text: string) => {
     if (columnsOf(text) <= most) return text;

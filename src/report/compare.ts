@@ -63,7 +63,7 @@ export function differingOptions(
 }
 
 export function describeShare({ value, low, high }: Share): string {
-  return `${percent(value)} (${percent(low)} … ${percent(high)})`;
+  return `${percent(value)} (${(100 * low).toFixed(1)} … ${percent(high)})`;
 }
 
 /** Pictures of a list that are shown. */

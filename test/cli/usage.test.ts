@@ -348,7 +348,7 @@ describe('help', () => {
       expect(stderr).toBe('');
       for (const name of ['start', 'data', 'train', 'evaluate', 'predict', 'summary'])
         expect(stdout).toContain(`\n  ${name} `);
-      expect(stdout).toContain('Exit codes:\n  0  done    1  it went wrong    2  ');
+      expect(stdout).toContain('Exit codes:\n  0    done\n  1    it went wrong\n  2    ');
       expect(code).toBe(0);
     },
   );
