@@ -3,6 +3,7 @@ import { chmod, copyFile, cp, readdir, readFile, rename, symlink, utimes, writeF
 import { join } from 'node:path';
 import sharp, { type Sharp } from 'sharp';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { sourcesOf } from '../../src/data/dataset.ts';
 import { type ImageOptions, imageFolder } from '../../src/data/image-data.node.ts';
 import type { ImageDataset } from '../../src/data/image-dataset.node.ts';
 import { countsOf, duplicatesOf, lonelyClasses } from '../../src/data/image-review.ts';
@@ -437,6 +438,17 @@ describe('duplicates', () => {
 });
 
 describe('the fingerprint', () => {
+  it('the same pictures at another size have the same sources, other pictures have not', async () => {
+    await twoClasses(4);
+    const at = async (side: number) => {
+      const { train, validation } = await open({ imageSize: [side, side], validationSplit: 0.5 });
+      return { train: sourcesOf(train), validation: sourcesOf(validation!) };
+    };
+    const small = await at(8);
+    expect(await at(16)).toEqual(small);
+    expect(small.train).not.toBe(small.validation);
+  });
+
   const fingerprint = async (folder = root, options: ImageOptions = {}) =>
     (await open({ validationSplit: 0, ...options }, folder)).train.fingerprint;
 

@@ -54,8 +54,8 @@ describe('comparing runs', () => {
     expect(gallery.pictures['3']!.caption).toBe('picture 3, dog. a<1>: dog 70.0 %; b: cat 90.0 %');
     expect(gallery.pictures['3']!.uri).toMatch(/^data:image\/webp;base64,/);
     // 2 of 5 and 4 of 5, with Wilson's intervals.
-    expect(html).toContain('40.0 % (11.8 % … 76.9 %)');
-    expect(html).toContain('80.0 % (37.6 % … 96.4 %)');
+    expect(html).toContain('40.0 % (11.8 … 76.9 %)');
+    expect(html).toContain('80.0 % (37.6 … 96.4 %)');
   });
 
   it('compares no pictures of runs that saw different ones, and says so', async () => {
