@@ -163,8 +163,8 @@ export async function checkLayers(config: ModelConfig): Promise<void> {
 }
 
 /**
- * The first layer of a backbone's last stage: from there on maps have the size of the last layer's. It is the last
- * block of the classic articles, `conv5_block1_1_conv` of ResNet50.
+ * The first layer of a backbone's last stage: from there on maps have the size of the last layer's, or it is earlier
+ * and the record names it. It is the last block of the classic articles, `conv5_block1_1_conv` of ResNet50.
  */
 export function lastStageOf(config: ModelConfig): string {
   const whole = structureOf(config);
@@ -173,7 +173,8 @@ export function lastStageOf(config: ModelConfig): string {
     backbone.steps.find(({ output }) => output.layer === layer)?.output.shape[0];
   const layers = backbone.layers.filter(({ variables }) => variables.length > 0);
   const last = sizeOf(layers.at(-1)!);
-  return layers.find((layer) => sizeOf(layer) === last)!.name;
+  const { lastStage } = findBackbone(config.backbone).record;
+  return layers.find((layer) => sizeOf(layer) === last || layer.name === lastStage)!.name;
 }
 
 function structureOf({ backbone, weights, imageSize }: ModelConfig): Model {
