@@ -25,42 +25,55 @@ const mostLines = 20;
 const mostClasses = 50;
 
 const duplicateTitles = {
-  classes: 'The same picture in two classes',
-  splits: 'The same picture in two splits',
-  same: 'The same picture twice in a class',
+  classes: 'same picture in two classes',
+  splits: 'same picture in two splits',
+  same: 'same picture twice in a class',
 } as const;
 
 export function describeData(review: Review): string {
-  const { data, duplicates, nearDuplicates, lonely } = review;
-  const { pictures, skipped } = data;
+  const { data } = review;
+  const { pictures } = data;
   const bytes = pictures.reduce((sum, picture) => sum + picture.bytes, 0);
   const title = `${data.name}: ${plural(pictures.length, 'picture')} of ${count(data.classNames.length)} classes, ${megabytes(bytes)}`;
-  const sections = [
-    title,
-    classTable(data),
-    table(factsOf(data, review.splitSeed)),
-    list(
-      'Files that cannot be used',
-      skipped.map(({ name, reason }) => `${name}: ${reason}`),
+  const sections = [title, classTable(data), table(factsOf(data, review.splitSeed)), problemTable(review)];
+  return sections.filter((section) => section !== '').join('\n\n');
+}
+
+/** A row for each thing that is wrong: the problem, the file or class, and the particulars. */
+function problemTable({ data, duplicates, nearDuplicates, lonely }: Review): string {
+  const sames = (['classes', 'splits', 'same'] as const).map((kind) =>
+    problems(
+      duplicateTitles[kind],
+      duplicates
+        .filter((group) => group.kind === kind)
+        .map(({ pictures: [first, ...others] }) => [placeOf(first!), `= ${others.map(placeOf).join(' = ')}`]),
     ),
-    ...(['classes', 'splits', 'same'] as const).map((kind) =>
-      list(
-        duplicateTitles[kind],
-        duplicates
-          .filter((group) => group.kind === kind)
-          .map(({ pictures: group }) => group.map(placeOf).join(' = ')),
-      ),
+  );
+  const rows = [
+    ...problems(
+      'cannot be used',
+      data.skipped.map(({ name, reason }) => [name, reason]),
     ),
-    list('Classes with a single picture: nothing is left to validate on', lonely),
-    list(
-      'Pictures that look the same in two splits',
-      nearDuplicates.map(
-        ({ first, second, distance }) =>
-          `${placeOf(first)} ~ ${placeOf(second)} (${plural(distance, 'bit')} of 64 differ)`,
-      ),
+    ...sames.flat(),
+    ...problems(
+      'only picture of its class',
+      lonely.map((name) => [name, 'nothing is left to validate on']),
+    ),
+    ...problems(
+      'looks the same in two splits',
+      nearDuplicates.map(({ first, second, distance }) => [
+        placeOf(first),
+        `~ ${placeOf(second)} (${plural(distance, 'bit')} of 64 differ)`,
+      ]),
     ),
   ];
-  return sections.filter((section) => section !== '').join('\n\n');
+  return rows.length === 0 ? '' : columnsTable([['problem', 'where', 'what'], ...rows], () => false);
+}
+
+function problems(problem: string, found: readonly (readonly [string, string])[]): string[][] {
+  const more = found.length - mostLines;
+  const shown = found.slice(0, mostLines).map((row) => [problem, ...row]);
+  return more > 0 ? [...shown, [problem, `and ${count(more)} more`, '--json has all']] : shown;
 }
 
 /** `train cat/1.jpg`, or the name alone where it begins with the split. */
@@ -131,16 +144,6 @@ function formatsOf(pictures: readonly Picture[]): [format: string, count: number
   const counts = new Map<string, number>();
   for (const { format } of pictures) counts.set(format, (counts.get(format) ?? 0) + 1);
   return [...counts].sort(([, a], [, b]) => b - a);
-}
-
-function list(title: string, lines: readonly string[]): string {
-  if (lines.length === 0) return '';
-  const more = lines.length - mostLines;
-  const shown = [
-    ...lines.slice(0, mostLines),
-    ...(more > 0 ? [`and ${count(more)} more (--json has all)`] : []),
-  ];
-  return [`${title} (${count(lines.length)})`, ...shown.map((line) => `  ${line}`)].join('\n');
 }
 
 /** What to type next. */
