@@ -2,6 +2,7 @@
 import { open, stat } from 'node:fs/promises';
 import { fail, messageOf } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
+import { endlessHeap } from './hdf5_heaps.node.ts';
 import { withHdf5 } from './hdf5_library.node.ts';
 import { Hdf5Reader } from './hdf5_reader.node.ts';
 import { Hdf5Writer } from './hdf5_writer.node.ts';
@@ -14,6 +15,10 @@ const SIGNATURE = Buffer.from('\x89HDF\r\n\x1a\n', 'latin1');
  */
 export async function readHdf5<T>(path: string, use: (file: Hdf5Reader) => T, shownAs = path): Promise<T> {
   const bytes = await checkSignature(path, shownAs);
+  const heap = await endlessHeap(path);
+  if (heap !== null) {
+    fail('file', `${shownAs} is damaged or not a Keras .h5 file: its texts at byte ${heap} have no end.`);
+  }
   return await withHdf5(path, 'read', (hdf5, file) => use(new Hdf5Reader(hdf5, file, bytes)), shownAs);
 }
 

@@ -59,6 +59,24 @@ describe('a damaged .h5 file', () => {
     expect(await openFiles()).toBe(before);
   });
 
+  it('whose texts have no end is refused at once', async () => {
+    // What is left of a heap of texts is its object 0. One that takes no room, and one that takes more than there is.
+    const whole = files[names.indexOf('keras3_model.h5')]!;
+    const heap = whole.indexOf('GCOL');
+    let free = heap + 16;
+    while (whole.readUInt16LE(free) !== 0)
+      free += 16 + 8 * Math.ceil(Number(whole.readBigUInt64LE(free + 8)) / 8);
+    for (const size of [0n, 2n ** 40n]) {
+      const bytes = Buffer.from(whole);
+      bytes.writeBigUInt64LE(size, free + 8);
+      const path = join(folder, 'endless.h5');
+      await writeFile(path, bytes);
+      await expect(readKerasH5(path)).rejects.toThrow(
+        `${path} is damaged or not a Keras .h5 file: its texts at byte ${heap} have no end.`,
+      );
+    }
+  });
+
   it('that is cut off is refused', async () => {
     await fc.assert(
       fc.asyncProperty(
