@@ -11,22 +11,19 @@ import {
   type Dataset,
   data,
   datasets,
-  duplicatesOf,
   type ImageData,
-  labelsOf,
   lengthOf,
   limit,
-  lonelyClasses,
   type Splits,
   splitValidation,
   titleOf,
 } from '../data/index.ts';
-import { type DataSummary, type Findings, nothingFound } from '../report/data_summary.ts';
+import { type Findings, nothingFound } from '../report/data_summary.ts';
 import { progressFor } from '../training/progress.ts';
 import { whileWaiting } from '../training/status_line.ts';
 import { didYouMean, wholeNumber } from './arguments.ts';
-import { factsOf } from './data_report.ts';
-import { count, invocation, type Output, plural, shellWord } from './output.ts';
+import { findingsOf } from './data_findings.ts';
+import { invocation, type Output, plural, shellWord } from './output.ts';
 import { showTransfers } from './transfers.ts';
 
 export const dataNames = ['cifar10', 'cifar100', 'emoji10'] as const;
@@ -135,24 +132,6 @@ export interface LoadedData {
   readonly test: Dataset | null;
   readonly classNames: readonly string[];
   readonly findings: Findings;
-}
-
-/** What a report says of the data. */
-export async function summaryOf(data: LoadedData): Promise<DataSummary> {
-  const splits = [
-    { name: 'train', pictures: data.train },
-    { name: data.validatesOn, pictures: data.validation },
-    ...(data.test === null ? [] : [{ name: 'test', pictures: data.test }]),
-  ];
-  const counted = splits.map(async ({ name, pictures }) => ({ name, counts: await countsOf(pictures) }));
-  return { ...data.findings, splits: await Promise.all(counted) };
-}
-
-/** Pictures of each class. */
-export async function countsOf(dataset: Dataset): Promise<number[]> {
-  const counts = dataset.classNames!.map(() => 0);
-  for (const label of await labelsOf(dataset)) counts[label]!++;
-  return counts;
 }
 
 export async function loadSplits(name: DataName, mirror: string | undefined, out: Output): Promise<Splits> {
@@ -269,23 +248,6 @@ export async function openPictures(source: string, options: OpenOptions, out: Ou
   });
   (progress as ReturnType<typeof progressFor> | null)?.end({});
   return opened;
-}
-
-/** What is known of a person's own pictures, and what of it may spoil a training. */
-function findingsOf(opened: ImageData, splitSeed: number): Findings {
-  const notes: string[] = [];
-  const { skipped, pictures } = opened;
-  const duplicates = duplicatesOf(pictures);
-  const groups = (kind: string) => duplicates.filter((group) => group.kind === kind).length;
-  if (groups('classes') > 0) notes.push(`${plural(groups('classes'), 'picture')} in more than one class`);
-  if (groups('splits') > 0) notes.push(`${plural(groups('splits'), 'picture')} in more than one split`);
-  const lonely = lonelyClasses(opened).length;
-  if (lonely > 0) notes.push(`a single picture in ${count(lonely)} of the classes`);
-  return {
-    facts: factsOf(opened, splitSeed),
-    notes,
-    skipped: skipped.map(({ name, reason }) => ({ name, reason })),
-  };
 }
 
 function first(dataset: Dataset, wanted: number | null): Dataset {

@@ -26,7 +26,7 @@ import {
   parseData,
   usualPictures,
 } from './data.ts';
-import { count, type Output, outputFor, percent } from './output.ts';
+import { type Output, outputFor, percent, plural } from './output.ts';
 import { findModel, type RunRecord } from './run_folder.ts';
 import { measure, scoreViews } from './run_predictions.ts';
 
@@ -94,14 +94,14 @@ async function runEvaluate(options: EvaluateOptions): Promise<void> {
     const { accuracy, loss } =
       tta > 1
         ? await scoreViews(model, pictures, { ...passing, tta })
-        : ((await measure(model, pictures, what.replace(/s$/, ''), passing)) as {
+        : ((await measure(model, pictures, what, passing)) as {
             accuracy: number;
             loss: number;
           });
     const images = lengthOf(pictures);
     const seconds = (performance.now() - start) / 1000;
     out.result(
-      `${percent(accuracy)} of ${count(images)} ${what} of ${dataTitle(source)} (loss ${loss.toFixed(4)}` +
+      `${percent(accuracy)} of ${plural(images, what)} of ${dataTitle(source)} (loss ${loss.toFixed(4)}` +
         `${tta > 1 ? `, ${tta} views of each` : ''})`,
     );
     out.json({ command: 'evaluate', model: path, data: source, images, tta, accuracy, loss, seconds });
@@ -112,7 +112,7 @@ async function runEvaluate(options: EvaluateOptions): Promise<void> {
 
 interface Evaluated {
   readonly pictures: Dataset;
-  /** `test pictures` */
+  /** `test picture` */
   readonly what: string;
 }
 
@@ -126,7 +126,7 @@ async function publishedPictures(
   if (classes !== expected) {
     fail('argument', `${path} knows ${classes} classes, ${source} has ${expected}. Choose another --data.`);
   }
-  return { pictures: (await loadSplits(source, mirror, out)).test, what: 'test pictures' };
+  return { pictures: (await loadSplits(source, mirror, out)).test, what: 'test picture' };
 }
 
 interface Trained {
@@ -153,9 +153,9 @@ async function ownPictures(
   const validationSplit = trainedHere ? record.config.validationSplit : 0;
   const opened = await openPictures(source, { ...reading, validationSplit }, out);
   checkClasses(opened.classNames, { path, classes, names: record?.data.classNames ?? null }, source);
-  if (opened.test !== null) return { pictures: opened.test, what: 'test pictures' };
-  if (opened.validation !== null) return { pictures: opened.validation, what: 'validation pictures' };
-  return { pictures: opened.train, what: 'pictures' };
+  if (opened.test !== null) return { pictures: opened.test, what: 'test picture' };
+  if (opened.validation !== null) return { pictures: opened.validation, what: 'validation picture' };
+  return { pictures: opened.train, what: 'picture' };
 }
 
 function checkClasses(

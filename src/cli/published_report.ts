@@ -1,6 +1,7 @@
 /** What `graft data` says about published data sets: how many pictures of which class, and whose they are. */
 import { type Dataset, emojiSets, type Splits, splitNames } from '../data/index.ts';
-import { countsOf, type DataName } from './data.ts';
+import type { DataName } from './data.ts';
+import { classCounts } from './data_findings.ts';
 import { columnsTable, count, invocation, plural } from './output.ts';
 
 /** A published data set, and where its pictures come from. */
@@ -37,7 +38,7 @@ const about: Readonly<Record<DataName, string>> = {
 
 export async function reviewPublished(name: DataName, splits: Splits): Promise<PublishedReview> {
   const counts = datasetsOf(splits).map(
-    async ([split, dataset]) => [split, await countsOf(dataset)] as const,
+    async ([split, dataset]) => [split, await classCounts(dataset)] as const,
   );
   return {
     name,

@@ -178,14 +178,12 @@ function definePositions(e: Emitter, map: Node, values: string): void {
 /** A map [batch, height, width, channels] at the points: [36, batch · tiles, channels]. */
 function toPoints(e: Emitter, map: Node, shape: Shape, transform: Transform): string {
   const axes = axesOf(shape);
+  const key = `winograd/${transform.name}/${map.id}/${axes.map((axis) => Object.values(axis))}`;
   if (takesBothAxes(shape)) {
-    const values = e.once(
-      `winograd/${transform.name}/${map.id}/${axes.map((axis) => Object.values(axis))}`,
-      () => e.node('MatMul', [bothAxes(e, transform, shape), positionsFirst(e, map)]),
-    );
-    return e.reshape(values, [points * points, -1, map.shape[3]!]);
+    const product = () => e.node('MatMul', [bothAxes(e, transform, shape), positionsFirst(e, map)]);
+    return e.reshape(e.once(key, product), [points * points, -1, map.shape[3]!]);
   }
-  return e.once(`winograd/${transform.name}/${map.id}/${axes.map((axis) => Object.values(axis))}`, () => {
+  return e.once(key, () => {
     const [, height, width, channels] = map.shape as readonly [number, number, number, number];
     const [rows, columns] = axes;
     const down = e.node('MatMul', [

@@ -7,7 +7,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 const signature = Buffer.from('GCOL\x01\0\0\0', 'latin1');
 const headerBytes = 16;
 const objectBytes = 16;
-const CHUNK_BYTES = 16 * 2 ** 20;
+const CHUNK_BYTES = 2 ** 20;
 
 /** The position of a heap that cannot be walked, or null. */
 export async function endlessHeap(path: string): Promise<number | null> {
