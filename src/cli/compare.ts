@@ -11,7 +11,7 @@ import type { TrainConfig } from './config.ts';
 import { columns, columnsOf, outputFor } from './output.ts';
 import { RunFolder, type RunRecord } from './run_folder.ts';
 import { readPredictions } from './run_predictions.ts';
-import { namesOf, picturesOf, readHistory } from './run_report.ts';
+import { picturesOf, readHistory } from './run_report.ts';
 
 export interface CompareOptions extends CommonOptions {
   readonly mirror?: string;
@@ -50,7 +50,7 @@ async function runCompare(paths: string[], options: CompareOptions): Promise<voi
   const pictures =
     options.pictures && samePictures ? await picturesOf(records[0]!, options.mirror, out) : null;
   const page = await renderComparison({
-    ...{ runs, samePictures, pictures, names: namesOf(pictures) },
+    ...{ runs, samePictures, pictures, names: pictures?.names ?? null },
     classNames: records[0]!.data.classNames,
   });
   await writeAtomically(options.output, page);

@@ -72,7 +72,7 @@ async function writeReport(folder: RunFolder, record: RunRecord, pictures: Datas
   const { renderRunReport } = await import('../report/run_report.ts');
   const page = await renderRunReport({
     title: `${basename(config.backbone)} on ${dataTitle(config.data)}`,
-    ...{ predictions, pictures, names: namesOf(pictures), classNames: data.classNames },
+    ...{ predictions, pictures, names: pictures?.names ?? null, classNames: data.classNames },
     saliency: await readSaliency(folder, record),
     what: `${on} pictures`,
     numbers: numbersOf(record),
@@ -105,12 +105,6 @@ function numbersOf({ metrics, data, config }: RunRecord): Measured[] {
     },
     { what: 'training, during the kept epoch', accuracy, loss, pictures: trainingImages },
   ];
-}
-
-/** File names, where the pictures have some. */
-export function namesOf(pictures: Dataset | null): readonly string[] | null {
-  if (pictures === null || !('files' in pictures)) return null;
-  return (pictures.files as readonly { readonly name: string }[]).map(({ name }) => name);
 }
 
 /** The rows of `history.csv`. */

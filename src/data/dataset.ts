@@ -41,6 +41,8 @@ export interface Dataset extends Rows<Examples> {
   readonly inMemory?: boolean;
   /** The class ids of all rows, where they are known without reading pictures. */
   readonly labels?: Int32Array;
+  /** What the pictures are called, where they are files. */
+  readonly names?: readonly string[];
   /** A position may come twice. Throws `argument` for one outside the data set. */
   read(indices: ArrayLike<number>): Promise<Examples>;
 }
@@ -139,6 +141,7 @@ export function slice(dataset: Dataset, start: number, end: number): Dataset {
     classNames: dataset.classNames,
     inMemory: dataset.inMemory === true,
     ...(dataset.labels && { labels: dataset.labels.subarray(start, end) }),
+    ...(dataset.names && { names: dataset.names.slice(start, end) }),
     // Composed on demand, since the source's own may be costly.
     get fingerprint() {
       return `${dataset.fingerprint}[${start}:${end}]`;

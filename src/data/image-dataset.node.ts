@@ -47,6 +47,7 @@ export function imageDataset(files: readonly ImageFile[], options: ImageDatasetO
     classNames,
     files,
     labels,
+    names: files.map(({ name }) => name),
     get fingerprint() {
       fingerprint ??= fingerprintOf(files, options);
       return fingerprint;

@@ -35,6 +35,12 @@ export type ProgramKind = Pick<ProgramOptions, 'imageDType' | 'labels' | 'featur
 /** Sums over one batch: `loss` is the mean loss, metrics are totals. */
 export type BatchResult = Readonly<Record<string, number>>;
 
+/** A batch of pictures that the engine has been sent to train on. */
+export interface SentBatch {
+  readonly result: Promise<BatchResult>;
+  readonly size: number;
+}
+
 /** A batch behind the cut. */
 export interface FeatureBatch {
   readonly features: Tensors;
@@ -112,6 +118,11 @@ export class Executor {
 
   /** One batch, and an update unless the optimizer collects more batches for it. */
   async train(kind: ProgramKind, batch: FeatureBatch, learningRate: number): Promise<BatchResult> {
+    return (await this.send(kind, batch, learningRate)).result;
+  }
+
+  /** The same, but answers as soon as the batch is on its way to the engine, which takes batches in order. */
+  async send(kind: ProgramKind, batch: FeatureBatch, learningRate: number): Promise<SentBatch> {
     checkLabels(batch, this.#classes);
     const loaded = this.#load(kind);
     const { optimizer, seed } = this.options;
@@ -127,10 +138,12 @@ export class Executor {
       ...stepNoise(loaded.program.noises, seed, this.step, size),
     };
     const { features } = loaded.program;
-    const results = await runOn(session, loaded.program[name]!, feeds, batch, features);
     this.step++;
     this.#state.engineIsNewer = true;
-    return results;
+    const result = runOn(session, loaded.program[name]!, feeds, batch, features);
+    // Its turn may come late; until then a rejection must not count as unhandled.
+    result.catch(() => undefined);
+    return { result, size };
   }
 
   /** Loss and metrics of a batch, without an update. */

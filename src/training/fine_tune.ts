@@ -63,7 +63,7 @@ export async function fineTune(model: Model, data: Dataset, options: FineTuneOpt
     const begins = state === null || state.epoch < first.until;
     if (begins && freezeEpochs > 0) {
       await enter(first);
-      const part = { begins: true, ends: false };
+      const part = { begins: true, ends: false, epochs: second.until };
       const run = await trainPart(model, training, { ...common, epochs: first.until, resume: state }, part);
       if (run.stopping !== null) {
         await enter(second);
@@ -75,7 +75,7 @@ export async function fineTune(model: Model, data: Dataset, options: FineTuneOpt
     }
     await enter(second);
     const resume = state && thawed(state, first.until);
-    const part = { begins: !begins || freezeEpochs === 0, ends: true };
+    const part = { begins: !begins || freezeEpochs === 0, ends: true, epochs: second.until };
     return historyOf(await trainPart(model, training, { ...common, epochs: second.until, resume }, part));
   } catch (error) {
     for (const [layer, flag] of flags) layer.trainable = flag;

@@ -3,7 +3,7 @@ import { fail } from '../core/errors.ts';
 import { batches, classOf, type Dataset, labelsOf, lengthOf, splitValidation } from '../data/dataset.ts';
 import { balancedWeights } from '../data/sampling.ts';
 import type { Callback, Logs, TrainingState } from './callback.ts';
-import type { FeatureBatch } from './executor.ts';
+import type { FeatureBatch, SentBatch } from './executor.ts';
 import type { Model } from './model.ts';
 import { asDataset, type Data, type Prepared } from './prepare.ts';
 import { type Progress, progressFor } from './progress.ts';
@@ -44,7 +44,7 @@ export interface History {
 }
 
 export async function train(model: Model, data: Dataset, options: FitOptions): Promise<History> {
-  return historyOf(await trainPart(model, data, options, { begins: true, ends: true }));
+  return historyOf(await trainPart(model, data, options, { begins: true, ends: true, epochs: options.epochs ?? 1 }));
 }
 
 export function historyOf({ history, stopping }: Run): History {
@@ -55,6 +55,8 @@ export function historyOf({ history, stopping }: Run): History {
 export interface Part {
   readonly begins: boolean;
   readonly ends: boolean;
+  /** Epochs of the whole training. */
+  readonly epochs: number;
 }
 
 /** Trains until `epochs` epochs are done or a callback stops it, which ends the training wherever it is. */
@@ -62,7 +64,7 @@ export async function trainPart(
   model: Model,
   data: Dataset,
   options: FitOptions,
-  { begins, ends }: Part,
+  { begins, ends, epochs: total }: Part,
 ): Promise<Run> {
   const { epochs = 1, batchSize = 32, callbacks = [], verbose = true, resume = null } = options;
   if (model.trainableVariables.length === 0) {
@@ -73,7 +75,7 @@ export async function trainPart(
   }
   const { training, validation } = splitData(data, options);
   const { executor } = model.compiled;
-  const run = new Run(model, { epochs, batchSize, samples: lengthOf(training), callbacks });
+  const run = new Run(model, { epochs: total, batchSize, samples: lengthOf(training), callbacks });
   // Before the features: they are computed with the weights of the state.
   if (resume) run.restore(resume);
   executor.calibrateOn(training);
@@ -161,18 +163,26 @@ async function trainSteps(
   const place = { batchSize, shuffle, balance, seed, epoch, startBatch: run.batch };
   // A continued epoch shows where it goes on, also if no step is left of it.
   if (run.batch > 0) progress.update(run.batch, run.totals.logs());
+  // Where nobody watches steps, the engine gets the next before the last one's numbers are here.
+  const ahead = run.watchesSteps ? 0 : 1;
+  const sent: SentBatch[] = [];
   for await (const batch of batches(rows(epoch), place)) {
-    const result = await executor.train(kind, weighted(batch, drawing, batch.indices), run.learningRate);
-    run.totals.add(result, batch.indices.length);
-    const done = run.batch++;
-    const logs = run.totals.logs();
-    progress.update(run.batch, logs);
-    await run.each((callback) => callback.onTrainBatchEnd?.(done, logs, run));
-    const stopped = run.stopping === 'step';
-    // The last step settles with its epoch.
-    if (stopped || run.batch < run.stepsPerEpoch) await run.each((callback) => callback.onSettled?.(run));
-    if (stopped) return;
+    sent.push(await executor.send(kind, weighted(batch, drawing, batch.indices), run.learningRate));
+    if (sent.length > ahead) await settleStep(run, sent.shift()!, progress);
+    if (run.stopping === 'step') break;
   }
+  for (const last of sent) await settleStep(run, last, progress);
+}
+
+async function settleStep(run: Run, { result, size }: SentBatch, progress: Progress): Promise<void> {
+  run.totals.add(await result, size);
+  const done = run.batch++;
+  const logs = run.totals.logs();
+  progress.update(run.batch, logs);
+  await run.each((callback) => callback.onTrainBatchEnd?.(done, logs, run));
+  // The last step settles with its epoch.
+  const within = run.stopping === 'step' || run.batch < run.stepsPerEpoch;
+  if (within) await run.each((callback) => callback.onSettled?.(run));
 }
 
 /** What is trained on, and what is validated on. */

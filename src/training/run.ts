@@ -52,6 +52,11 @@ export class Run implements Training {
     this.stopping = when;
   }
 
+  /** True if a callback wants to see, stop or save the training between two steps. */
+  get watchesSteps(): boolean {
+    return this.#callbacks.some(({ onTrainBatchEnd, onSettled }) => (onTrainBatchEnd ?? onSettled) !== undefined);
+  }
+
   async each(call: (callback: Callback) => unknown): Promise<void> {
     for (const callback of this.#callbacks) await call(callback);
   }

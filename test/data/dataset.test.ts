@@ -95,6 +95,11 @@ describe('views', () => {
     expect([...(await part.read([0])).x.data]).toEqual([20, 21]);
   });
 
+  it('slices names with their pictures', () => {
+    expect(slice({ ...numbered(4), names: ['a', 'b', 'c', 'd'] }, 1, 3).names).toEqual(['b', 'c']);
+    expect(slice(numbered(4), 1, 3).names).toBeUndefined();
+  });
+
   it('slices slices', async () => {
     expect(await labelsOf(slice(slice(numbered(10), 2, 9), 1, 4))).toEqual([3, 4, 5]);
   });

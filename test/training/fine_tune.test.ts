@@ -171,13 +171,15 @@ describe('fineTune', () => {
         onFeaturesBegin: () => void heard.push('features'),
         onTrainBegin: () => void heard.push('begin'),
         onEpochBegin: (epoch, training: Training) => {
-          heard.push(String(epoch));
+          heard.push(`${epoch} of ${training.epochs}`);
           if (epoch === stopAt) training.stop();
         },
         onTrainEnd: () => void heard.push('end'),
       });
     await model.fineTune(data, { ...fit, freezeEpochs: 2, epochs: 2, callbacks: [listener(9)] });
-    expect(heard.splice(0)).toEqual(['features', 'begin', '0', '1', 'features', '2', '3', 'end']);
+    expect(heard.splice(0)).toEqual([
+      ...['features', 'begin', '0 of 4', '1 of 4', 'features', '2 of 4', '3 of 4', 'end'],
+    ]);
     model.compile(compile);
     const { epochs } = await model.fineTune(data, {
       ...fit,
@@ -185,7 +187,7 @@ describe('fineTune', () => {
       epochs: 2,
       callbacks: [listener(0)],
     });
-    expect(heard).toEqual(['features', 'begin', '0', 'end']);
+    expect(heard).toEqual(['features', 'begin', '0 of 4', 'end']);
     expect(epochs).toHaveLength(1);
     expect(
       model.trainingPlan().every(({ trainable }) => trainable),

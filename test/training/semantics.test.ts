@@ -91,6 +91,20 @@ describe('a training can be repeated', () => {
     expect(await run()).toEqual(await run());
   });
 
+  it('whoever watches steps sees each before the next begins, and changes nothing', async () => {
+    const run = async (callbacks: Callback[]) => {
+      const optimizer = sgd({ learningRate: cosineDecay({ initialLearningRate: 0.1, decaySteps: 9 }) });
+      const model = compiled(lively(), { optimizer });
+      const { epochs } = await model.fit(data, { ...fitOptions, epochs: 3, callbacks });
+      return { epochs, weights: model.getWeights() };
+    };
+    const steps: number[] = [];
+    const watching = lambdaCallback({ onTrainBatchEnd: (_batch, _logs, { step }) => void steps.push(step) });
+    const watched = await run([watching]);
+    expect(steps).toEqual(Array.from({ length: steps.length }, (_, i) => i + 1));
+    expect(await run([])).toEqual(watched);
+  });
+
   it('an epoch has another order than the one before, unless shuffle is off', async () => {
     const seen = async (shuffle: boolean) => {
       const model = compiled(lively(), { optimizer: sgd({ learningRate: 0 }) });
