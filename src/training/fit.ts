@@ -44,7 +44,9 @@ export interface History {
 }
 
 export async function train(model: Model, data: Dataset, options: FitOptions): Promise<History> {
-  return historyOf(await trainPart(model, data, options, { begins: true, ends: true, epochs: options.epochs ?? 1 }));
+  return historyOf(
+    await trainPart(model, data, options, { begins: true, ends: true, epochs: options.epochs ?? 1 }),
+  );
 }
 
 export function historyOf({ history, stopping }: Run): History {

@@ -54,7 +54,9 @@ export class Run implements Training {
 
   /** True if a callback wants to see, stop or save the training between two steps. */
   get watchesSteps(): boolean {
-    return this.#callbacks.some(({ onTrainBatchEnd, onSettled }) => (onTrainBatchEnd ?? onSettled) !== undefined);
+    return this.#callbacks.some(
+      ({ onTrainBatchEnd, onSettled }) => (onTrainBatchEnd ?? onSettled) !== undefined,
+    );
   }
 
   async each(call: (callback: Callback) => unknown): Promise<void> {
