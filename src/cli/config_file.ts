@@ -5,8 +5,8 @@
  */
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { type Command, InvalidArgumentError, type Option } from 'commander';
+import { createJiti } from 'jiti';
 import { fail, GraftError, messageOf } from '../core/errors.ts';
 import { readJson } from '../core/files.node.ts';
 import { isRecord } from '../core/records.ts';
@@ -107,21 +107,13 @@ async function load(path: string): Promise<Record<string, unknown>> {
   return fail('argument', `${name}: expected ${expected} with a section for each command.`);
 }
 
+/** Node reads TypeScript from 22.18 on; for Node 20, jiti takes the types away. */
 async function importDefault(path: string): Promise<unknown> {
-  const name = basename(path);
-  const stripsTypes = 'typescript' in process.features && process.features.typescript;
-  if (/\.m?ts$/.test(path) && !stripsTypes) {
-    fail(
-      'argument',
-      `${name}: Node ${process.versions.node} does not read TypeScript; Node 22.18 and newer do. Rename it to ` +
-        `${name.replace(/\.m?ts$/, '.mjs')}, where editors check defineConfig({ … }) all the same, or use ` +
-        'graft.config.json.',
-    );
-  }
+  const jiti = createJiti(import.meta.url, { tryNative: true, interopDefault: false, fsCache: false });
   try {
-    return ((await import(pathToFileURL(path).href)) as { readonly default?: unknown }).default;
+    return ((await jiti.import(path)) as { readonly default?: unknown }).default;
   } catch (error) {
-    return fail('argument', `${name} cannot be loaded: ${messageOf(error)}`, error);
+    return fail('argument', `${basename(path)} cannot be loaded: ${messageOf(error)}`, error);
   }
 }
 
