@@ -44,8 +44,8 @@ export interface ApplicationRecord {
    */
   readonly accuracy: { readonly top1: number; readonly top5: number | null };
   /**
-   * Licence of the weights. VGG, ResNet50, InceptionV3, DenseNet and MobileNetV2: the sections "License" of Keras 2.3's
-   * documentation of applications. The others are unconfirmed.
+   * Licence of the weights: the sections "License" of Keras 2.3's documentation of applications; for those that came
+   * later, of the repositories that their weights are from (tensorflow/tpu, facebookresearch/ConvNeXt).
    */
   readonly licence: string;
   /** The layer with which the last stage begins: a place to unfreeze from. */
