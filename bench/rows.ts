@@ -93,7 +93,7 @@ async function stepRow({ name, network, optimizer, batch, gflopPerImage, target 
   ]);
   await engine.write({ ...Object.fromEntries(weights), ...initialSlots(built) });
   const block = await engine.channelBlock();
-  const session = await engine.load(built.step.model({ block, batch }), built.step);
+  const session = await engine.load(built.step.model({ blocking: { block, batch } }), built.step);
   const feeds = feedsOf(built, batch);
   return {
     name,

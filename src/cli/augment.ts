@@ -16,7 +16,13 @@ export const augmentPresets: Readonly<Record<string, string>> = {
 /** What a word makes; without a usual amount it takes none. */
 interface Operation {
   readonly usual: number | null;
-  make(amount: number): Layer;
+  make(amount: number, size: Size): Layer;
+}
+
+/** Of the pictures that come in. */
+interface Size {
+  readonly height: number;
+  readonly width: number;
 }
 
 /** The middle of the value range. */
@@ -25,6 +31,11 @@ const grey = 127.5;
 const operations: Readonly<Record<string, Operation>> = {
   flip: { usual: null, make: () => layers.randomFlip({ mode: 'horizontal' }) },
   'flip-vertical': { usual: null, make: () => layers.randomFlip({ mode: 'vertical' }) },
+  crop: {
+    usual: 0.875,
+    make: (share, { height, width }) =>
+      layers.randomCrop({ height: Math.ceil(share * height), width: Math.ceil(share * width) }),
+  },
   translation: {
     usual: 0.1,
     make: (share) => layers.randomTranslation({ heightFactor: share, widthFactor: share }),
@@ -46,10 +57,12 @@ const operations: Readonly<Record<string, Operation>> = {
 const mixing = new Set(['mixup', 'cutmix']);
 
 export interface Augmentation {
-  /** In the order of the list; made anew at each call. */
-  layers(): Layer[];
+  /** In the order of the list, for pictures (height, width, channels); made anew at each call. */
+  layers(shape: readonly number[]): Layer[];
   /** True if labels are mixed too, so that the loss must take rows. */
   readonly mixes: boolean;
+  /** True if pictures become smaller. */
+  readonly crops: boolean;
   /** The list, with all amounts: `flip, rotation 0.05`. */
   readonly description: string;
 }
@@ -64,6 +77,7 @@ Augmentation (--augment): pictures change in every training step, never in valid
   strong    ${augmentPresets['strong']!}
   A list takes these in its order; an amount left out is the one shown.
   flip               left and right, every second picture; flip-vertical: top and bottom
+  crop:0.875         seven eighths of height and width, from a place that each step draws; prediction takes all
   translation:0.1    shifted by up to a tenth of its height and width
   rotation:0.05      turned by up to this share of a full turn, either way (0.05 = 18 degrees)
   zoom:0.1           larger or smaller by up to a tenth
@@ -86,7 +100,9 @@ export function parseAugment(text: string): Augmentation {
   const list = augmentPresets[text] ?? text;
   const words = list === '' ? [] : list.split(',').map((word) => parseWord(word.trim(), text));
   return {
-    layers: () => words.map(({ name, amount }) => operations[name]!.make(amount ?? 0)),
+    layers: ([height = 0, width = 0]) =>
+      words.map(({ name, amount }) => operations[name]!.make(amount ?? 0, { height, width })),
+    crops: words.some(({ name }) => name === 'crop'),
     mixes: words.some(({ name }) => mixing.has(name)),
     description: words.map(({ name, amount }) => (amount === null ? name : `${name} ${amount}`)).join(', '),
   };

@@ -28,7 +28,7 @@ export async function writeAugmentSheet(
   const images = x as Tensor<'uint8'>;
   const { layers, description, mixes } = parseAugment(augment);
   const steps = Array.from({ length: versions }, (_, step) => step);
-  const augmented = await previewSteps(layers(), images, { seed, steps });
+  const augmented = await previewSteps(layers(images.shape.slice(1)), images, { seed, steps });
   const mixing = mixes ? '; where another picture shines through, its label counts with its share' : '';
   const rows: SheetRow[] = [{ title: `${description}, seed ${seed}${mixing}`, pictures: [] }];
   for (const index of indices) {

@@ -129,13 +129,14 @@ export async function buildModel(
   const { imageSize } = config;
   const head = parseHead(config.head);
   const resizing = layers.resizing({ height: imageSize, width: imageSize });
-  const asTheyAre = inputShape[0] === imageSize && inputShape[1] === imageSize;
+  const augmentation = parseAugment(config.augment);
+  const asTheyAre = !augmentation.crops && inputShape[0] === imageSize && inputShape[1] === imageSize;
   const backbone = isOnnx(config.backbone)
     ? await buildOnnx(config, weights?.path ?? config.backbone)
     : await buildBackbone(config, weights?.path ?? null);
   const trunk = [
     layers.input({ shape: inputShape }),
-    ...parseAugment(config.augment).layers(),
+    ...augmentation.layers(inputShape),
     // Before it resizes, where there are fewer pixels; both are linear, so that the order is no matter.
     ...preprocessingOf(config.backbone),
     ...(asTheyAre ? [] : [resizing]),

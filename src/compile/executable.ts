@@ -1,14 +1,13 @@
 /** Graphs ready to load: what is fed, and which state the engine binds to them. */
 import { bytesPerElement, sizeOf } from '../core/tensor.ts';
 import { type Node, topologicalOrder } from '../graph/node.ts';
-import { emitModel } from '../onnx/emit.ts';
-import type { Blocking } from '../onnx/emitter.ts';
+import { type EmitOptions, emitModel } from '../onnx/emit.ts';
 import type { Outputs } from './outputs.ts';
 
 /** A graph ready to load: what is fed, and the state that it reads and replaces. */
 export interface Executable {
-  /** For any batch; or for one, with the runtime's own convolutions. */
-  readonly model: (blocking?: Blocking) => Uint8Array;
+  /** For any batch; or for one, with the runtime's own convolutions. `gathered` as `emitModel` has it. */
+  readonly model: (options?: Pick<EmitOptions, 'blocking' | 'gathered'>) => Uint8Array;
   /** True if kernels that change are convolved with: only then does a model for one batch gain anything. */
   readonly convolves: boolean;
   readonly feeds: readonly string[];
@@ -30,7 +29,7 @@ export function link(outputs: Outputs, isState: (name: string) => boolean): Exec
   const written = Object.keys(outputs).filter((name) => name.endsWith('+'));
   const reads = inputs.some(isState);
   return {
-    model: (blocking) => emitModel(outputs, blocking ? { blocking } : {}),
+    model: (options) => emitModel(outputs, options),
     convolves: topologicalOrder(Object.values(outputs)).some(
       ({ op, inputs: [, kernel] }) => op === 'conv2d' && kernel!.op !== 'constant',
     ),

@@ -91,12 +91,9 @@ export function rows<D extends DType>(source: Tensor<D>, start: number, end: num
   return { dtype: source.dtype, shape: [end - start, ...source.shape.slice(1)], data };
 }
 
-/** Copies the rows with the given indices along the first axis, into a tensor of that shape if one is given. */
-export function gatherRows<D extends DType>(
-  source: Tensor<D>,
-  indices: ArrayLike<number>,
-  into: Tensor<D> = tensor(source.dtype, [indices.length, ...source.shape.slice(1)]),
-): Tensor<D> {
+/** Copies the rows with the given indices along the first axis. */
+export function gatherRows<D extends DType>(source: Tensor<D>, indices: ArrayLike<number>): Tensor<D> {
+  const into = tensor(source.dtype, [indices.length, ...source.shape.slice(1)]);
   const width = sizeOf(source.shape.slice(1));
   const from = source.data as Float32Array;
   const to = into.data as Float32Array;

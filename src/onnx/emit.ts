@@ -24,7 +24,15 @@ export interface EmitOptions {
   readonly instead?: (e: Emitter, node: Node) => boolean;
   /** Writes a model for this batch alone, with the runtime's own convolutions where they win. */
   readonly blocking?: Blocking;
+  /** Inputs that the model gathers itself: it takes `allRows(name)` and `positions` in their place. */
+  readonly gathered?: readonly string[];
 }
+
+/** The input with all rows of a data set, in place of an input that is some of them. */
+export const allRows = (input: string): string => `${input}/all`;
+
+/** The input that says which, as int32. */
+export const positions = 'positions';
 
 /** The bytes of an ONNX model that computes `outputs`; its inputs are the graph's `input` nodes by name. */
 export function emitModel(outputs: Readonly<Record<string, Node>>, options: EmitOptions = {}): Uint8Array {
@@ -35,7 +43,11 @@ export function emitModel(outputs: Readonly<Record<string, Node>>, options: Emit
     inputs.map((node) => node.attributes.name),
     Object.keys(outputs),
   );
-  for (const node of inputs) e.define(node, node.attributes.name);
+  const gathered = new Set(options.gathered);
+  for (const node of inputs) {
+    const { name } = node.attributes;
+    e.define(node, gathered.has(name) ? e.node('Gather', [allRows(name), positions]) : name);
+  }
   const batched = inputs.find((node) => node.shape.some((dim) => dim < 0));
   if (batched !== undefined) e.once('batch', () => emitBatch(e, batched));
   for (const node of order) {
@@ -57,7 +69,12 @@ export function emitModel(outputs: Readonly<Record<string, Node>>, options: Emit
       name: 'graft',
       node: used.nodes,
       initializer: e.initializers.filter(({ name }) => used.names.has(name!)),
-      input: inputs.map((node) => valueInfo(node.attributes.name, node.dtype, node.shape, options.blocking)),
+      input: [
+        ...inputs.map(({ attributes: { name }, dtype, shape }) =>
+          gathered.has(name) ? rowsInfo(name, dtype, shape) : valueInfo(name, dtype, shape, options.blocking),
+        ),
+        ...(gathered.size > 0 ? [valueInfo(positions, 'int32', [-1], options.blocking)] : []),
+      ],
       output: [
         ...Object.entries(outputs).map(([name, node]) => valueInfo(name, node.dtype, node.shape)),
         ...[...e.outputs.keys()].map((name) => ({
@@ -155,10 +172,16 @@ function opsetsOf({ splices }: Emitter, nodes: readonly NodeProto[]): ModelProto
 }
 
 /** The batch size as an int64 vector of one, computed from an input that grows with it. */
-function emitBatch(e: Emitter, { attributes: { name }, shape }: NodeOf<'input'>): string {
+function emitBatch(e: Emitter, input: Node): string {
+  const { shape } = input;
   const axis = shape.findIndex((dim) => dim < 0);
-  const size = e.node('Gather', [e.node('Shape', [name]), e.int64([axis])]);
+  const size = e.node('Gather', [e.node('Shape', [e.value(input)]), e.int64([axis])]);
   return shape[axis] === -1 ? size : e.node('Div', [size, e.int64([-shape[axis]!])]);
+}
+
+function rowsInfo(name: string, dtype: GraphDType, [, ...shape]: Shape): ValueInfoProto {
+  const dim = [{ dimParam: 'rows' }, ...shape.map((size) => ({ dimValue: size }))];
+  return { name: allRows(name), type: { tensorType: { elemType: elementTypes[dtype], shape: { dim } } } };
 }
 
 function valueInfo(name: string, dtype: GraphDType, symbolic: Shape, blocking?: Blocking): ValueInfoProto {

@@ -73,9 +73,8 @@ export function drawLearningRates(title: string, curve: RateCurve): string {
   const [low, first] = [Math.min(...all), points[0]!.loss];
   const top = low + 1.6 * (first - low || 1);
   return draw(title, {
-    width: 640,
-    height: 320,
-    x: { type: 'log', label: 'learning rate', tickFormat: (rate: number) => rate.toExponential(0) },
+    height: 280,
+    x: { type: 'log', label: 'learning rate', ticks: 5, tickFormat: (rate: number) => rate.toExponential(0) },
     y: { label: 'loss', grid: true, domain: [0.95 * low, top], clamp: true },
     marks: [
       Plot.dot(points, { x: 'rate', y: 'loss', r: 1.5, fill: 'currentColor', fillOpacity: 0.35 }),

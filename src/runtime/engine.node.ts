@@ -31,7 +31,7 @@ export type { Binding, Device, KeptRows, Tensors } from './protocol.ts';
 export interface Session {
   /**
    * Runs the graph. `feeds` are the inputs that are not bound to state; do not change them meanwhile. Inputs that are
-   * `rows` of a data set are fed once: the engine keeps them until `forgetRows`.
+   * `rows` of a data set are fed once: the engine keeps them until `forgetRows`, for a graph that gathers them.
    */
   run(feeds: Tensors, rows?: KeptRows | null): Promise<Tensors>;
   release(): Promise<void>;

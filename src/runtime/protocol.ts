@@ -30,7 +30,10 @@ export interface Binding {
   readonly writes: Readonly<Record<string, string>>;
 }
 
-/** Where rows of a data set belong: those that are fed are kept under this name, those that are not are taken from it. */
+/**
+ * Where rows of a data set belong: those that are fed are kept under this name; for those that are not the graph gets all
+ * that are kept, to gather them itself (`gathered` of `emitModel`).
+ */
 export interface KeptRows {
   readonly set: string;
   /** Rows of the whole data set. */

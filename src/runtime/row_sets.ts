@@ -1,34 +1,27 @@
-/** Rows that come again in every epoch: the engine's process keeps those that it was fed, and gathers them by position. */
+/** Rows that come again in every epoch: the engine's process keeps those that it was fed, for graphs that gather them. */
 import { fail } from '../core/errors.ts';
-import { gatherRows, scatterRows, type Tensor, tensor } from '../core/tensor.ts';
+import { scatterRows, type Tensor, tensor } from '../core/tensor.ts';
+import { allRows, positions } from '../onnx/emit.ts';
 import type { KeptRows, Tensors } from './protocol.ts';
 
-interface Kept {
-  readonly rows: Tensor;
-  /** What was gathered last: the next batch of that size goes into the same memory. */
-  gathered: Tensor | null;
-}
-
 export class RowSets {
-  readonly #sets = new Map<string, Map<string, Kept>>();
+  readonly #sets = new Map<string, Map<string, Tensor>>();
 
-  /** Keeps the rows that were fed, and adds those that were not. */
+  /** Keeps the rows that were fed. In place of those that were not it adds all rows, and the positions of the batch. */
   complete(feeds: Tensors, { set, length, indices, inputs }: KeptRows): Tensors {
-    const known = this.#sets.get(set) ?? new Map<string, Kept>();
+    const known = this.#sets.get(set) ?? new Map<string, Tensor>();
     this.#sets.set(set, known);
     const taken: Record<string, Tensor> = {};
     for (const input of inputs) {
       const given = feeds[input];
-      let kept = known.get(input);
-      if (given === undefined) {
-        if (kept === undefined) fail('state', `The engine keeps no rows of "${input}" in "${set}".`);
-        const fits = kept.gathered?.shape[0] === indices.length;
-        kept.gathered = gatherRows(kept.rows, indices, fits ? kept.gathered! : undefined);
-        taken[input] = kept.gathered;
-      } else {
-        kept ??= { rows: tensor(given.dtype, [length, ...given.shape.slice(1)]), gathered: null };
+      const rows = known.get(input);
+      if (given !== undefined) {
+        const kept = rows ?? tensor(given.dtype, [length, ...given.shape.slice(1)]);
         known.set(input, kept);
-        scatterRows(given, indices, kept.rows);
+        scatterRows(given, indices, kept);
+      } else {
+        taken[allRows(input)] = rows ?? fail('state', `The engine keeps no rows of "${input}" in "${set}".`);
+        taken[positions] ??= tensor('int32', [indices.length], Int32Array.from(indices));
       }
     }
     return { ...feeds, ...taken };

@@ -16,7 +16,7 @@ import { averageSlot, type Optimizer } from '../optimizers/index.ts';
 import { Engine, type Session, type Tensors } from '../runtime/engine.node.ts';
 import { EngineState, type Slots } from './engine_state.ts';
 import { Extractor, type ExtractorOptions } from './extractor.ts';
-import { checkLabels, labelled, only, runOn, stepNoise, type Views } from './feeds.ts';
+import { checkLabels, keptFeatures, labelled, only, runOn, stepNoise, type Views } from './feeds.ts';
 import { type CalibrationWatcher, nothingFrozen } from './integers.ts';
 import type { KeptBatch } from './steady_rows.ts';
 
@@ -127,7 +127,7 @@ export class Executor {
     const loaded = this.#load(kind);
     const { optimizer, seed } = this.options;
     const name = optimizer.updatesAt(this.step) ? 'step' : 'accumulate';
-    const session = await this.#session(loaded, name, batch.sampleWeight.length);
+    const session = await this.#session(loaded, name, batch);
     await this.#state.push(this.#engine!, loaded.program);
     await this.#state.pushSlots(this.#engine!, loaded.program);
     const scalars = Object.entries(optimizer.scalarsAt(this.step, learningRate));
@@ -150,7 +150,7 @@ export class Executor {
   async evaluate(kind: ProgramKind, batch: FeatureBatch): Promise<BatchResult> {
     checkLabels(batch, this.#classes);
     const loaded = this.#load(kind);
-    const session = await this.#session(loaded, 'evaluate', batch.sampleWeight.length);
+    const session = await this.#session(loaded, 'evaluate', batch);
     await this.#state.push(this.#engine!, loaded.program);
     const { evaluate, features } = loaded.program;
     return runOn(session, evaluate, labelled(batch), batch, features);
@@ -284,18 +284,26 @@ export class Executor {
     return loaded;
   }
 
-  /** A graph for any batch, or the one for this batch if the runtime's own convolutions can serve it. */
-  async #session({ program, sessions }: Loaded, name: GraphName, batch = 0): Promise<Session> {
+  /**
+   * A graph for any batch, or the one for this batch if the runtime's own convolutions can serve it; it gathers
+   * features itself that the engine keeps.
+   */
+  async #session({ program, sessions }: Loaded, name: GraphName, batch?: FeatureBatch): Promise<Session> {
     const { device, threads } = this.options;
     this.#engine ??= Engine.start({ device, ...(threads === undefined ? {} : { threads }) });
     const engine = this.#engine;
     const { model, convolves, ...binding } = program[name]!;
-    const block = batch > 0 && convolves ? await engine.channelBlock() : 0;
-    const blocked = block > 0 && batch % block === 0;
-    const key = blocked ? `${name}/${batch}` : name;
+    const size = batch?.sampleWeight.length ?? 0;
+    const block = size > 0 && convolves ? await engine.channelBlock() : 0;
+    const blocked = block > 0 && size % block === 0;
+    const gathered = batch === undefined ? [] : keptFeatures(batch, program.features);
+    const key = [name, ...(blocked ? [size] : []), ...(gathered.length > 0 ? ['gathered'] : [])].join('/');
     const known = sessions.get(key);
     if (known !== undefined) return known;
-    const session = engine.load(model(blocked ? { block, batch } : undefined), binding);
+    const session = engine.load(
+      model({ ...(blocked ? { blocking: { block, batch: size } } : {}), gathered }),
+      binding,
+    );
     sessions.set(key, session);
     session.catch(() => sessions.delete(key));
     return session;

@@ -34,6 +34,11 @@ export function only(feeds: Tensors, graph: Executable): Tensors {
   );
 }
 
+/** The features of a batch that the engine has already. */
+export function keptFeatures({ features, kept }: FeatureBatch, all: readonly Feature[]): string[] {
+  return kept === undefined ? [] : all.map(({ name }) => name).filter((name) => !(name in features));
+}
+
 /** Runs a graph on a batch, whose features the engine may have already. */
 export async function runOn(
   session: Session,

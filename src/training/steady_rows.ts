@@ -24,7 +24,8 @@ export interface KeptBatch {
 
 /** The same data set, kept by the engine from the first epoch on if that is worth it; `executor.forgetRows` ends it. */
 export function keptByEngine(executor: Executor, prepared: Prepared, set: string): Prepared {
-  if (!prepared.steady) return prepared;
+  // A device would be sent all of them at each step.
+  if (!prepared.steady || executor.options.device !== 'cpu') return prepared;
   const rows = prepared.rows(0);
   const bytes = executor
     .program(prepared.kind)

@@ -5,9 +5,9 @@ import { makeLoss, type TrainConfig } from '../../src/cli/config.ts';
 
 const classes = (text: string) =>
   parseAugment(text)
-    .layers()
+    .layers([32, 24, 3])
     .map((layer) => layer.className);
-const configOf = (word: string) => parseAugment(word).layers()[0]!.config();
+const configOf = (word: string) => parseAugment(word).layers([32, 24, 3])[0]!.config();
 
 describe('a list of augmentations', () => {
   it('becomes layers in its order', () => {
@@ -26,6 +26,7 @@ describe('a list of augmentations', () => {
     expect(configOf('rotation')).toMatchObject({ factor: [-0.05, 0.05] });
     expect(configOf('flip')).toMatchObject({ mode: 'horizontal' });
     expect(configOf('flip-vertical')).toMatchObject({ mode: 'vertical' });
+    expect(configOf('crop')).toMatchObject({ height: 28, width: 21 });
     expect(configOf('translation:0.2')).toMatchObject({ height_factor: 0.2, width_factor: 0.2 });
     expect(configOf('zoom')).toMatchObject({ height_factor: 0.1, width_factor: null });
     expect(configOf('contrast:0.3')).toMatchObject({ factor: [0.3, 0.3], value_range: [0, 255] });
@@ -38,7 +39,10 @@ describe('a list of augmentations', () => {
 
   it('says what it is, and whether labels are mixed', () => {
     expect(parseAugment('flip,zoom')).toMatchObject({ description: 'flip, zoom 0.1', mixes: false });
-    expect(parseAugment('flip,mixup')).toMatchObject({ description: 'flip, mixup 0.2', mixes: true });
+    expect(parseAugment('flip,mixup')).toMatchObject({
+      ...{ description: 'flip, mixup 0.2', mixes: true, crops: false },
+    });
+    expect(parseAugment('crop').crops).toBe(true);
     for (const preset of Object.keys(augmentPresets)) {
       expect(parseAugment(preset).mixes).toBe(preset === 'strong');
     }

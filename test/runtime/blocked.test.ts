@@ -195,7 +195,7 @@ it('a step of a whole network is the step that is written for any batch', async 
   };
   const results = [];
   for (const blocking of [undefined, { block, batch }]) {
-    const session = await engine.load(step.model(blocking));
+    const session = await engine.load(step.model(blocking && { blocking }));
     results.push(await session.run(feeds));
     await session.release();
   }
