@@ -1,4 +1,28 @@
-/** Graft: transfer learning for image classification. Everything public is exported here. */
+/**
+ * Transfer learning for image classification. Names are Keras's in camelCase; pictures are (batch, height, width,
+ * channels), as bytes or as values from 0 to 255.
+ *
+ * ```ts
+ * import { applications, datasets, layers, sequential } from 'graft';
+ *
+ * const { train, test } = await datasets.cifar10.load();
+ * const backbone = await applications.resnet50({ includeTop: false, pooling: 'avg' });
+ * backbone.trainable = false;
+ * const model = sequential([
+ *   layers.input({ shape: [32, 32, 3] }),
+ *   applications.preprocessing('caffe'),
+ *   layers.resizing({ height: 224, width: 224 }),
+ *   backbone,
+ *   layers.dense({ units: 10, activation: 'softmax' }),
+ * ]);
+ * model.compile({ optimizer: 'adam', loss: 'sparse_categorical_crossentropy', metrics: ['accuracy'] });
+ * await model.fit(train, { epochs: 3, validationData: test });
+ * await model.save('cifar10.keras');
+ * await model.close();
+ * ```
+ *
+ * @packageDocumentation
+ */
 export * as applications from './applications/index.ts';
 export { defineConfig, type GraftConfig } from './cli/define_config.ts';
 export type { ExportOptions } from './compile/export.ts';

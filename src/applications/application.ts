@@ -50,10 +50,12 @@ export interface ApplicationRecord {
   readonly licence: string;
   /** The layer with which the last stage begins: a place to unfreeze from. */
   readonly lastStage: string;
+  /** The published weights without the classifier, and with it. */
   readonly noTop: PublishedFile;
   readonly top: PublishedFile;
 }
 
+/** Options of an application, as in Keras. */
 export interface ApplicationOptions extends PretrainedOptions {
   /**
    * The published weights by what they were trained on, a file of weights (Keras `.h5`, or `.safetensors` with

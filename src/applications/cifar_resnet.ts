@@ -17,6 +17,10 @@ const stages = [
 
 const published = { packaged: 'cifar_resnet.cifar10.safetensors' };
 
+/**
+ * A ResNet for pictures of 32x32, trained by Graft on CIFAR-10 (He et al. 2015, section 4.2; docs/cifar_resnet.md).
+ * Not in Keras.
+ */
 export const cifarResnet = application({
   record: {
     name: 'cifar_resnet',

@@ -23,6 +23,7 @@ const deviation = [0.229, 0.224, 0.225];
 const model = 'convnext_tiny';
 const folder = 'https://storage.googleapis.com/tensorflow/keras-applications/convnext';
 
+/** keras.applications.ConvNeXtTiny (Liu et al. 2022). */
 export const convnextTiny = application({
   record: {
     name: model,

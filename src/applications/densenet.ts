@@ -20,6 +20,7 @@ interface Size {
   readonly md5: readonly [top: string, noTop: string];
 }
 
+/** keras.applications.DenseNet121 (Huang et al. 2016). */
 export const densenet121 = densenet({
   layers: 121,
   blocks: [6, 12, 24, 16],
@@ -29,6 +30,7 @@ export const densenet121 = densenet({
   md5: ['9d60b8095a5708f2dcce2bca79d332c7', '30ee3e1110167f948a6b9946edeeb738'],
 });
 
+/** keras.applications.DenseNet169 (Huang et al. 2016). */
 export const densenet169 = densenet({
   layers: 169,
   blocks: [6, 12, 32, 32],
@@ -38,6 +40,7 @@ export const densenet169 = densenet({
   md5: ['d699b8f76981ab1b30698df4c175e90b', 'b8c4d4c20dd625c148057b9ff1c1176b'],
 });
 
+/** keras.applications.DenseNet201 (Huang et al. 2016). */
 export const densenet201 = densenet({
   layers: 201,
   blocks: [6, 12, 48, 32],

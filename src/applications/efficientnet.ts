@@ -40,6 +40,7 @@ const classifierInitializer = varianceScaling({ scale: 1 / 3, mode: 'fan_out', d
 
 const folder = 'https://storage.googleapis.com/keras-applications';
 
+/** keras.applications.EfficientNetB0 (Tan & Le 2019). */
 export const efficientnetB0 = application({
   record: {
     name: 'efficientnetb0',

@@ -28,6 +28,7 @@ import type { Model } from '../training/model.ts';
 import { type Normalization, normalizationLayer, normalizationWords } from './normalization.ts';
 import { type PictureNotes, pictureNotes } from './onnx_metadata.node.ts';
 
+/** Options of `fromOnnx`. */
 export interface OnnxOptions {
   /** Height, width and 3. Defaults to what the file fixes or what is written beside it, else (224, 224, 3). */
   readonly inputShape?: readonly [number, number, number];

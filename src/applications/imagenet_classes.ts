@@ -206,6 +206,7 @@ const classes = `
 13044778:earthstar 13052670:hen-of-the-woods 13054560:bolete 13133613:ear 15075141:toilet_tissue
 `;
 
+/** One of ImageNet’s 1000 classes. */
 export interface ImageNetClass {
   /** WordNet's synset: `n01440764`. */
   readonly id: string;

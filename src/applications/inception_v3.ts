@@ -118,6 +118,7 @@ const modules: readonly { readonly name: string; readonly branches: readonly Bra
   { name: 'mixed10', branches: figure7('mixed9_1') },
 ];
 
+/** keras.applications.InceptionV3 (Szegedy et al. 2015). */
 export const inceptionV3 = application({
   record: {
     name: 'inception_v3',

@@ -35,6 +35,7 @@ export interface MobileNetV2Extra {
   readonly alpha: number;
 }
 
+/** keras.applications.MobileNetV2 (Sandler et al. 2018). */
 export const mobilenetV2 = application<MobileNetV2Extra>({
   record: {
     name: 'mobilenet_v2',

@@ -18,6 +18,7 @@ export type Normalization = PreprocessingMode | 'unit' | 'none' | MeanAndStd;
 
 const words = ['caffe', 'tf', 'torch', 'unit', 'none'] as const;
 
+/** What `parseNormalization` reads, for messages. */
 export const normalizationWords = `${words.join(', ')}, or MEAN/STD of values 0 to 1 (0.5,0.5,0.5/0.25,0.25,0.25)`;
 
 /** Reads a word or `MEAN/STD`. Throws `argument`. */
@@ -29,6 +30,7 @@ export function parseNormalization(text: string): Normalization {
   return good ? { mean, std } : fail('argument', `Cannot read "${text}"; expected ${normalizationWords}.`);
 }
 
+/** The text that `parseNormalization` reads as this. */
 export function normalizationText(normalization: Normalization): string {
   if (typeof normalization === 'string') return normalization;
   return `${normalization.mean.join(',')}/${normalization.std.join(',')}`;

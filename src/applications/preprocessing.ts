@@ -1,9 +1,13 @@
-/** What networks expect of pictures: Keras's three conventions (keras.applications.imagenet_utils), as a layer and as a function. */
+/**
+ * What networks expect of pictures: Keras's three conventions (keras.applications.imagenet_utils), as a layer and as a
+ * function.
+ */
 import { fail } from '../core/errors.ts';
 import { float32, formatShape, type Tensor } from '../core/tensor.ts';
 import * as layers from '../layers/index.ts';
 import type { Layer } from '../layers/layer.ts';
 
+/** `caffe`: blue, green, red without their means; `tf`: −1 … 1; `torch`: ImageNet’s mean and deviation. */
 export type PreprocessingMode = 'caffe' | 'tf' | 'torch';
 
 /** Blue, green, red of ImageNet's mean picture. */

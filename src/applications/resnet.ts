@@ -24,6 +24,7 @@ interface Size {
   readonly md5: readonly [top: string, noTop: string];
 }
 
+/** keras.applications.ResNet50 (He et al. 2015). */
 export const resnet50 = resnet({
   layers: 50,
   blocks: [3, 4, 6, 3],
@@ -33,6 +34,7 @@ export const resnet50 = resnet({
   md5: ['2cb95161c43110f7111970584f804107', '4d473c1dd8becc155b73f8504c6f6626'],
 });
 
+/** keras.applications.ResNet101 (He et al. 2015). */
 export const resnet101 = resnet({
   layers: 101,
   blocks: [3, 4, 23, 3],
@@ -42,6 +44,7 @@ export const resnet101 = resnet({
   md5: ['f1aeb4b969a6efcfb50fad2f0c20cfc5', '88cf7a10940856eca736dc7b7e228a21'],
 });
 
+/** keras.applications.ResNet152 (He et al. 2015). */
 export const resnet152 = resnet({
   layers: 152,
   blocks: [3, 8, 36, 3],

@@ -16,6 +16,7 @@ const stages = [
   { name: 'conv5', filters: 512, blocks: 3, stride: 1 },
 ] as const;
 
+/** keras.applications.ResNet50V2 (He et al. 2016). */
 export const resnet50V2 = application({
   record: {
     name: 'resnet50v2',

@@ -44,6 +44,7 @@ const common = {
   lastStage: 'block5_conv1',
 } as const;
 
+/** keras.applications.VGG16 (Simonyan & Zisserman 2014). */
 export const vgg16 = application({
   record: {
     ...common,
@@ -58,6 +59,7 @@ export const vgg16 = application({
   layers: (image, structure) => vgg(image, columnD, structure),
 });
 
+/** keras.applications.VGG19 (Simonyan & Zisserman 2014). */
 export const vgg19 = application({
   record: {
     ...common,

@@ -16,6 +16,7 @@ const middleFlow = ['block5', 'block6', 'block7', 'block8', 'block9', 'block10',
 const exitFlow = [{ name: 'block13', filters: [728, 1024] }] as const;
 const end = { name: 'block14', filters: [1536, 2048] } as const;
 
+/** keras.applications.Xception (Chollet 2016). */
 export const xception = application({
   record: {
     name: 'xception',

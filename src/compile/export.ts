@@ -9,6 +9,7 @@ import { emitModel } from '../onnx/emit.ts';
 import { foldFrozen } from '../quantize/index.ts';
 import { traceModel, weightConstants } from './trace.ts';
 
+/** Options of `model.export`. */
 export interface ExportOptions {
   /** The names of the classes, in the order of the outputs. Defaults to none. */
   readonly classNames?: readonly string[] | null;

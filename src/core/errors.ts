@@ -18,6 +18,7 @@ export type ErrorCode =
 
 /** An error whose text says what came, what was expected and how to mend it. */
 export class GraftError extends Error {
+  /** What kind of thing went wrong. */
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {

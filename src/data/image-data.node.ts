@@ -16,6 +16,7 @@ import {
 import { type ImageFacts, type ScanOptions, scanImages } from './image-scan.node.ts';
 import { alternatingOrder, checkShare, stratifiedSplit } from './sampling.ts';
 
+/** Options of `data.imageFolder` and `data.imageCsv`. */
 export interface ImageOptions extends ScanOptions {
   /** [height, width] in pixels that every picture is brought to. Defaults to [256, 256], as in Keras. */
   readonly imageSize?: readonly [height: number, width: number];

@@ -50,4 +50,9 @@ import { imageCsv, imageFolder } from './image-data.node.ts';
 export const datasets = { cifar10, cifar100, emoji10 };
 
 /** A person's own pictures. */
-export const data = { imageFolder, imageCsv };
+export const data = {
+  /** Pictures in folders, one folder a class. */
+  imageFolder,
+  /** Pictures and classes by the rows of a CSV file. */
+  imageCsv,
+};

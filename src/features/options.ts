@@ -13,6 +13,7 @@ export type CacheMode = 'auto' | 'memory' | 'disk' | 'off';
 /** `uint8` keeps features of at least 0 (after ReLU) in eight bits, with a scale for each channel. */
 export type CachePrecision = 'float16' | 'float32' | 'uint8';
 
+/** How the features of a frozen part are kept. */
 export interface CacheOptions {
   /** Default `auto`. */
   readonly mode?: CacheMode;

@@ -25,45 +25,84 @@ import { checkDType, optionsFromConfig } from './serialization.ts';
 export * from './augmentation/index.ts';
 export { input };
 
+/**
+ * A convolution of (batch, height, width, channels) with kernels (height, width, channels / groups, filters)
+ * (keras.layers.Conv2D).
+ */
 export const conv2d = (options: convolution.Conv2DOptions): Layer => new convolution.Conv2D(options);
+/** A convolution of each channel by itself (keras.layers.DepthwiseConv2D). */
 export const depthwiseConv2d = (options: convolution.DepthwiseConv2DOptions): Layer =>
   new convolution.DepthwiseConv2D(options);
+/** A depthwise convolution, then a 1x1 convolution (keras.layers.SeparableConv2D). */
 export const separableConv2d = (options: SeparableConv2DOptions): Layer => new SeparableConv2D(options);
+/** `x · kernel + bias` over the last axis, then an activation (keras.layers.Dense). */
 export const dense = (options: DenseOptions): Layer => new Dense(options);
+/**
+ * Normalizes each channel by the batch in training, by moving averages otherwise and while it is frozen
+ * (keras.layers.BatchNormalization, Ioffe & Szegedy 2015).
+ */
 export const batchNormalization = (options: normalizations.BatchNormalizationOptions = {}): Layer =>
   new normalizations.BatchNormalization(options);
+/** Normalizes each example over some axes, by default the last (keras.layers.LayerNormalization, Ba et al. 2016). */
 export const layerNormalization = (options: normalizations.LayerNormalizationOptions = {}): Layer =>
   new normalizations.LayerNormalization(options);
+/** Any activation by its name, such as `softmax` (keras.layers.Activation). */
 export const activation = (options: activationLayers.ActivationOptions): Layer =>
   new activationLayers.Activation(options);
+/** `max(x, 0)`, or with a slope below, a threshold or a cap (keras.layers.ReLU). */
 export const relu = (options: activationLayers.ReLUOptions = {}): Layer => new activationLayers.ReLU(options);
+/**
+ * In training sets a share of values to zero and scales the others up; passes everything otherwise
+ * (keras.layers.Dropout).
+ */
 export const dropout = (options: activationLayers.DropoutOptions): Layer =>
   new activationLayers.Dropout(options);
+/** (batch, ...) to (batch, values), in row-major order (keras.layers.Flatten). */
 export const flatten = (options: LayerOptions = {}): Layer => new reshaping.Flatten(options);
+/** The values of each example in another shape (keras.layers.Reshape). */
 export const reshape = (options: reshaping.ReshapeOptions): Layer => new reshaping.Reshape(options);
+/** Rows and columns of zeros around maps, 1 at each side by default (keras.layers.ZeroPadding2D). */
 export const zeroPadding2d = (options: reshaping.ZeroPadding2DOptions = {}): Layer =>
   new reshaping.ZeroPadding2D(options);
+/** Repeats rows and columns, or interpolates between them (keras.layers.UpSampling2D). */
 export const upSampling2d = (options: reshaping.UpSampling2DOptions = {}): Layer =>
   new reshaping.UpSampling2D(options);
+/** The sum of its inputs, which broadcast (keras.layers.Add). */
 export const add = (options: LayerOptions = {}): Layer => new merging.Add(options);
+/** The product of its inputs, which broadcast (keras.layers.Multiply). */
 export const multiply = (options: LayerOptions = {}): Layer => new merging.Multiply(options);
+/** Its inputs one after the other along an axis, by default the last (keras.layers.Concatenate). */
 export const concatenate = (options: merging.ConcatenateOptions = {}): Layer =>
   new merging.Concatenate(options);
+/** The largest value of each window, 2x2 by default (keras.layers.MaxPooling2D). */
 export const maxPooling2d = (options: pooling.PoolingOptions = {}): Layer =>
   new pooling.MaxPooling2D(options);
+/** The mean of each window, 2x2 by default; padding does not count (keras.layers.AveragePooling2D). */
 export const averagePooling2d = (options: pooling.PoolingOptions = {}): Layer =>
   new pooling.AveragePooling2D(options);
+/**
+ * (batch, height, width, channels) to (batch, channels): the mean of each map (keras.layers.GlobalAveragePooling2D).
+ */
 export const globalAveragePooling2d = (options: pooling.GlobalPoolingOptions = {}): Layer =>
   new pooling.GlobalAveragePooling2D(options);
+/**
+ * (batch, height, width, channels) to (batch, channels): the largest value of each map
+ * (keras.layers.GlobalMaxPooling2D).
+ */
 export const globalMaxPooling2d = (options: pooling.GlobalPoolingOptions = {}): Layer =>
   new pooling.GlobalMaxPooling2D(options);
+/** Pictures of another size, by bilinear interpolation unless told otherwise (keras.layers.Resizing). */
 export const resizing = (options: preprocessing.ResizingOptions): Layer =>
   new preprocessing.Resizing(options);
+/** `x · scale + offset` (keras.layers.Rescaling). */
 export const rescaling = (options: preprocessing.RescalingOptions): Layer =>
   new preprocessing.Rescaling(options);
+/** `(x − mean) / √variance` with numbers that are given or come from a file (keras.layers.Normalization). */
 export const normalization = (options: preprocessing.NormalizationOptions = {}): Layer =>
   new preprocessing.Normalization(options);
+/** Each channel times a weight that begins small (ConvNeXt; Touvron et al. 2021). */
 export const layerScale = (options: convnext.LayerScaleOptions): Layer => new convnext.LayerScale(options);
+/** In training drops whole examples of a branch; passes everything otherwise (ConvNeXt; Huang et al. 2016). */
 export const stochasticDepth = (options: convnext.StochasticDepthOptions): Layer =>
   new convnext.StochasticDepth(options);
 
@@ -80,7 +119,11 @@ const bias = ['biasInitializer', 'biasRegularizer'];
 const kernel = ['kernelInitializer', 'kernelRegularizer'];
 const poolingOptions = ['poolSize', 'strides', 'padding'];
 
-/** Every layer class that Graft reads and writes, by Keras's class name. */
+/**
+ * Every layer class that Graft reads and writes, by Keras's class name.
+ *
+ * @internal
+ */
 export const layerTypes: Readonly<Record<string, LayerType>> = {
   InputLayer: { options: ['batchShape', 'batchInputShape', 'shape'], make: InputLayer.fromConfig },
   Conv2D: { options: ['filters', 'groups', ...window, ...kernel, ...bias], make: conv2d },

@@ -7,12 +7,14 @@ import { sizeOf } from '../core/tensor.ts';
 /** Makes the values of a weight. `keras` is what Keras writes for it. */
 export interface Initializer {
   readonly keras: KerasObject;
+  /** Values for a weight of this shape. */
   values(shape: readonly number[], random: Random): Float32Array;
 }
 
 /** Names that Keras accepts in place of an initializer with default arguments. */
 export type InitializerName = keyof typeof named;
 
+/** An initializer, or its name in Keras. */
 export type InitializerOption = Initializer | InitializerName;
 
 type Mode = 'fan_in' | 'fan_out' | 'fan_avg';
@@ -93,14 +95,17 @@ function drawn(
   };
 }
 
+/** Normally distributed values (keras.initializers.RandomNormal). */
 export function randomNormal({ mean = 0, stddev = 0.05 } = {}): Initializer {
   return drawn('RandomNormal', { mean, stddev }, (random) => mean + stddev * random.normal());
 }
 
+/** The same, drawn again beyond two deviations (keras.initializers.TruncatedNormal). */
 export function truncatedNormal({ mean = 0, stddev = 0.05 } = {}): Initializer {
   return drawn('TruncatedNormal', { mean, stddev }, (random) => mean + stddev * random.truncatedNormal());
 }
 
+/** Evenly distributed values (keras.initializers.RandomUniform). */
 export function randomUniform({ minval = -0.05, maxval = 0.05 } = {}): Initializer {
   return drawn(
     'RandomUniform',
@@ -123,6 +128,7 @@ const named = {
   lecun_normal: preset('LecunNormal', 1, 'fan_in', 'truncated_normal'),
 } satisfies Record<string, Initializer>;
 
+/** An initializer by name with Keras’s defaults, or the initializer itself. Throws `argument`. */
 export function initializer(option: InitializerOption): Initializer {
   if (typeof option !== 'string') return option;
   const known: Readonly<Record<string, Initializer>> = named;

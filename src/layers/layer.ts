@@ -151,6 +151,7 @@ export function uniqueName(base: string): string {
   return count === 0 ? base : `${base}_${count}`;
 }
 
+/** A layer as Keras has it: made from options, built when it is first applied, its weights named by path. */
 export abstract class Layer {
   readonly className: string;
   /** Where Keras has the class, for its files. */
@@ -236,6 +237,7 @@ export abstract class Layer {
     return this.calls[0]!.output;
   }
 
+  /** Makes the weights for inputs of these shapes, without the batch. */
   protected build(shapes: readonly (readonly number[])[]): void {
     this.#variables ??= this.specs(shapes).map((spec) => new Variable(this, spec));
   }

@@ -4,7 +4,9 @@ import { type KerasObject, kerasObject } from '../core/records.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
 
+/** A penalty on a weight, which joins the loss. */
 export interface Regularizer {
+  /** What Keras writes for it. */
   readonly keras: KerasObject;
   /** The scalar penalty of a weight. */
   penalty(weight: Node): Node;

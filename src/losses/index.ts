@@ -7,6 +7,7 @@ import * as o from '../graph/ops.ts';
 /** Keras's fuzz factor: probabilities are kept this far from 0 and 1. */
 const epsilon = 1e-7;
 
+/** A loss function, as Keras names it. */
 export interface Loss {
   /** Keras's name: `categorical_crossentropy`. */
   readonly name: string;
@@ -21,6 +22,7 @@ export interface Loss {
   perSample(prediction: Node, labels: Node): Node;
 }
 
+/** Options of the crossentropies (keras.losses). */
 export interface CrossentropyOptions {
   /** True if the model ends without softmax. Defaults to false. */
   readonly fromLogits?: boolean;

@@ -5,6 +5,7 @@ import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
 import { targets } from '../losses/index.ts';
 
+/** A metric, as Keras names it. */
 export interface Metric {
   /** The key in logs and histories: `accuracy`, `topKCategoricalAccuracy`. */
   readonly name: string;

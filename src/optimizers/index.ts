@@ -10,8 +10,11 @@ export { averageSlot, Optimizer, type OptimizerOptions, type Updated } from './o
 export type { Schedule } from './schedules.ts';
 export * as schedules from './schedules.ts';
 
+/** Options of SGD (keras.optimizers.SGD). */
 export interface SGDOptions extends OptimizerOptions {
+  /** Share of the last move that goes on. Defaults to 0. */
   readonly momentum?: number;
+  /** Looks ahead along the move. Defaults to false. */
   readonly nesterov?: boolean;
 }
 
@@ -45,10 +48,15 @@ export function sgd(options: SGDOptions = {}): Optimizer {
   return new Optimizer(rule, common);
 }
 
+/** Options of RMSprop (keras.optimizers.RMSprop). */
 export interface RMSpropOptions extends OptimizerOptions {
+  /** How much of the mean square stays at each step. Defaults to 0.9. */
   readonly rho?: number;
+  /** Share of the last move that goes on. Defaults to 0. */
   readonly momentum?: number;
+  /** Added under the root. Defaults to 1e-7. */
   readonly epsilon?: number;
+  /** Divides by the deviation instead of the mean square. Defaults to false. */
   readonly centered?: boolean;
 }
 
@@ -90,10 +98,15 @@ export function rmsprop(options: RMSpropOptions = {}): Optimizer {
   return new Optimizer(rule, common);
 }
 
+/** Options of Adam and AdamW (keras.optimizers.Adam). */
 export interface AdamOptions extends OptimizerOptions {
+  /** How much of the mean gradient stays at each step. Defaults to 0.9. */
   readonly beta1?: number;
+  /** How much of the mean square stays. Defaults to 0.999. */
   readonly beta2?: number;
+  /** Added to the root. Defaults to 1e-7. */
   readonly epsilon?: number;
+  /** Divides by the largest mean square so far. Defaults to false. */
   readonly amsgrad?: boolean;
 }
 
@@ -153,8 +166,10 @@ function average(old: Node, value: Node, decay: number): Node {
 
 const byName = { sgd, rmsprop, adam, adamw };
 
+/** An optimizer by name. */
 export type OptimizerName = keyof typeof byName;
 
+/** All names of optimizers. */
 export const optimizerNames = Object.keys(byName) as OptimizerName[];
 
 /** An optimizer by name with Keras's defaults, or the optimizer itself. */

@@ -9,6 +9,7 @@ import type { Schedule } from './schedules.ts';
 
 /** Options that every optimizer takes (keras.optimizers.Optimizer). */
 export interface OptimizerOptions {
+  /** A number, or a schedule. Defaults to the optimizer’s own. */
   readonly learningRate?: number | Schedule;
   /** Decoupled: before each update the weight shrinks by weight · weightDecay · learning rate. */
   readonly weightDecay?: number | null;
@@ -30,7 +31,10 @@ export interface OptimizerOptions {
    * to false.
    */
   readonly useEma?: boolean;
-  /** average = emaMomentum · average + (1 − emaMomentum) · weight, from the first update's weights on. Defaults to 0.99. */
+  /**
+   * average = emaMomentum · average + (1 − emaMomentum) · weight, from the first update's weights on. Defaults to
+   * 0.99.
+   */
   readonly emaMomentum?: number;
   /** After every so many updates the averages become the weights; null, the default, for only at the end. */
   readonly emaOverwriteFrequency?: number | null;
@@ -47,6 +51,7 @@ export interface Parameter {
   readonly slots: Readonly<Record<string, Node>>;
 }
 
+/** A weight and its state after an update. */
 export interface Updated {
   readonly value: Node;
   readonly slots: Readonly<Record<string, Node>>;
@@ -70,6 +75,7 @@ export interface UpdateRule {
   update(parameter: Parameter, scalars: Readonly<Record<string, Node>>): Updated;
 }
 
+/** An update rule with its options: what `sgd`, `rmsprop`, `adam` and `adamw` make. */
 export class Optimizer {
   readonly rule: UpdateRule;
   readonly options: Required<OptimizerOptions>;

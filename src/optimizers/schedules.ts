@@ -4,11 +4,15 @@ import { kerasObject } from '../core/records.ts';
 
 /** The learning rate as a function of the steps done so far; the first step sees 0. */
 export interface Schedule {
+  /** Keras’s class and arguments, for files. */
   readonly keras: { readonly class_name: string; readonly config: Readonly<Record<string, unknown>> };
+  /** The rate of the step after `step` steps. */
   at(step: number): number;
 }
 
+/** Options of `cosineDecay`. */
 export interface CosineDecayOptions {
+  /** The rate of the first step. */
   readonly initialLearningRate: number;
   /** Steps of the decay, counted after the warm-up. */
   readonly decaySteps: number;
@@ -16,6 +20,7 @@ export interface CosineDecayOptions {
   readonly alpha?: number;
   /** With it the rate first climbs linearly from the initial rate to this one. */
   readonly warmupTarget?: number | null;
+  /** Steps of the climb. Defaults to 0. */
   readonly warmupSteps?: number;
 }
 
@@ -50,9 +55,13 @@ export function cosineDecay(options: CosineDecayOptions): Schedule {
   };
 }
 
+/** Options of `exponentialDecay`. */
 export interface ExponentialDecayOptions {
+  /** The rate of the first step. */
   readonly initialLearningRate: number;
+  /** Steps in which it falls to `decayRate` of what it was. */
   readonly decaySteps: number;
+  /** The share that is left after `decaySteps`. */
   readonly decayRate: number;
   /** True decays in steps: ⌊step / decaySteps⌋. */
   readonly staircase?: boolean;
@@ -77,6 +86,7 @@ export function exponentialDecay(options: ExponentialDecayOptions): Schedule {
   };
 }
 
+/** Options of `piecewiseConstantDecay`. */
 export interface PiecewiseConstantDecayOptions {
   /** Rising steps at which the value changes; a boundary still has the value before it. */
   readonly boundaries: readonly number[];

@@ -31,6 +31,7 @@ export function sequential(parts: readonly (SymbolicTensor | Layer)[], options: 
   return new Model('Sequential', { ...options, inputs, outputs });
 }
 
+/** Options of `models.load`. */
 export interface LoadOptions {
   /** False leaves out how the model was trained, which may be something that Graft does not have. */
   readonly compile?: boolean;

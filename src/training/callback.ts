@@ -57,7 +57,9 @@ export interface Callback {
   readonly name: string;
   /** Before what is frozen is computed: at the start of a training, before `onTrainBegin`, and of each phase. */
   onFeaturesBegin?(training: Training): void | Promise<void>;
+  /** When what is frozen has been computed, before the first epoch. */
   onTrainBegin?(training: Training): void | Promise<void>;
+  /** Before an epoch; `epoch` counts from 0. */
   onEpochBegin?(epoch: number, training: Training): void | Promise<void>;
   /** `batch` counts from 0; logs are the averages of the epoch so far. */
   onTrainBatchEnd?(batch: number, logs: Logs, training: Training): void | Promise<void>;
@@ -67,8 +69,10 @@ export interface Callback {
   onEpochEnd?(epoch: number, logs: Logs, training: Training): Logs | undefined | Promise<Logs | undefined>;
   /** After a step or an epoch, when every other hook has run: the moment to keep `training.state()`. */
   onSettled?(training: Training): void | Promise<void>;
+  /** After the last epoch, or where the training stops. */
   onTrainEnd?(training: Training): void | Promise<void>;
   /** What a continuation must know. */
   saveState?(): CallbackState;
+  /** What `saveState` gave, after `onTrainBegin` of a training that goes on. */
   restoreState?(state: CallbackState): void;
 }

@@ -39,11 +39,13 @@ class Monitor {
   }
 }
 
+/** Options of `modelCheckpoint`. */
 export interface ModelCheckpointOptions {
   /** Defaults to `valLoss`. */
   readonly monitor?: string;
   /** Writes only when the monitored number is the best so far. */
   readonly saveBestOnly?: boolean;
+  /** Whether larger is better. Defaults to `auto`: so for accuracies, not for losses. */
   readonly mode?: Mode;
 }
 
@@ -84,12 +86,15 @@ function fillPath(path: string, numbers: Logs): string {
   });
 }
 
+/** Options of `earlyStopping`. */
 export interface EarlyStoppingOptions {
   /** Defaults to `valLoss`. */
   readonly monitor?: string;
+  /** The least change that counts as an improvement. Defaults to 0. */
   readonly minDelta?: number;
   /** Epochs without improvement after which training stops; defaults to 0. */
   readonly patience?: number;
+  /** Whether larger is better. Defaults to `auto`: so for accuracies, not for losses. */
   readonly mode?: Mode;
   /** Sets the weights of the best epoch at the end. */
   readonly restoreBestWeights?: boolean;
@@ -161,6 +166,7 @@ export function swapEmaWeights(): Callback {
   };
 }
 
+/** Options of `reduceLROnPlateau`. */
 export interface ReduceLROnPlateauOptions {
   /** Defaults to `valLoss`. */
   readonly monitor?: string;
@@ -168,11 +174,13 @@ export interface ReduceLROnPlateauOptions {
   readonly factor?: number;
   /** Epochs without improvement before that; defaults to 10. */
   readonly patience?: number;
+  /** Whether larger is better. Defaults to `auto`: so for accuracies, not for losses. */
   readonly mode?: Mode;
   /** Defaults to 0.0001. */
   readonly minDelta?: number;
   /** Epochs to wait after a reduction; defaults to 0. */
   readonly cooldown?: number;
+  /** The rate never falls below it. Defaults to 0. */
   readonly minLr?: number;
 }
 
@@ -230,7 +238,9 @@ export function learningRateScheduler(schedule: (epoch: number, rate: number) =>
   };
 }
 
+/** Options of `csvLogger`. */
 export interface CSVLoggerOptions {
+  /** Defaults to a comma. */
   readonly separator?: string;
   /** Keeps the rows of an earlier file, as when training continues. */
   readonly append?: boolean;

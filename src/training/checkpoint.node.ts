@@ -16,6 +16,7 @@ type Described = Omit<TrainingState, 'weights' | 'slots' | 'callbacks'> & {
   readonly callbacks: Readonly<Record<string, { values: CallbackState['values']; weights: number | null }>>;
 };
 
+/** Writes a training between two steps, aside and renamed; `loadCheckpoint` reads it. */
 export async function saveCheckpoint(path: string, state: TrainingState): Promise<void> {
   const { weights, slots, callbacks, ...rest } = state;
   const described: Described = {

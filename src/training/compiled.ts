@@ -10,9 +10,11 @@ import { type Device, parseDevice } from '../runtime/engine.node.ts';
 import { Executor } from './executor.ts';
 import { checkPrecision, type Precision } from './integers.ts';
 
+/** Options of `model.compile`. */
 export interface CompileOptions {
   /** Defaults to RMSprop, as in Keras. */
   readonly optimizer?: Optimizer | OptimizerName;
+  /** A loss, or its name in Keras: `sparse_categorical_crossentropy`. */
   readonly loss: Loss | string;
   /** `accuracy`, `topKCategoricalAccuracy`, or metrics. */
   readonly metrics?: readonly (Metric | string)[];

@@ -18,6 +18,7 @@ import { type CompileOptions, optionsOf } from './compiled.ts';
 import { type FitOptions, type History, historyOf, splitData, trainPart } from './fit.ts';
 import type { Model } from './model.ts';
 
+/** Options of `model.fineTune`; what is not named here is as in `fit`. */
 export interface FineTuneOptions extends FitOptions {
   /** Epochs of the second phase. Defaults to 1. */
   readonly epochs?: number;

@@ -10,6 +10,7 @@ import { type Progress, progressFor } from './progress.ts';
 import { Run } from './run.ts';
 import { keptByEngine } from './steady_rows.ts';
 
+/** Options of `model.fit`. */
 export interface FitOptions {
   /** Defaults to 1. */
   readonly epochs?: number;
@@ -17,9 +18,11 @@ export interface FitOptions {
   readonly batchSize?: number;
   /** A new order each epoch, from the model's seed. Defaults to true. */
   readonly shuffle?: boolean;
+  /** What to validate on after each epoch. */
   readonly validationData?: Data;
   /** Share of the data, taken from its end, to validate on. */
   readonly validationSplit?: number;
+  /** Called and awaited in this order. */
   readonly callbacks?: readonly Callback[];
   /**
    * Weight of each class in the loss, by class id; classes left out weigh 1. `balanced` for n / (k * n_c), with which
@@ -36,6 +39,7 @@ export interface FitOptions {
   readonly resume?: TrainingState | null;
 }
 
+/** What a training came to. */
 export interface History {
   /** The numbers of each epoch. */
   readonly epochs: readonly Logs[];

@@ -7,6 +7,7 @@ import { batches, type Dataset, lengthOf, limit } from '../data/dataset.ts';
 import type { Model } from './model.ts';
 import { progressFor } from './progress.ts';
 
+/** Options of `model.lrFind`. */
 export interface LrFindOptions {
   /** The rate of the first step. Defaults to 1e-7. */
   readonly startLearningRate?: number;
@@ -20,9 +21,11 @@ export interface LrFindOptions {
   readonly verbose?: boolean;
 }
 
+/** What a learning-rate range test found. */
 export interface LrFindResult {
   /** Of each step that was done. */
   readonly learningRates: readonly number[];
+  /** The loss of each. */
   readonly losses: readonly number[];
   /** Their exponential moving average (0.98), without its bias to zero. */
   readonly smoothedLosses: readonly number[];

@@ -34,6 +34,7 @@ import { meanOf, viewsOf } from './tta.ts';
 
 export type { CompileOptions } from './compiled.ts';
 
+/** Options of `model.evaluate`. */
 export interface RunOptions {
   /** Pictures of a batch. Defaults to 32. */
   readonly batchSize?: number;
@@ -41,6 +42,7 @@ export interface RunOptions {
   readonly verbose?: boolean;
 }
 
+/** Options of `model.predict`. */
 export interface PredictOptions extends RunOptions {
   /**
    * Test-time augmentation: the mean output of so many views of each picture, from 1 to 10: as it is, mirrored, then
@@ -49,6 +51,10 @@ export interface PredictOptions extends RunOptions {
   readonly tta?: number;
 }
 
+/**
+ * A network that trains, predicts and goes into files (keras.Model). `model`, `sequential` and the applications make
+ * some.
+ */
 export class Model extends Network {
   readonly #features: KeptFeatures = new Map();
   #compiled: Compiled | null = null;

@@ -8,6 +8,7 @@ import { Engine } from '../runtime/engine.node.ts';
 import { sequential } from './build.ts';
 import { stepNoise } from './feeds.ts';
 
+/** Options of `preview`. */
 export interface PreviewOptions {
   /** Decides what is drawn. Defaults to 0. */
   readonly seed?: number;

@@ -7,6 +7,7 @@ import { someOf } from '../models/network.ts';
 import { type Device, Engine, parseDevice, type Session } from '../runtime/engine.node.ts';
 import type { Model } from './model.ts';
 
+/** Options of `gradCam`. */
 export interface GradCamOptions {
   /** The class that is explained, for all pictures or one for each. Defaults to the most probable one of each. */
   readonly classId?: number | readonly number[];
@@ -18,6 +19,7 @@ export interface GradCamOptions {
   readonly threads?: number;
 }
 
+/** What `gradCam` finds. */
 export interface GradCam {
   /** The layer that was looked at. */
   readonly layer: string;

@@ -12,6 +12,7 @@ import {
 } from '../saving/events.node.ts';
 import type { Callback, Logs } from './callback.ts';
 
+/** Options of `tensorBoard`. */
 export interface TensorBoardOptions {
   /** Epochs between histograms of all weights; defaults to 0, none. */
   readonly histogramFreq?: number;
