@@ -27,7 +27,7 @@ export function differentiate(loss: Node, targets: readonly Node[]): Node[] {
       if (!part || !relevant.has(input)) return;
       const undone = sumToShape(part, input);
       const before = total.get(input);
-      total.set(input, before ? o.add(before, undone) : undone);
+      total.set(input, before ? sum(before, undone) : undone);
     });
   }
   return targets.map((target) => total.get(target) ?? o.expand(o.constant(float32([], [0])), target.shape));
@@ -48,6 +48,36 @@ function dependents(order: readonly Node[], targets: ReadonlySet<Node>): Set<Nod
     else if (gradients[node.op] !== null && node.inputs.some((input) => result.has(input))) result.add(node);
   }
   return result;
+}
+
+/**
+ * The sum of two gradients. Those of neighbouring slices are put side by side: padded with zeros and added, each would be
+ * as large as what was sliced.
+ */
+function sum(a: Node, b: Node): Node {
+  return sideBySide(a, b) ?? sideBySide(b, a) ?? o.add(a, b);
+}
+
+function sideBySide(a: Node, b: Node): Node | null {
+  if (a.op !== 'pad' || b.op !== 'pad') return null;
+  const [left, right] = [sliceOf(a), sliceOf(b)];
+  if (left === null || right === null || left.axis !== right.axis || left.end !== right.start) return null;
+  const { axis } = left;
+  const pieces = [...piecesOf(a.inputs[0]!, axis), ...piecesOf(b.inputs[0]!, axis)];
+  return o.pad(o.concat(pieces, axis), a.attributes.before, b.attributes.after);
+}
+
+/** Where zeros surround a tensor along one axis. */
+function sliceOf({ inputs: [x], attributes: { before, after, interior, value } }: NodeOf<'pad'> & Node) {
+  const [axis, ...others] = x!.shape.flatMap((_, i) => (before[i] || after[i] ? [i] : []));
+  if (axis === undefined || others.length > 0 || value !== 0 || interior.some((count) => count > 0))
+    return null;
+  const start = before[axis]!;
+  return { axis, start, end: start + x!.shape[axis]! };
+}
+
+function piecesOf(x: Node, axis: number): readonly Node[] {
+  return x.op === 'concat' && x.attributes.axis === axis ? x.inputs : [x];
 }
 
 /** Sums the axes away along which `input` was broadcast. */

@@ -83,6 +83,66 @@ describe('gradients through several operations', () => {
     checkGradients(o.sum(o.add(o.mul(x, o.exp(x)), o.tanh(x))), [x], feeds);
   });
 
+  it.each([
+    [
+      'in order',
+      [
+        [0, 1],
+        [1, 2],
+        [2, 3],
+      ],
+    ],
+    [
+      'in another order',
+      [
+        [1, 2],
+        [0, 1],
+        [2, 3],
+      ],
+    ],
+    [
+      'that overlap',
+      [
+        [0, 2],
+        [1, 3],
+      ],
+    ],
+    [
+      'with a gap',
+      [
+        [0, 1],
+        [2, 3],
+      ],
+    ],
+    [
+      'of which one is taken twice',
+      [
+        [0, 1],
+        [1, 3],
+        [0, 1],
+      ],
+    ],
+  ])('are right for slices %s', (_name, ranges) => {
+    const parts = ranges.map(([start = 0, end = 0], i) =>
+      o.sum(o.mul(o.exp(o.slice(x, [{ axis: 1, start, end }])), i + 1)),
+    );
+    checkGradients(
+      parts.reduce((total, part) => o.add(total, part)),
+      [x],
+      feeds,
+    );
+  });
+
+  it('of slices that make up a value are put side by side', () => {
+    const parts = [0, 1, 2].map((start) => o.sum(o.exp(o.slice(x, [{ axis: 1, start, end: start + 1 }]))));
+    const [gradient] = differentiate(
+      parts.reduce((total, part) => o.add(total, part)),
+      [x],
+    );
+    expect(gradient!.op).toBe('concat');
+    expect(gradient!.inputs).toHaveLength(3);
+  });
+
   it('add up where a value meets a reduction of itself', () => {
     const loss = o.sum(o.square(o.sub(x, o.mean(x, [0], true))));
     checkGradients(loss, [x], feeds);
