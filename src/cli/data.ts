@@ -19,8 +19,7 @@ import {
   titleOf,
 } from '../data/index.ts';
 import { type Findings, nothingFound } from '../report/data_summary.ts';
-import { progressFor } from '../training/progress.ts';
-import { whileWaiting } from '../training/status_line.ts';
+import { type Progress, progressFor } from '../training/progress.ts';
 import { didYouMean, wholeNumber } from './arguments.ts';
 import { findingsOf } from './data_findings.ts';
 import { invocation, type Output, plural, shellWord } from './output.ts';
@@ -136,7 +135,9 @@ export interface LoadedData {
 
 export async function loadSplits(name: DataName, mirror: string | undefined, out: Output): Promise<Splits> {
   if (name === 'emoji10') {
-    return whileWaiting('Drawing the pictures of emoji10', out.verbose, () => datasets.emoji10.load());
+    return showingPictures('Drawing the pictures of emoji10', out, (onProgress) =>
+      datasets.emoji10.load({ onProgress }),
+    );
   }
   const transfers = showTransfers(out.verbose);
   try {
@@ -234,20 +235,30 @@ export type OpenOptions = PictureOptions & {
 /** Opens a folder or a CSV file; shows how far it is where that takes time. */
 export async function openPictures(source: string, options: OpenOptions, out: Output): Promise<ImageData> {
   const { validationSplit, splitSeed, imageSize, cropToAspectRatio, padToAspectRatio, skipBroken } = options;
-  let progress: ReturnType<typeof progressFor> | null = null;
+  return showingPictures(`Looking into ${source}`, out, (onProgress) =>
+    data[isTable(source) ? 'imageCsv' : 'imageFolder'](source, {
+      ...{ imageSize, cropToAspectRatio, padToAspectRatio, skipBroken, seed: splitSeed },
+      ...(validationSplit === null ? {} : { validationSplit }),
+      onProgress,
+    }),
+  );
+}
+
+/** Shows how many pictures are done, unless all are before anybody would read of it. */
+async function showingPictures<T>(
+  title: string,
+  out: Output,
+  work: (onProgress: (done: number, total: number) => void) => Promise<T>,
+): Promise<T> {
+  let progress: Progress | null = null;
   const start = performance.now();
-  const opened = await data[isTable(source) ? 'imageCsv' : 'imageFolder'](source, {
-    ...{ imageSize, cropToAspectRatio, padToAspectRatio, skipBroken, seed: splitSeed },
-    ...(validationSplit === null ? {} : { validationSplit }),
-    onProgress(done, total) {
-      // A scan that is remembered is over before anybody would read of it.
-      if (performance.now() - start < 500) return;
-      progress ??= progressFor(out.verbose, { title: `Looking into ${source}`, total, unit: 'image' });
-      progress.update(done, {});
-    },
+  const result = await work((done, total) => {
+    if (performance.now() - start < 500) return;
+    progress ??= progressFor(out.verbose, { title, total, unit: 'image' });
+    progress.update(done, {});
   });
-  (progress as ReturnType<typeof progressFor> | null)?.end({});
-  return opened;
+  (progress as Progress | null)?.end({});
+  return result;
 }
 
 function first(dataset: Dataset, wanted: number | null): Dataset {

@@ -62,9 +62,15 @@ export const emoji10 = {
    * Validation and test pictures are of designers whose drawings are in no training picture, nor in each other's.
    *
    * @param options.seed decides everything that is random in the pictures; default 0
+   * @param options.onProgress hears how many of all pictures are drawn
    */
-  async load(options: { readonly seed?: number } = {}): Promise<Required<Splits>> {
-    const { seed = 0 } = options;
+  async load(
+    options: { readonly seed?: number; readonly onProgress?: (done: number, total: number) => void } = {},
+  ): Promise<Required<Splits>> {
+    const { seed = 0, onProgress } = options;
+    const total = Object.values(lengths).reduce((sum, length) => sum + length, 0);
+    let done = 0;
+    const onDrawn = () => onProgress?.(++done, total);
     const sets = await emojiSets();
     const drawings = await Promise.all(
       sets.map(async ({ part, glyphs }) => {
@@ -74,7 +80,7 @@ export const emoji10 = {
     );
     const split = (name: Part) => {
       const own = drawings.filter(({ part }) => part === name);
-      return drawPictures(name, own, seed);
+      return drawPictures(name, own, seed, onDrawn);
     };
     return {
       train: await split('train'),
@@ -116,7 +122,12 @@ interface RenderedSet {
 }
 
 /** As many pictures of each class, in random order; each of a set drawn from those that have the class. */
-async function drawPictures(part: Part, sets: readonly RenderedSet[], seed: number): Promise<Dataset> {
+async function drawPictures(
+  part: Part,
+  sets: readonly RenderedSet[],
+  seed: number,
+  onDrawn: () => void,
+): Promise<Dataset> {
   const length = lengths[part];
   const x = tensor('uint8', [length, pictureSide, pictureSide, 3]);
   const y = tensor('int32', [length]);
@@ -134,6 +145,7 @@ async function drawPictures(part: Part, sets: readonly RenderedSet[], seed: numb
     const { pixels } = glyphs[random.below(glyphs.length)]!;
     compose(pixels, random, x.data.subarray(i * bytes, (i + 1) * bytes));
     y.data[i] = label;
+    onDrawn();
     // Whoever waits can be told so meanwhile.
     if (i % 100 === 99) await nextTurn();
   }
