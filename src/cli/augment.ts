@@ -77,7 +77,7 @@ Augmentation (--augment): pictures change in every training step, never in valid
   strong    ${augmentPresets['strong']!}
   A list takes these in its order; an amount left out is the one shown.
   flip               left and right, every second picture; flip-vertical: top and bottom
-  crop:0.875         seven eighths of height and width, from a place that each step draws; prediction takes all
+  crop:0.875         seven eighths of height and width, at a place that each step draws
   translation:0.1    shifted by up to a tenth of its height and width
   rotation:0.05      turned by up to this share of a full turn, either way (0.05 = 18 degrees)
   zoom:0.1           larger or smaller by up to a tenth

@@ -194,18 +194,17 @@ describe('kept views', () => {
 describe('a frozen part that runs beside the step', () => {
   it('computes the next batch while a step trains, in a process of its own', async () => {
     const log: string[] = [];
-    const { features, train } = Executor.prototype;
+    const { features, send } = Executor.prototype;
     let extractions = 0;
     let steps = 0;
     vi.spyOn(Executor.prototype, 'features').mockImplementation(async function (this: Executor, ...args) {
       log.push(`features ${extractions++}`);
       return features.apply(this, args);
     });
-    vi.spyOn(Executor.prototype, 'train').mockImplementation(async function (this: Executor, ...args) {
+    vi.spyOn(Executor.prototype, 'send').mockImplementation(async function (this: Executor, ...args) {
       const step = steps++;
-      const result = await train.apply(this, args);
-      log.push(`trained ${step}`);
-      return result;
+      const sent = await send.apply(this, args);
+      return { ...sent, result: sent.result.finally(() => void log.push(`trained ${step}`)) };
     });
     let pids = 0;
     const look = lambdaCallback({

@@ -123,18 +123,17 @@ describe('the frozen part', () => {
 it('features on disk are on their way for the next batch while a step trains', async () => {
   const log: string[] = [];
   const { read } = DiskFeatures.prototype;
-  const { train } = Executor.prototype;
+  const { send } = Executor.prototype;
   let reads = 0;
   let steps = 0;
   vi.spyOn(DiskFeatures.prototype, 'read').mockImplementation(async function (this: DiskFeatures, indices) {
     log.push(`read ${reads++}`);
     return read.call(this, indices);
   });
-  vi.spyOn(Executor.prototype, 'train').mockImplementation(async function (this: Executor, ...args) {
+  vi.spyOn(Executor.prototype, 'send').mockImplementation(async function (this: Executor, ...args) {
     const step = steps++;
-    const result = await train.apply(this, args);
-    log.push(`trained ${step}`);
-    return result;
+    const sent = await send.apply(this, args);
+    return { ...sent, result: sent.result.finally(() => void log.push(`trained ${step}`)) };
   });
   const folder = await temporaryFolder();
   const pids: number[] = [];
