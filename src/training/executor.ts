@@ -16,9 +16,19 @@ import { averageSlot, type Optimizer } from '../optimizers/index.ts';
 import { Engine, type Session, type Tensors } from '../runtime/engine.node.ts';
 import { EngineState, type Slots } from './engine_state.ts';
 import { Extractor, type ExtractorOptions } from './extractor.ts';
-import { checkLabels, keptFeatures, labelled, only, runOn, stepNoise, type Views } from './feeds.ts';
+import {
+  type BatchResult,
+  checkLabels,
+  type FeatureBatch,
+  keptFeatures,
+  labelled,
+  only,
+  runOn,
+  type SentBatch,
+  stepNoise,
+  type Views,
+} from './feeds.ts';
 import { type CalibrationWatcher, nothingFrozen } from './integers.ts';
-import type { KeptBatch } from './steady_rows.ts';
 
 export interface ExecutorOptions extends ExtractorOptions {
   readonly network: Network;
@@ -31,26 +41,6 @@ export interface ExecutorOptions extends ExtractorOptions {
 
 /** What the data looks like; a program is built for each that occurs. */
 export type ProgramKind = Pick<ProgramOptions, 'imageDType' | 'labels' | 'featureDType'>;
-
-/** Sums over one batch: `loss` is the mean loss, metrics are totals. */
-export type BatchResult = Readonly<Record<string, number>>;
-
-/** A batch of pictures that the engine has been sent to train on. */
-export interface SentBatch {
-  readonly result: Promise<BatchResult>;
-  readonly size: number;
-}
-
-/** A batch behind the cut. */
-export interface FeatureBatch {
-  readonly features: Tensors;
-  readonly y: Tensor<'int32' | 'float32'>;
-  readonly sampleWeight: Float32Array;
-  /** Where the pictures are in their data set, for messages. */
-  readonly indices?: ArrayLike<number>;
-  /** Where the engine keeps the features, if it does: then they need not be here. */
-  readonly kept?: KeptBatch;
-}
 
 type GraphName = 'step' | 'accumulate' | 'evaluate' | 'predict';
 

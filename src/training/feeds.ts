@@ -6,7 +6,27 @@ import { fail } from '../core/errors.ts';
 import { Random } from '../core/random.ts';
 import { float32, sizeOf, type Tensor } from '../core/tensor.ts';
 import type { Session, Tensors } from '../runtime/engine.node.ts';
-import type { BatchResult, FeatureBatch } from './executor.ts';
+import type { KeptBatch } from './steady_rows.ts';
+
+/** Sums over one batch: `loss` is the mean loss, metrics are totals. */
+export type BatchResult = Readonly<Record<string, number>>;
+
+/** A batch of pictures that the engine has been sent to train on. */
+export interface SentBatch {
+  readonly result: Promise<BatchResult>;
+  readonly size: number;
+}
+
+/** A batch behind the cut. */
+export interface FeatureBatch {
+  readonly features: Tensors;
+  readonly y: Tensor<'int32' | 'float32'>;
+  readonly sampleWeight: Float32Array;
+  /** Where the pictures are in their data set, for messages. */
+  readonly indices?: ArrayLike<number>;
+  /** Where the engine keeps the features, if it does: then they need not be here. */
+  readonly kept?: KeptBatch;
+}
 
 export function labelled({ features, y, sampleWeight }: FeatureBatch): Record<string, Tensor> {
   return { ...features, y, sampleWeight: float32([sampleWeight.length], sampleWeight) };

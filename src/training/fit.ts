@@ -3,7 +3,7 @@ import { fail } from '../core/errors.ts';
 import { batches, classOf, type Dataset, labelsOf, lengthOf, splitValidation } from '../data/dataset.ts';
 import { balancedWeights } from '../data/sampling.ts';
 import type { Callback, Logs, TrainingState } from './callback.ts';
-import type { FeatureBatch, SentBatch } from './executor.ts';
+import type { FeatureBatch, SentBatch } from './feeds.ts';
 import type { Model } from './model.ts';
 import { asDataset, type Data, type Prepared } from './prepare.ts';
 import { type Progress, progressFor } from './progress.ts';

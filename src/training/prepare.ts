@@ -20,7 +20,8 @@ import {
   type ResolvedCache,
   type Watcher,
 } from '../features/index.ts';
-import type { Executor, FeatureBatch, ProgramKind } from './executor.ts';
+import type { Executor, ProgramKind } from './executor.ts';
+import type { FeatureBatch } from './feeds.ts';
 import type { CalibrationWatcher } from './integers.ts';
 import { type Progress, progressFor } from './progress.ts';
 import { leaveStatusLine } from './status_line.ts';

@@ -4,7 +4,8 @@
  * are sent.
  */
 import { bytesPerElement, gatherRows, scatterRows, sizeOf, type Tensor, tensor } from '../core/tensor.ts';
-import type { Executor, FeatureBatch } from './executor.ts';
+import type { Executor } from './executor.ts';
+import type { FeatureBatch } from './feeds.ts';
 import type { Prepared, PreparedRows } from './prepare.ts';
 
 /** Bytes of a row from which on sending it is little beside the step. */

@@ -14,12 +14,11 @@ import { tensor } from '../../src/core/tensor.ts';
 import * as layers from '../../src/layers/index.ts';
 import { sequential } from '../../src/training/build.ts';
 import type { Model } from '../../src/training/model.ts';
+import { executablePath } from '../support/browser.ts';
 
 const library = fileURLToPath(
   new URL('../../scripts/browser/node_modules/onnxruntime-web/dist', import.meta.url),
 );
-const browsers = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-const executablePath = browsers.find((path) => existsSync(path));
 const mirror =
   process.env['GRAFT_MIRROR'] || fileURLToPath(new URL('../../../shared/mirror', import.meta.url));
 const foreign = join(mirror, 'mobilenetv2-imagenet.f16.onnx');

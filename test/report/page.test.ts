@@ -1,5 +1,4 @@
 /** A whole report of made-up predictions: what is in the file, and what a browser makes of it. */
-import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +10,7 @@ import { tensor } from '../../src/core/tensor.ts';
 import { fromTensors } from '../../src/data/dataset.ts';
 import { type RunReport, renderRunReport } from '../../src/report/run_report.ts';
 import { heatMaps, thumbnails } from '../../src/report/thumbnails.node.ts';
+import { browsers, executablePath } from '../support/browser.ts';
 
 /** A class that would end the script, and one that would be an element. */
 const classNames = ['</script><script>alert(1)</script>', '<img src=x onerror=alert(2)>'];
@@ -102,9 +102,6 @@ describe('the report of a run', () => {
     expect([...(await thumbnails(pictures, [3, 1, 0], 2 * size)).keys()]).toEqual([3, 1]);
   });
 });
-
-const browsers = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-const executablePath = browsers.find((path) => existsSync(path));
 
 describe.skipIf(executablePath === undefined)(`in a browser (${browsers.join(' or ')})`, () => {
   let folder: string;
