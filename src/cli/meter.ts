@@ -24,6 +24,7 @@ export class Meter implements Disposable {
     this.#timer = setInterval(() => void this.#lookAt(), interval).unref();
     this.callback = {
       name: 'meter',
+      stepwise: false,
       onFeaturesBegin: () => this.enter('features'),
       onTrainBegin: () => this.enter('training'),
       onEpochBegin: () => this.enter('training'),

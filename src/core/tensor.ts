@@ -91,6 +91,15 @@ export function rows<D extends DType>(source: Tensor<D>, start: number, end: num
   return { dtype: source.dtype, shape: [end - start, ...source.shape.slice(1)], data };
 }
 
+/** Copies of tensors of one shape, one after the other along a new first axis. */
+export function stack(tensors: readonly Tensor[]): Tensor {
+  const [{ dtype, shape }] = tensors as readonly [Tensor, ...Tensor[]];
+  const all = tensor(dtype, [tensors.length, ...shape]);
+  const data = all.data as Float32Array;
+  tensors.forEach((each, i) => data.set(each.data as Float32Array, i * sizeOf(shape)));
+  return all;
+}
+
 /** Copies the rows with the given indices along the first axis. */
 export function gatherRows<D extends DType>(source: Tensor<D>, indices: ArrayLike<number>): Tensor<D> {
   const into = tensor(source.dtype, [indices.length, ...source.shape.slice(1)]);

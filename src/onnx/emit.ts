@@ -12,6 +12,7 @@ import {
 import { type Blocking, Emitter } from './emitter.ts';
 import { graftOpset } from './opsets.ts';
 import { elementTypes, encodeModel, type ModelProto, type NodeProto, type ValueInfoProto } from './proto.ts';
+import { type Repetition, repeated } from './repeat.ts';
 import { emissions } from './rules.ts';
 import { namesTaken } from './walk.ts';
 
@@ -26,6 +27,8 @@ export interface EmitOptions {
   readonly blocking?: Blocking;
   /** Inputs that the model gathers itself: it takes `allRows(name)` and `positions` in their place. */
   readonly gathered?: readonly string[];
+  /** Writes a model that runs the graph several times, once for each step that it is fed. */
+  readonly repetition?: Repetition;
 }
 
 /** The input with all rows of a data set, in place of an input that is some of them. */
@@ -44,6 +47,7 @@ export function emitModel(outputs: Readonly<Record<string, Node>>, options: Emit
     Object.keys(outputs),
   );
   const gathered = new Set(options.gathered);
+  const { repetition } = options;
   for (const node of inputs) {
     const { name } = node.attributes;
     e.define(node, gathered.has(name) ? e.node('Gather', [allRows(name), positions]) : name);
@@ -60,29 +64,30 @@ export function emitModel(outputs: Readonly<Record<string, Node>>, options: Emit
     nameOutputs(e.nodes, wanted),
     wanted.map(([name]) => name),
   );
+  const graph = {
+    name: 'graft',
+    node: used.nodes,
+    initializer: e.initializers.filter(({ name }) => used.names.has(name!)),
+    input: [
+      ...inputs.map(({ attributes: { name }, dtype, shape }) =>
+        gathered.has(name) ? rowsInfo(name, dtype, shape) : valueInfo(name, dtype, shape, options.blocking),
+      ),
+      ...(gathered.size > 0 ? [valueInfo(positions, 'int32', [-1], options.blocking)] : []),
+    ],
+    output: [
+      ...Object.entries(outputs).map(([name, node]) => valueInfo(name, node.dtype, node.shape)),
+      ...[...e.outputs.keys()].map((name) => ({
+        name,
+        type: { tensorType: { elemType: elementTypes.float32 } },
+      })),
+    ],
+  };
   return encodeModel({
     irVersion: Math.max(irVersion, ...e.splices.map((splice) => splice.irVersion)),
     producerName: 'graft',
     opsetImport: opsetsOf(e, used.nodes),
     metadataProps: Object.entries(options.metadata ?? {}).map(([key, value]) => ({ key, value })),
-    graph: {
-      name: 'graft',
-      node: used.nodes,
-      initializer: e.initializers.filter(({ name }) => used.names.has(name!)),
-      input: [
-        ...inputs.map(({ attributes: { name }, dtype, shape }) =>
-          gathered.has(name) ? rowsInfo(name, dtype, shape) : valueInfo(name, dtype, shape, options.blocking),
-        ),
-        ...(gathered.size > 0 ? [valueInfo(positions, 'int32', [-1], options.blocking)] : []),
-      ],
-      output: [
-        ...Object.entries(outputs).map(([name, node]) => valueInfo(name, node.dtype, node.shape)),
-        ...[...e.outputs.keys()].map((name) => ({
-          name,
-          type: { tensorType: { elemType: elementTypes.float32 } },
-        })),
-      ],
-    },
+    graph: repetition === undefined ? graph : repeated(graph, repetition),
   });
 }
 

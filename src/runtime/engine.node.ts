@@ -100,9 +100,9 @@ export class Engine {
   /** Loads an ONNX model. Throws `device` if the engine's device is not there. */
   async load(
     model: Uint8Array,
-    { reads = {}, writes = {}, arena = true }: Partial<Binding> = {},
+    { reads = {}, writes = {}, arena = true, inPlace = false }: Partial<Binding> = {},
   ): Promise<Session> {
-    const { body } = await this.#ask({ type: 'load', binding: { reads, writes, arena } }, {}, model);
+    const { body } = await this.#ask({ type: 'load', binding: { reads, writes, arena, inPlace } }, {}, model);
     const session = (body as Reply).session!;
     return {
       run: async (feeds, rows = null) => (await this.#ask({ type: 'run', session, rows }, feeds)).tensors,

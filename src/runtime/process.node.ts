@@ -128,12 +128,22 @@ async function run(id: number, feeds: Tensors): Promise<Tensors> {
   for (const [name, source] of Object.entries(binding.reads)) inputs[name] = stateTensor(source);
   checkInputs(session, inputs);
   const outputs: Record<string, Tensor> = {};
-  for (const [name, result] of Object.entries(await session.run(inputs))) {
+  const places = Object.entries(binding.writes).map(([name, target]) => [name, stateTensor(target)] as const);
+  const results = binding.inPlace ? session.run(inputs, placed(session, places)) : session.run(inputs);
+  for (const [name, result] of Object.entries(await results)) {
     const target = binding.writes[name];
     if (target === undefined) outputs[name] = fromOrt(result);
     else replaceState(target, result);
   }
   return outputs;
+}
+
+/** All outputs, of which some get their memory here. */
+function placed(
+  { outputNames }: ort.InferenceSession,
+  places: readonly (readonly [string, ort.Tensor])[],
+): ort.InferenceSession.NullableOnnxValueMapType {
+  return { ...Object.fromEntries(outputNames.map((name) => [name, null])), ...Object.fromEntries(places) };
 }
 
 /** The runtime's own words for these failures do not say what the graph wants. */

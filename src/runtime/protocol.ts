@@ -26,6 +26,8 @@ export interface Binding {
    * none share what one of them needs at a time.
    */
   readonly arena: boolean;
+  /** True if no state is read once its next value is written, so that this may have the same memory. */
+  readonly inPlace: boolean;
   readonly reads: Readonly<Record<string, string>>;
   readonly writes: Readonly<Record<string, string>>;
 }
@@ -38,8 +40,10 @@ export interface KeptRows {
   readonly set: string;
   /** Rows of the whole data set. */
   readonly length: number;
-  /** Positions of the rows of this run. */
+  /** Positions of the rows of this run, step after step. */
   readonly indices: readonly number[];
+  /** Steps of the run; 1 for a graph that knows of none. */
+  readonly steps: number;
   /** The inputs that are such rows. */
   readonly inputs: readonly string[];
 }

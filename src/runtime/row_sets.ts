@@ -8,7 +8,7 @@ export class RowSets {
   readonly #sets = new Map<string, Map<string, Tensor>>();
 
   /** Keeps the rows that were fed. In place of those that were not it adds all rows, and the positions of the batch. */
-  complete(feeds: Tensors, { set, length, indices, inputs }: KeptRows): Tensors {
+  complete(feeds: Tensors, { set, length, indices, steps, inputs }: KeptRows): Tensors {
     const known = this.#sets.get(set) ?? new Map<string, Tensor>();
     this.#sets.set(set, known);
     const taken: Record<string, Tensor> = {};
@@ -21,7 +21,8 @@ export class RowSets {
         scatterRows(given, indices, kept);
       } else {
         taken[allRows(input)] = rows ?? fail('state', `The engine keeps no rows of "${input}" in "${set}".`);
-        taken[positions] ??= tensor('int32', [indices.length], Int32Array.from(indices));
+        const shape = steps === 1 ? [indices.length] : [steps, indices.length / steps];
+        taken[positions] ??= tensor('int32', shape, Int32Array.from(indices));
       }
     }
     return { ...feeds, ...taken };

@@ -55,6 +55,11 @@ export interface CallbackState {
 /** What happens around steps and epochs: optional hooks, awaited in order. */
 export interface Callback {
   readonly name: string;
+  /**
+   * False lets the engine run several steps at once: `onTrainBatchEnd` is called for each of them afterwards, and
+   * `onSettled` only where training stops and after epochs. Default true: both come before the next step begins.
+   */
+  readonly stepwise?: boolean;
   /** Before what is frozen is computed: at the start of a training, before `onTrainBegin`, and of each phase. */
   onFeaturesBegin?(training: Training): void | Promise<void>;
   /** When what is frozen has been computed, before the first epoch. */

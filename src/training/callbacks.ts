@@ -153,6 +153,7 @@ export function swapEmaWeights(): Callback {
   };
   return {
     name: 'swapEmaWeights',
+    stepwise: false,
     onTrainBegin({ model }) {
       if (model.compiled.optimizer.options.useEma) return;
       fail('argument', 'swapEmaWeights needs an optimizer that keeps averages: useEma: true.');
@@ -297,6 +298,7 @@ function missingIsEmpty(error: NodeJS.ErrnoException): string {
 export function terminateOnNaN(): Callback {
   return {
     name: 'terminateOnNaN',
+    stepwise: false,
     onTrainBatchEnd(_batch, { loss }, training) {
       if (!Number.isFinite(loss)) training.stop('step');
     },

@@ -86,6 +86,7 @@ function restoreNonFinite(_key: string, value: unknown): unknown {
 export function backup(path: string, { every = null }: { every?: number | null } = {}): Callback {
   return {
     name: 'backup',
+    stepwise: every !== null,
     async onSettled(training) {
       const { batch, stopping } = training;
       const due = batch === 0 || stopping === 'step' || (every !== null && batch % every === 0);

@@ -24,7 +24,8 @@ import {
   labelled,
   only,
   runOn,
-  type SentBatch,
+  type SentSteps,
+  stackFeeds,
   stepNoise,
   type Views,
 } from './feeds.ts';
@@ -107,43 +108,60 @@ export class Executor {
   }
 
   /** One batch, and an update unless the optimizer collects more batches for it. */
-  async train(kind: ProgramKind, batch: FeatureBatch, learningRate: number): Promise<BatchResult> {
-    return (await this.send(kind, batch, learningRate)).result;
+  async train(
+    kind: ProgramKind,
+    batch: FeatureBatch,
+    learningRate = this.learningRate,
+  ): Promise<BatchResult> {
+    const [result] = await (await this.send(kind, [batch], learningRate)).results;
+    return result!;
   }
 
-  /** The same, but answers as soon as the batch is on its way to the engine, which takes batches in order. */
-  async send(kind: ProgramKind, batch: FeatureBatch, learningRate: number): Promise<SentBatch> {
-    checkLabels(batch, this.#classes);
+  /**
+   * The same, but answers as soon as the batch is on its way to the engine, which takes batches in order. Several that
+   * `fitTogether` are steps of one run, where `runsSteps` says that there can be such runs.
+   */
+  async send(kind: ProgramKind, batches: readonly FeatureBatch[], learningRate?: number): Promise<SentSteps> {
+    for (const batch of batches) checkLabels(batch, this.#classes);
     const loaded = this.#load(kind);
     const { optimizer, seed } = this.options;
     const name = optimizer.updatesAt(this.step) ? 'step' : 'accumulate';
-    const session = await this.#session(loaded, name, batch);
+    const session = await this.#session(loaded, name, batches);
     await this.#state.push(this.#engine!, loaded.program);
     await this.#state.pushSlots(this.#engine!, loaded.program);
-    const scalars = Object.entries(optimizer.scalarsAt(this.step, learningRate));
-    const size = batch.sampleWeight.length;
-    const feeds: Tensors = {
-      ...labelled(batch),
-      ...Object.fromEntries(scalars.map(([name, value]) => [name, float32([], [value])])),
-      ...stepNoise(loaded.program.noises, seed, this.step, size),
-    };
-    const { features } = loaded.program;
-    this.step++;
+    const { features, noises } = loaded.program;
+    const size = batches[0]!.sampleWeight.length;
+    const steps = batches.map((batch): Tensors => {
+      const step = this.step++;
+      const scalars = Object.entries(optimizer.scalarsAt(step, learningRate ?? this.#rateAt(step)));
+      return {
+        ...labelled(batch),
+        ...Object.fromEntries(scalars.map(([name, value]) => [name, float32([], [value])])),
+        ...stepNoise(noises, seed, step, size),
+      };
+    });
     this.#state.engineIsNewer = true;
-    const result = runOn(session, loaded.program[name]!, feeds, batch, features);
-    // Its turn may come late; until then a rejection must not count as unhandled.
-    result.catch(() => undefined);
-    return { result, size };
+    const results = runOn(session, loaded.program[name]!, stackFeeds(steps), batches, features);
+    // Their turn may come late; until then a rejection must not count as unhandled.
+    results.catch(() => undefined);
+    return { results, size, steps: batches.length };
+  }
+
+  /** True if several steps can be one run. */
+  runsSteps(kind: ProgramKind): boolean {
+    // On a device the body of a Scan would run, but the state would cross to main memory.
+    return this.options.device === 'cpu' && this.program(kind).accumulate === null;
   }
 
   /** Loss and metrics of a batch, without an update. */
   async evaluate(kind: ProgramKind, batch: FeatureBatch): Promise<BatchResult> {
     checkLabels(batch, this.#classes);
     const loaded = this.#load(kind);
-    const session = await this.#session(loaded, 'evaluate', batch);
+    const session = await this.#session(loaded, 'evaluate', [batch]);
     await this.#state.push(this.#engine!, loaded.program);
     const { evaluate, features } = loaded.program;
-    return runOn(session, evaluate, labelled(batch), batch, features);
+    const [result] = await runOn(session, evaluate, labelled(batch), [batch], features);
+    return result!;
   }
 
   /** The model's output for features. */
@@ -210,7 +228,11 @@ export class Executor {
 
   /** The rate of the next step. Setting it is an error if the optimizer has a schedule. */
   get learningRate(): number {
-    return this.#rate ?? this.options.optimizer.rateAt(this.step);
+    return this.#rateAt(this.step);
+  }
+
+  #rateAt(step: number): number {
+    return this.#rate ?? this.options.optimizer.rateAt(step);
   }
 
   set learningRate(value: number) {
@@ -275,24 +297,32 @@ export class Executor {
   }
 
   /**
-   * A graph for any batch, or the one for this batch if the runtime's own convolutions can serve it; it gathers
+   * A graph for any batch, or the one for these batches if the runtime's own convolutions can serve them; it gathers
    * features itself that the engine keeps.
    */
-  async #session({ program, sessions }: Loaded, name: GraphName, batch?: FeatureBatch): Promise<Session> {
+  async #session(
+    { program, sessions }: Loaded,
+    name: GraphName,
+    batches: readonly FeatureBatch[] = [],
+  ): Promise<Session> {
     const { device, threads } = this.options;
     this.#engine ??= Engine.start({ device, ...(threads === undefined ? {} : { threads }) });
     const engine = this.#engine;
     const { model, convolves, ...binding } = program[name]!;
+    const [batch] = batches;
+    const steps = batches.length > 1;
     const size = batch?.sampleWeight.length ?? 0;
     const block = size > 0 && convolves ? await engine.channelBlock() : 0;
     const blocked = block > 0 && size % block === 0;
     const gathered = batch === undefined ? [] : keptFeatures(batch, program.features);
-    const key = [name, ...(blocked ? [size] : []), ...(gathered.length > 0 ? ['gathered'] : [])].join('/');
+    const kinds = [blocked && size, gathered.length > 0 && 'gathered', steps && 'steps'];
+    const key = [name, ...kinds.filter((each) => each !== false)].join('/');
     const known = sessions.get(key);
     if (known !== undefined) return known;
     const session = engine.load(
-      model({ ...(blocked ? { blocking: { block, batch: size } } : {}), gathered }),
-      binding,
+      model({ ...(blocked ? { blocking: { block, batch: size } } : {}), gathered, steps }),
+      // Its last step reads what the one before it has written, not what was fed.
+      { ...binding, inPlace: steps },
     );
     sessions.set(key, session);
     session.catch(() => sessions.delete(key));

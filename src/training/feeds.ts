@@ -4,17 +4,20 @@ import { type Noise, noiseShape } from '../compile/trace.ts';
 import { draw } from '../core/distributions.ts';
 import { fail } from '../core/errors.ts';
 import { Random } from '../core/random.ts';
-import { float32, sizeOf, type Tensor } from '../core/tensor.ts';
+import { float32, sizeOf, stack, type Tensor } from '../core/tensor.ts';
 import type { Session, Tensors } from '../runtime/engine.node.ts';
 import type { KeptBatch } from './steady_rows.ts';
 
 /** Sums over one batch: `loss` is the mean loss, metrics are totals. */
 export type BatchResult = Readonly<Record<string, number>>;
 
-/** A batch of pictures that the engine has been sent to train on. */
-export interface SentBatch {
-  readonly result: Promise<BatchResult>;
+/** Batches, usually one, that the engine has been sent to train on together. */
+export interface SentSteps {
+  /** One after the other. */
+  readonly results: Promise<readonly BatchResult[]>;
+  /** Pictures of each. */
   readonly size: number;
+  readonly steps: number;
 }
 
 /** A batch behind the cut. */
@@ -59,25 +62,48 @@ export function keptFeatures({ features, kept }: FeatureBatch, all: readonly Fea
   return kept === undefined ? [] : all.map(({ name }) => name).filter((name) => !(name in features));
 }
 
-/** Runs a graph on a batch, whose features the engine may have already. */
+/** Runs a graph on batches, one for each of its steps, whose features the engine may have already. */
 export async function runOn(
   session: Session,
   graph: Executable,
   feeds: Tensors,
-  { kept }: FeatureBatch,
+  batches: readonly FeatureBatch[],
   features: readonly Feature[],
-): Promise<BatchResult> {
-  if (kept === undefined) return numbers(await session.run(only(feeds, graph)));
-  const { sent, ...where } = kept;
+): Promise<BatchResult[]> {
+  const steps = batches.length;
+  const kept = batches.flatMap(({ kept }) => kept ?? []);
+  const [first] = kept;
+  if (first === undefined) return numbers(await session.run(only(feeds, graph)), steps);
   const inputs = features.map(({ name }) => name).filter((name) => graph.feeds.includes(name));
   const fed = graph.feeds.filter((name) => name in feeds || !inputs.includes(name));
-  const results = await session.run(only(feeds, { ...graph, feeds: fed }), { ...where, inputs });
-  sent();
-  return numbers(results);
+  const { set, length } = first;
+  const indices = kept.flatMap((each) => each.indices);
+  const results = await session.run(only(feeds, { ...graph, feeds: fed }), {
+    ...{ set, length, indices, steps, inputs },
+  });
+  for (const { sent } of kept) sent();
+  return numbers(results, steps);
 }
 
-function numbers(results: Tensors): BatchResult {
-  return Object.fromEntries(Object.entries(results).map(([name, { data }]) => [name, Number(data[0])]));
+function numbers(results: Tensors, steps: number): BatchResult[] {
+  const step = (i: number) =>
+    Object.entries(results).map(([name, { data }]) => [name, Number(data[i])] as const);
+  return Array.from({ length: steps }, (_, i) => Object.fromEntries(step(i)));
+}
+
+/** The feeds of several steps, for a graph that has the axis for it; those of one as they are. */
+export function stackFeeds(steps: readonly Tensors[]): Tensors {
+  const [first = {}, ...others] = steps;
+  if (others.length === 0) return first;
+  const names = Object.keys(first);
+  return Object.fromEntries(names.map((name) => [name, stack(steps.map((feeds) => feeds[name]!))]));
+}
+
+/** True if both can be steps of one run: of one size, with features of the same kind, none that the engine is to keep. */
+export function fitTogether(a: FeatureBatch, b: FeatureBatch): boolean {
+  if (a.sampleWeight.length !== b.sampleWeight.length || a.y.dtype !== b.y.dtype) return false;
+  if (a.kept === undefined) return b.kept === undefined;
+  return b.kept?.set === a.kept.set && [a, b].every(({ features }) => Object.keys(features).length === 0);
 }
 
 /** The noise of a step, for a batch of this size. */

@@ -1,9 +1,17 @@
 /** The training loop. */
 import { fail } from '../core/errors.ts';
-import { batches, classOf, type Dataset, labelsOf, lengthOf, splitValidation } from '../data/dataset.ts';
+import {
+  type Batch,
+  batches,
+  classOf,
+  type Dataset,
+  labelsOf,
+  lengthOf,
+  splitValidation,
+} from '../data/dataset.ts';
 import { balancedWeights } from '../data/sampling.ts';
 import type { Callback, Logs, TrainingState } from './callback.ts';
-import type { FeatureBatch, SentBatch } from './feeds.ts';
+import { type FeatureBatch, fitTogether, type SentSteps } from './feeds.ts';
 import type { Model } from './model.ts';
 import { asDataset, type Data, type Prepared } from './prepare.ts';
 import { type Progress, progressFor } from './progress.ts';
@@ -169,26 +177,55 @@ async function trainSteps(
   const place = { batchSize, shuffle, balance, seed, epoch, startBatch: run.batch };
   // A continued epoch shows where it goes on, also if no step is left of it.
   if (run.batch > 0) progress.update(run.batch, run.totals.logs());
-  // Where nobody watches steps, the engine gets the next before the last one's numbers are here.
-  const ahead = run.watchesSteps ? 0 : 1;
-  const sent: SentBatch[] = [];
-  for await (const batch of batches(rows(epoch), place)) {
-    sent.push(await executor.send(kind, weighted(batch, drawing, batch.indices), run.learningRate));
-    if (sent.length > ahead) await settleStep(run, sent.shift()!, progress);
+  // Where nobody watches each step, the engine gets the next before the last one's numbers are here, and several at once.
+  const ahead = run.stepwise ? 0 : 1;
+  const together = !run.stepwise && executor.runsSteps(kind);
+  const sent: SentSteps[] = [];
+  const settle = async () => {
+    await settleSteps(run, sent.shift()!, progress);
+    // The last step settles with its epoch.
+    const within = run.stopping === 'step' || run.batch < run.stepsPerEpoch;
+    if (sent.length === 0 && within) await run.each((callback) => callback.onSettled?.(run));
+  };
+  const all = weightedBatches(batches(rows(epoch), place), drawing);
+  for await (const group of grouped(all, () => (together ? run.pace.steps : 1))) {
+    sent.push(await executor.send(kind, group));
+    if (sent.length > ahead) await settle();
     if (run.stopping === 'step') break;
   }
-  for (const last of sent) await settleStep(run, last, progress);
+  while (sent.length > 0) await settle();
+  run.pace.pause();
 }
 
-async function settleStep(run: Run, { result, size }: SentBatch, progress: Progress): Promise<void> {
-  run.totals.add(await result, size);
-  const done = run.batch++;
-  const logs = run.totals.logs();
-  progress.update(run.batch, logs);
-  await run.each((callback) => callback.onTrainBatchEnd?.(done, logs, run));
-  // The last step settles with its epoch.
-  const within = run.stopping === 'step' || run.batch < run.stepsPerEpoch;
-  if (within) await run.each((callback) => callback.onSettled?.(run));
+/** Runs of batches that can be steps of one run of the engine, of as many as are wanted at the time. */
+async function* grouped(
+  all: AsyncIterable<FeatureBatch>,
+  wanted: () => number,
+): AsyncGenerator<FeatureBatch[]> {
+  let group: FeatureBatch[] = [];
+  for await (const batch of all) {
+    const [first] = group;
+    if (first !== undefined && !fitTogether(first, batch)) {
+      yield group;
+      group = [];
+    }
+    group.push(batch);
+    if (group.length < wanted()) continue;
+    yield group;
+    group = [];
+  }
+  if (group.length > 0) yield group;
+}
+
+async function settleSteps(run: Run, { results, size, steps }: SentSteps, progress: Progress): Promise<void> {
+  for (const result of await results) {
+    run.totals.add(result, size);
+    const done = run.batch++;
+    const logs = run.totals.logs();
+    progress.update(run.batch, logs);
+    await run.each((callback) => callback.onTrainBatchEnd?.(done, logs, run));
+  }
+  run.pace.done(steps);
 }
 
 /** What is trained on, and what is validated on. */
@@ -218,6 +255,13 @@ async function validate(
 }
 
 /** Adds the weight of each picture in the loss. */
+async function* weightedBatches(
+  all: AsyncIterable<Batch<Omit<FeatureBatch, 'sampleWeight'>>>,
+  drawing: Drawing,
+): AsyncGenerator<FeatureBatch> {
+  for await (const batch of all) yield weighted(batch, drawing, batch.indices);
+}
+
 function weighted(
   batch: Omit<FeatureBatch, 'sampleWeight'>,
   { classWeight, sampleWeight }: Drawing,

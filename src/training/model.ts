@@ -194,7 +194,7 @@ export class Model extends Network {
       sampleWeight: sampleWeight ?? new Float32Array(size).fill(1),
     };
     const totals = new Totals(metrics.map(({ name }) => name));
-    totals.add(await executor.train(kind, batch, executor.learningRate), size);
+    totals.add(await executor.train(kind, batch), size);
     return totals.logs();
   }
 

@@ -1,6 +1,7 @@
 /** The state of one call of `fit`: where it is, its numbers, and its callbacks. */
 import type { Callback, Logs, Training, TrainingState } from './callback.ts';
 import type { Model } from './model.ts';
+import { Pace } from './pace.ts';
 import { Totals } from './totals.ts';
 
 export interface RunOptions {
@@ -18,6 +19,7 @@ export class Run implements Training {
   readonly samples: number;
   readonly history: Logs[] = [];
   readonly #callbacks: readonly Callback[];
+  readonly pace = new Pace();
   totals: Totals;
   epoch = 0;
   batch = 0;
@@ -52,10 +54,11 @@ export class Run implements Training {
     this.stopping = when;
   }
 
-  /** True if a callback wants to see, stop or save the training between two steps. */
-  get watchesSteps(): boolean {
+  /** True if a callback wants to see, stop or save the training between any two steps. */
+  get stepwise(): boolean {
     return this.#callbacks.some(
-      ({ onTrainBatchEnd, onSettled }) => (onTrainBatchEnd ?? onSettled) !== undefined,
+      ({ stepwise = true, onTrainBatchEnd, onSettled }) =>
+        stepwise && (onTrainBatchEnd ?? onSettled) !== undefined,
     );
   }
 

@@ -204,7 +204,7 @@ describe('a frozen part that runs beside the step', () => {
     vi.spyOn(Executor.prototype, 'send').mockImplementation(async function (this: Executor, ...args) {
       const step = steps++;
       const sent = await send.apply(this, args);
-      return { ...sent, result: sent.result.finally(() => void log.push(`trained ${step}`)) };
+      return { ...sent, results: sent.results.finally(() => void log.push(`trained ${step}`)) };
     });
     let pids = 0;
     const look = lambdaCallback({

@@ -133,7 +133,7 @@ it('features on disk are on their way for the next batch while a step trains', a
   vi.spyOn(Executor.prototype, 'send').mockImplementation(async function (this: Executor, ...args) {
     const step = steps++;
     const sent = await send.apply(this, args);
-    return { ...sent, result: sent.result.finally(() => void log.push(`trained ${step}`)) };
+    return { ...sent, results: sent.results.finally(() => void log.push(`trained ${step}`)) };
   });
   const folder = await temporaryFolder();
   const pids: number[] = [];

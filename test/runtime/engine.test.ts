@@ -61,7 +61,7 @@ describe('an engine', () => {
   it('keeps rows of a data set that it was fed once, until it is told to forget them', async () => {
     const session = await engine.load(doubling);
     const gathering = await engine.load(emitModel(doubled, { gathered: ['x'] }));
-    const at = (...indices: number[]) => ({ set: 'a', length: 4, indices, inputs: ['x'] });
+    const at = (...indices: number[]) => ({ set: 'a', length: 4, indices, steps: 1, inputs: ['x'] });
     await session.run({ x: float32([2, 2], [20, 21, 0, 1]) }, at(2, 0));
     await session.run({ x: float32([1, 2], [30, 31]) }, at(3));
     const rowsAt = async (...indices: number[]) => [...(await gathering.run({}, at(...indices)))['y']!.data];

@@ -1,0 +1,33 @@
+/** How many steps are one run of the engine. */
+
+/** Seconds after which numbers should come again, and Ctrl-C be heard. */
+const longest = 2.5;
+/** What a run costs beside its steps is little by then. */
+const most = 16;
+
+export class Pace {
+  #seconds = 0;
+  #steps = 0;
+  #mark: number | null = null;
+
+  /** Steps for the next run, by what steps have taken so far. */
+  get steps(): number {
+    if (this.#steps === 0) return 1;
+    return Math.max(1, Math.min(most, Math.floor((longest * this.#steps) / this.#seconds)));
+  }
+
+  /** Other work than steps comes next. */
+  pause(): void {
+    this.#mark = null;
+  }
+
+  /** Notes that so many steps are done. They count from the ones before on: the first wait for graphs and data. */
+  done(steps: number): void {
+    const now = performance.now();
+    if (this.#mark !== null) {
+      this.#seconds += (now - this.#mark) / 1000;
+      this.#steps += steps;
+    }
+    this.#mark = now;
+  }
+}
