@@ -238,6 +238,8 @@ async function finish(progress: Ending, data: LoadedData): Promise<RunRecord> {
   const bestEpoch = bestEpochOf(history) + 1;
   out.say(`\nEpoch ${bestEpoch} was the best, kept in ${folder.file(record.model.file)}`);
   await model.loadWeights(folder.file(record.model.file));
+  // The optimizer's state, as large as the weights, would come out of the engine when that ends.
+  model.compiled.executor.setSlots(null, model.compiled.executor.step);
   const options = { batchSize: config.batchSize, verbose: out.verbose };
   const { accuracy, loss } = await measure(model, data.validation, `${data.validatesOn} picture`, options);
   const tested = data.test && (await measure(model, data.test, 'test picture', options));

@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { float32, type Tensor, tensor } from '../../src/core/tensor.ts';
 import { fromTensors, slice } from '../../src/data/dataset.ts';
 import * as layers from '../../src/layers/index.ts';
@@ -10,7 +10,7 @@ import { l2 } from '../../src/layers/regularizers.ts';
 import { adam, sgd } from '../../src/optimizers/index.ts';
 import { cosineDecay } from '../../src/optimizers/schedules.ts';
 import { sequential } from '../../src/training/build.ts';
-import type { Callback, TrainingState } from '../../src/training/callback.ts';
+import type { Callback, Logs, TrainingState } from '../../src/training/callback.ts';
 import {
   earlyStopping,
   lambdaCallback,
@@ -18,6 +18,7 @@ import {
   reduceLROnPlateau,
 } from '../../src/training/callbacks.ts';
 import { loadCheckpoint, saveCheckpoint } from '../../src/training/checkpoint.node.ts';
+import { Executor } from '../../src/training/executor.ts';
 import type { CompileOptions, Model } from '../../src/training/model.ts';
 import { labels, smallModel, x, y } from '../support/small_model.ts';
 
@@ -98,11 +99,48 @@ describe('a training can be repeated', () => {
       const { epochs } = await model.fit(data, { ...fitOptions, epochs: 3, callbacks });
       return { epochs, weights: model.getWeights() };
     };
+    const runs = vi.spyOn(Executor.prototype, 'send');
+    const together = () => runs.mock.calls.splice(0).map(([, batches]) => batches.length);
     const steps: number[] = [];
     const watching = lambdaCallback({ onTrainBatchEnd: (_batch, _logs, { step }) => void steps.push(step) });
     const watched = await run([watching]);
     expect(steps).toEqual(Array.from({ length: steps.length }, (_, i) => i + 1));
+    expect(new Set(together())).toEqual(new Set([1]));
     expect(await run([])).toEqual(watched);
+    // Epochs of three whole batches and a smaller one; in the first, features go to the engine, batch by batch.
+    const unwatched = together();
+    expect(unwatched.reduce((sum, count) => sum + count)).toBe(steps.length);
+    expect(unwatched.slice(4)).toEqual([3, 1, 3, 1]);
+    // A callback that can wait sees the same numbers of each step.
+    const seen: (readonly [number, Logs])[][] = [[], []];
+    const note = (list: number, stepwise: boolean): Callback => ({
+      name: 'note',
+      stepwise,
+      onTrainBatchEnd: (batch, logs) => void seen[list]!.push([batch, logs]),
+    });
+    expect(await run([note(0, false)])).toEqual(watched);
+    expect(Math.max(...together())).toBe(3);
+    await run([note(1, true)]);
+    expect(seen[0]).toEqual(seen[1]);
+    runs.mockRestore();
+  });
+
+  it('batches that do not fit together are steps of their own', async () => {
+    const run = async (callbacks: Callback[]) => {
+      const model = compiled(lively(), { optimizer: 'adam', cache: 'off' });
+      // 64 pictures by 10: the last batch has 4.
+      const { epochs } = await model.fit(data, { ...fitOptions, batchSize: 10, epochs: 3, callbacks });
+      return { epochs, weights: model.getWeights() };
+    };
+    const runs = vi.spyOn(Executor.prototype, 'send');
+    const grouped = await run([]);
+    const sizes = runs.mock.calls.map(([, batches]) =>
+      batches.map(({ sampleWeight }) => sampleWeight.length),
+    );
+    expect(Math.max(...sizes.map(({ length }) => length))).toBeGreaterThan(1);
+    for (const [first, ...others] of sizes) expect(others.every((size) => size === first)).toBe(true);
+    runs.mockRestore();
+    expect(await run([lambdaCallback({ onTrainBatchEnd: () => undefined })])).toEqual(grouped);
   });
 
   it('an epoch has another order than the one before, unless shuffle is off', async () => {
@@ -172,6 +210,32 @@ describe('a training can be continued', () => {
       await after.close();
     }
   }, 120_000);
+
+  it('stopped by a callback that does not see each step, it goes on after those that were under way', async () => {
+    const whole = await uninterrupted();
+    const states: TrainingState[] = [];
+    const stop: Callback = {
+      name: 'stop',
+      stepwise: false,
+      // In the second epoch, whose first three steps are one run; the fourth is under way by then.
+      onTrainBatchEnd: (batch, _logs, training) => {
+        if (training.epoch === 1 && batch === 1) training.stop('step');
+      },
+      onSettled: async (training) => void states.push(await training.state()),
+    };
+    const before = compiled(lively(), { optimizer: optimizer(), seed: 3 });
+    await before.fit(data, { ...fitOptions, callbacks: [...callbacks('part'), stop] });
+    expect(states.map(({ epoch, batch, step }) => [epoch, batch, step])).toEqual([
+      [1, 0, 4],
+      [1, 4, 8],
+    ]);
+    const after = compiled(lively(), { optimizer: optimizer(), seed: 3 });
+    const resume = states.at(-1)!;
+    expect(await after.fit(data, { ...fitOptions, callbacks: callbacks('part'), resume })).toEqual(
+      whole.history,
+    );
+    expect(after.getWeights()).toEqual(whole.weights);
+  });
 
   it('a training that a callback has ended trains no further when it is continued', async () => {
     const states: TrainingState[] = [];

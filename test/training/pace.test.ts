@@ -1,0 +1,42 @@
+/** How many steps go to the engine at a time. */
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { Pace } from '../../src/training/pace.ts';
+
+beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
+afterEach(() => void vi.useRealTimers());
+
+/** Steps that took so long. */
+function pass(pace: Pace, milliseconds: number, steps = 1): void {
+  vi.advanceTimersByTime(milliseconds);
+  pace.done(steps);
+}
+
+it('is one until a step has been timed, which the first is not: it waits for graphs and data', () => {
+  const pace = new Pace();
+  expect(pace.steps).toBe(1);
+  pass(pace, 30_000);
+  expect(pace.steps).toBe(1);
+  pass(pace, 600);
+  expect(pace.steps, '2.5 s / 0.6 s').toBe(4);
+});
+
+it('is what fits into two and a half seconds by all steps so far, sixteen at most', () => {
+  const pace = new Pace();
+  pass(pace, 0);
+  pass(pace, 1);
+  expect(pace.steps).toBe(16);
+  pass(pace, 15_999, 7);
+  expect(pace.steps, '8 steps in 16 s').toBe(1);
+  pass(pace, 0, 24);
+  expect(pace.steps, '32 steps in 16 s').toBe(5);
+});
+
+it('does not count what comes between steps', () => {
+  const pace = new Pace();
+  pass(pace, 0);
+  pass(pace, 500);
+  pace.pause();
+  pass(pace, 60_000);
+  pass(pace, 500);
+  expect(pace.steps, '2.5 s / 0.5 s').toBe(5);
+});
