@@ -96,7 +96,7 @@ export function stack(tensors: readonly Tensor[]): Tensor {
   const [{ dtype, shape }] = tensors as readonly [Tensor, ...Tensor[]];
   const all = tensor(dtype, [tensors.length, ...shape]);
   const data = all.data as Float32Array;
-  tensors.forEach((each, i) => data.set(each.data as Float32Array, i * sizeOf(shape)));
+  for (const [i, each] of tensors.entries()) data.set(each.data as Float32Array, i * sizeOf(shape));
   return all;
 }
 

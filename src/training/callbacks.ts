@@ -2,6 +2,7 @@
 import { appendFile, readFile } from 'node:fs/promises';
 import { fail } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
+import type { Variable } from '../layers/layer.ts';
 import { toCamel } from '../layers/serialization.ts';
 import type { Callback, Logs, Training } from './callback.ts';
 
@@ -145,11 +146,9 @@ export function earlyStopping(options: EarlyStoppingOptions = {}): Callback {
  * Put it first, so that what others save are the averages.
  */
 export function swapEmaWeights(): Callback {
-  let swapped = false;
-  const swap = async ({ model }: Training, averages: boolean) => {
-    if (swapped === averages) return;
-    await model.compiled.executor.swapAverages();
-    swapped = averages;
+  let weights: readonly (readonly [Variable, Float32Array])[] | null = null;
+  const takeAverages = async ({ model }: Training) => {
+    weights ??= await model.compiled.executor.takeAverages();
   };
   return {
     name: 'swapEmaWeights',
@@ -158,12 +157,15 @@ export function swapEmaWeights(): Callback {
       if (model.compiled.optimizer.options.useEma) return;
       fail('argument', 'swapEmaWeights needs an optimizer that keeps averages: useEma: true.');
     },
-    onTestBegin: (training) => swap(training, true),
+    onTestBegin: takeAverages,
     async onEpochEnd(_epoch, _logs, training) {
-      await swap(training, true);
+      await takeAverages(training);
       return undefined;
     },
-    onSettled: (training) => swap(training, false),
+    onSettled() {
+      for (const [variable, values] of weights ?? []) variable.assign(values);
+      weights = null;
+    },
   };
 }
 

@@ -59,8 +59,6 @@ export class Executor {
   readonly #extractor: Extractor;
   readonly #state = new EngineState();
   #engine: Engine | null = null;
-  /** Weights whose averages stand in their place. */
-  #aside: readonly (readonly [Variable, Float32Array])[] | null = null;
   /** A learning rate that was set in place of the optimizer's. */
   #rate: number | null = null;
   /** Batches trained (Keras's optimizer.iterations where each has an update). */
@@ -188,35 +186,23 @@ export class Executor {
     return this.#state.slots(this.#engine, () => this.#any());
   }
 
-  /** Ends a training as Keras does: moving averages of weights, where the optimizer keeps some, become the weights. */
-  async finalize(): Promise<void> {
-    if (!this.options.optimizer.options.useEma) return;
+  /**
+   * Puts the moving averages that the optimizer keeps in the place of their weights. Answers the weights that they
+   * replace: none before the first step, or without `useEma`.
+   */
+  async takeAverages(): Promise<readonly (readonly [Variable, Float32Array])[]> {
+    if (!this.options.optimizer.options.useEma) return [];
     await this.pull();
-    for (const [variable, average] of await this.#averages()) variable.assign(average);
-  }
-
-  /** Puts moving averages in the place of weights, where the optimizer keeps some; the next call puts them back. */
-  async swapAverages(): Promise<void> {
-    const aside = this.#aside;
-    this.#aside = null;
-    if (aside !== null) {
-      for (const [variable, values] of aside) variable.assign(values);
-      return;
-    }
-    await this.pull();
-    const averages = await this.#averages();
-    this.#aside = averages.map(([variable]) => [variable, variable.values] as const);
-    for (const [variable, average] of averages) variable.assign(average);
-  }
-
-  /** Copies of the moving averages, by their weight; none before the first step. */
-  async #averages(): Promise<(readonly [Variable, Float32Array])[]> {
     const slots = await this.#state.slots(this.#engine, () => this.#any(), averageSlot);
     if (slots === null || this.#programs.size === 0) return [];
     const kept = byWhole([...this.#any().slots.values()].filter(({ slot }) => slot === averageSlot));
     return [...kept].flatMap(([whole, [slab]]) => {
       const average = slots[whole];
-      return average === undefined ? [] : [[slab!.variable, average.slice()] as const];
+      if (average === undefined) return [];
+      const { variable } = slab!;
+      const { values } = variable;
+      variable.assign(average.slice());
+      return [[variable, values] as const];
     });
   }
 

@@ -111,7 +111,7 @@ export async function trainPart(
   await executor.forgetRows();
   if (ends || run.stopping !== null) {
     // A training that stops inside an epoch will be continued.
-    if (run.stopping !== 'step') await executor.finalize();
+    if (run.stopping !== 'step') await executor.takeAverages();
     await run.each((callback) => callback.onTrainEnd?.(run));
   }
   await executor.pull();
