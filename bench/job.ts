@@ -3,8 +3,8 @@
  *
  * `npm run bench:job -- memory IMAGES... [-- OPTION...]`: the reference job with features on disk and one epoch, for
  * each number of pictures; what matters is that memory stays under 2.5 GB and neither it nor the speed depends on the
- * number. `npm run bench:job -- cache IMAGES [-- OPTION...]`: ten epochs with features kept, against `--cache off`,
- * for the last block and for a head alone. Options go to `graft train`: `-- --image-size 96`.
+ * number. `npm run bench:job -- conv5 IMAGES [-- OPTION...]`: ten epochs of the reference job with features kept, against
+ * `--cache off`; `head`: the same for a head alone. Options go to `graft train`: `-- --image-size 96`.
  *
  * Every training begins without kept features. The data set and the weights come from the usual cache or `GRAFT_MIRROR`.
  */
@@ -57,13 +57,15 @@ const extra = separator < 0 ? [] : process.argv.slice(separator + 1);
 const [mode, ...numbers] = words;
 const counts = numbers.map(Number);
 const usable = counts.length > 0 && counts.every((count) => Number.isInteger(count) && count > 0);
-if (!usable || (mode !== 'memory' && mode !== 'cache')) {
-  throw new Error('Expected: memory IMAGES... or cache IMAGES..., then -- and options of graft train.');
-}
 const conv5 = ['--recipe', 'reference'];
+// Of the whole backbone, whose weights not every mirror has; random ones take the same time.
+const head = ['--recipe', 'probe', '--weights', 'none', '--head', 'pooled', '--batch-size', '32'];
+if (!usable || (mode !== 'memory' && mode !== 'conv5' && mode !== 'head')) {
+  throw new Error('Expected: memory, conv5 or head, then IMAGES..., then -- and options of graft train.');
+}
 console.log(JSON.stringify({ mode, node: process.version, options: extra }));
 if (mode === 'memory') await compareCounts(counts);
-else for (const count of counts) await compareCaches(count);
+else for (const count of counts) await compareCaches(mode, mode === 'conv5' ? conv5 : head, count);
 
 async function compareCounts(images: readonly number[]): Promise<void> {
   const results: Measured[] = [];
@@ -84,27 +86,21 @@ async function compareCounts(images: readonly number[]): Promise<void> {
   ]);
 }
 
-async function compareCaches(images: number): Promise<void> {
-  // Of the whole backbone, whose weights not every mirror has; random ones take the same time.
-  const head = ['--recipe', 'probe', '--weights', 'none', '--head', 'pooled', '--batch-size', '32'];
-  const kinds = { conv5, 'head alone': head };
+async function compareCaches(kind: string, options: readonly string[], images: number): Promise<void> {
+  const epochs = [...options, '--epochs', '10'];
+  const kept = await measure({ name: `${kind}, kept`, images, options: [...epochs, '--cache', 'disk'] });
+  const off = await measure({ name: `${kind}, off`, images, options: [...epochs, '--cache', 'off'] });
   const columns = ['seconds', 'before the first step', 'in steps', 'in validation', 'images/s'];
-  const table = [['what', ...columns, 'kept against off']];
-  for (const [kind, options] of Object.entries(kinds)) {
-    const epochs = [...options, '--epochs', '10'];
-    const kept = await measure({ name: `${kind}, kept`, images, options: [...epochs, '--cache', 'disk'] });
-    const off = await measure({ name: `${kind}, off`, images, options: [...epochs, '--cache', 'off'] });
-    for (const result of [kept, off]) {
-      table.push([
-        result.name,
-        ...[result.seconds, result.preparationSeconds].map((value) => value.toFixed(1)),
-        ...[result.trainingSeconds, result.validationSeconds].map((value) => value.toFixed(1)),
-        result.imagesPerSecond.toFixed(1),
-        result === kept ? `${(off.seconds / kept.seconds).toFixed(1)} times as fast` : '',
-      ]);
-    }
-  }
-  printTable(table);
+  printTable([
+    ['what', ...columns, 'kept against off'],
+    ...[kept, off].map((result) => [
+      result.name,
+      ...[result.seconds, result.preparationSeconds].map((value) => value.toFixed(1)),
+      ...[result.trainingSeconds, result.validationSeconds].map((value) => value.toFixed(1)),
+      result.imagesPerSecond.toFixed(1),
+      result === kept ? `${(off.seconds / kept.seconds).toFixed(2)} times as fast` : '',
+    ]),
+  ]);
 }
 
 function percentage(ratio: number): string {
