@@ -61,12 +61,14 @@ class Seen {
   }
 }
 
-/** Every n-th position of a map, beginning inside. */
+/** Every n-th position along each axis of a map, and the last: padding makes other values at the border than inside. */
 export function sampled(value: Node): Node {
   if (value.shape.length !== 4) return value;
-  const axes = [1, 2].map((axis) => {
-    const step = Math.max(1, Math.floor(value.shape[axis]! / sampledPositions));
-    return { axis, start: step >> 1, end: value.shape[axis]!, step };
-  });
-  return o.slice(value, axes);
+  return [1, 2].reduce((map, axis) => {
+    const end = map.shape[axis]!;
+    const step = Math.floor(end / sampledPositions);
+    if (step <= 1) return map;
+    const last = o.slice(map, [{ axis, start: end - 1, end }]);
+    return o.concat([o.slice(map, [{ axis, start: 0, end: end - 1, step }]), last], axis);
+  }, value);
 }

@@ -49,21 +49,25 @@ export class ForeignQuantization {
     };
   }
 
-  /** Every n-th position of a map, or every n-th row that goes into a matrix, beginning inside. */
+  /** Every n-th position along each axis of a map, or every n-th row that goes into a matrix, and the last. */
   #sampled(value: string): { readonly sample: string; readonly nodes: readonly NodeProto[] } {
     const write = new Writer(`${value}/sample`);
     const matrix = [...this.#units.values()].find((unit) => unit.kind === 'matrix' && unit.x === value);
     const isMap = this.#units.has(value) || matrix === undefined;
     const rows = () => write.int64([0, -1, (matrix as ForeignMatrix).weights.shape[0]!]);
-    const x = isMap ? value : write.node('Reshape', [value, rows()]);
-    const axes = isMap ? [2, 3] : [1];
-    const positions = isMap ? sampledPositions : sampledPositions ** 2;
-    const sizes = write.node('Gather', [write.node('Shape', [x]), write.int64(axes)]);
-    const shares = write.node('Div', [sizes, write.int64([positions])]);
-    const steps = write.node('Max', [shares, write.int64([1])]);
-    const starts = write.node('Div', [steps, write.int64([2])]);
-    const slice = write.node('Slice', [x, starts, sizes, write.int64(axes), steps]);
-    const sample = isMap ? write.node('Transpose', [slice], { perm: [0, 2, 3, 1] }) : slice;
+    const along = (x: string, axis: number): string => {
+      const size = write.node('Gather', [write.node('Shape', [x]), write.int64([axis])]);
+      const share = write.node('Div', [
+        size,
+        write.int64([isMap ? sampledPositions : sampledPositions ** 2]),
+      ]);
+      const step = write.node('Max', [share, write.int64([1])]);
+      const [axes, end] = [write.int64([axis]), write.int64([-1])];
+      const most = write.node('Slice', [x, write.int64([0]), end, axes, step]);
+      return write.node('Concat', [most, write.node('Slice', [x, end, size, axes])], { axis });
+    };
+    if (!isMap) return { sample: along(write.node('Reshape', [value, rows()]), 1), nodes: write.nodes };
+    const sample = write.node('Transpose', [along(along(value, 2), 3)], { perm: [0, 2, 3, 1] });
     return { sample, nodes: write.nodes };
   }
 

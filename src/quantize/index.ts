@@ -18,7 +18,7 @@ export { foldFrozen } from './fold.ts';
 export type { ValueRange } from './ranges.ts';
 
 /** Names how integers are chosen: changes whenever the same pictures would give other integers. */
-export const quantizationVersion = 'int8-2';
+export const quantizationVersion = 'int8-3';
 
 /**
  * Measured on conv1-conv4 of ResNet50 (noise in the pooled features, as a share of their variance): everything 1.8 %,
