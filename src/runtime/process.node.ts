@@ -128,8 +128,7 @@ async function run(id: number, feeds: Tensors): Promise<Tensors> {
   for (const [name, source] of Object.entries(binding.reads)) inputs[name] = stateTensor(source);
   checkInputs(session, inputs);
   const outputs: Record<string, Tensor> = {};
-  const places = Object.entries(binding.writes).map(([name, target]) => [name, stateTensor(target)] as const);
-  const results = binding.inPlace ? session.run(inputs, placed(session, places)) : session.run(inputs);
+  const results = binding.inPlace ? session.run(inputs, inPlace(session, binding)) : session.run(inputs);
   for (const [name, result] of Object.entries(await results)) {
     const target = binding.writes[name];
     if (target === undefined) outputs[name] = fromOrt(result);
@@ -138,12 +137,13 @@ async function run(id: number, feeds: Tensors): Promise<Tensors> {
   return outputs;
 }
 
-/** All outputs, of which some get their memory here. */
-function placed(
+/** All outputs; those that replace state get its memory. */
+function inPlace(
   { outputNames }: ort.InferenceSession,
-  places: readonly (readonly [string, ort.Tensor])[],
+  { writes }: Binding,
 ): ort.InferenceSession.NullableOnnxValueMapType {
-  return { ...Object.fromEntries(outputNames.map((name) => [name, null])), ...Object.fromEntries(places) };
+  const placeOf = (name: string) => (name in writes ? stateTensor(writes[name]!) : null);
+  return Object.fromEntries(outputNames.map((name) => [name, placeOf(name)]));
 }
 
 /** The runtime's own words for these failures do not say what the graph wants. */
