@@ -1,8 +1,8 @@
 /**
- * Runs a compiled model: owns the engine of its step and loads the graphs that are asked for. What of the model is in
- * the engine is `engine_state.ts`'s concern; the frozen part runs in `extractor.ts`.
+ * Runs a compiled model: owns the engine of its step. Which graphs are in it is `programs.ts`'s concern, which weights
+ * and optimizer state `engine_state.ts`'s; the frozen part runs in `extractor.ts`.
  */
-import { buildProgram, type Program, type ProgramOptions } from '../compile/program.ts';
+import type { Program } from '../compile/program.ts';
 import { byWhole } from '../compile/slabs.ts';
 import { fail } from '../core/errors.ts';
 import { float32, type Tensor } from '../core/tensor.ts';
@@ -13,14 +13,13 @@ import type { Metric } from '../metrics/index.ts';
 import type { Network } from '../models/network.ts';
 import type { LearningRateMultipliers } from '../models/rates.ts';
 import { averageSlot, type Optimizer } from '../optimizers/index.ts';
-import { Engine, type Session, type Tensors } from '../runtime/engine.node.ts';
+import { Engine, type Tensors } from '../runtime/engine.node.ts';
 import { EngineState, type Slots } from './engine_state.ts';
 import { Extractor, type ExtractorOptions } from './extractor.ts';
 import {
   type BatchResult,
   checkLabels,
   type FeatureBatch,
-  keptFeatures,
   labelled,
   only,
   runOn,
@@ -29,7 +28,8 @@ import {
   stepNoise,
   type Views,
 } from './feeds.ts';
-import { type CalibrationWatcher, nothingFrozen } from './integers.ts';
+import type { CalibrationWatcher } from './integers.ts';
+import { type ProgramKind, Programs } from './programs.ts';
 
 export interface ExecutorOptions extends ExtractorOptions {
   readonly network: Network;
@@ -40,22 +40,9 @@ export interface ExecutorOptions extends ExtractorOptions {
   readonly trains: boolean;
 }
 
-/** What the data looks like; a program is built for each that occurs. */
-export type ProgramKind = Pick<ProgramOptions, 'imageDType' | 'labels' | 'featureDType'>;
-
-type GraphName = 'step' | 'accumulate' | 'evaluate' | 'predict';
-
-interface Loaded {
-  readonly program: Program;
-  /** By graph, and by the batch that it was written for. */
-  readonly sessions: Map<string, Promise<Session>>;
-  /** Versions of the weights that are compiled in. */
-  readonly constants: readonly (readonly [Variable, number])[];
-}
-
 export class Executor {
   readonly options: ExecutorOptions;
-  readonly #programs = new Map<string, Loaded>();
+  readonly #programs: Programs;
   readonly #extractor: Extractor;
   readonly #state = new EngineState();
   #engine: Engine | null = null;
@@ -67,11 +54,12 @@ export class Executor {
   constructor(options: ExecutorOptions) {
     this.options = options;
     this.#extractor = new Extractor(options);
+    this.#programs = new Programs(options, (old) => this.#extractor.forget([old.frozen, old.augmented]));
   }
 
   /** The program for this kind of data; rebuilt if weights that were compiled in have changed since. */
   program(kind: ProgramKind): Program {
-    return this.#load(kind).program;
+    return this.#programs.load(kind).program;
   }
 
   /** Says which pictures the ranges of integers come from. Without `precision: 'int8'` it does nothing. */
@@ -121,10 +109,10 @@ export class Executor {
    */
   async send(kind: ProgramKind, batches: readonly FeatureBatch[], learningRate?: number): Promise<SentSteps> {
     for (const batch of batches) checkLabels(batch, this.#classes);
-    const loaded = this.#load(kind);
+    const loaded = this.#programs.load(kind);
     const { optimizer, seed } = this.options;
     const name = optimizer.updatesAt(this.step) ? 'step' : 'accumulate';
-    const session = await this.#session(loaded, name, batches);
+    const session = await this.#programs.session(this.#started(), loaded, name, batches);
     await this.#state.push(this.#engine!, loaded.program);
     await this.#state.pushSlots(this.#engine!, loaded.program);
     const { features, noises } = loaded.program;
@@ -154,8 +142,8 @@ export class Executor {
   /** Loss and metrics of a batch, without an update. */
   async evaluate(kind: ProgramKind, batch: FeatureBatch): Promise<BatchResult> {
     checkLabels(batch, this.#classes);
-    const loaded = this.#load(kind);
-    const session = await this.#session(loaded, 'evaluate', [batch]);
+    const loaded = this.#programs.load(kind);
+    const session = await this.#programs.session(this.#started(), loaded, 'evaluate', [batch]);
     await this.#state.push(this.#engine!, loaded.program);
     const { evaluate, features } = loaded.program;
     const [result] = await runOn(session, evaluate, labelled(batch), [batch], features);
@@ -164,8 +152,8 @@ export class Executor {
 
   /** The model's output for features. */
   async predict(kind: ProgramKind, features: Tensors): Promise<Tensor<'float32'>> {
-    const loaded = this.#load(kind);
-    const session = await this.#session(loaded, 'predict');
+    const loaded = this.#programs.load(kind);
+    const session = await this.#programs.session(this.#started(), loaded, 'predict');
     await this.#state.push(this.#engine!, loaded.program);
     const results = await session.run(only(features, loaded.program.predict));
     return results['output'] as Tensor<'float32'>;
@@ -178,12 +166,12 @@ export class Executor {
 
   /** Brings the weights of the engine into the model. */
   async pull(): Promise<void> {
-    await this.#state.pull(this.#engine, () => this.#any());
+    await this.#state.pull(this.#engine, () => this.#programs.any());
   }
 
   /** A copy of the optimizer's state by name (`w3/velocity`), or `null` before the first step. */
   async slots(): Promise<Slots | null> {
-    return this.#state.slots(this.#engine, () => this.#any());
+    return this.#state.slots(this.#engine, () => this.#programs.any());
   }
 
   /**
@@ -193,9 +181,9 @@ export class Executor {
   async takeAverages(): Promise<readonly (readonly [Variable, Float32Array])[]> {
     if (!this.options.optimizer.options.useEma) return [];
     await this.pull();
-    const slots = await this.#state.slots(this.#engine, () => this.#any(), averageSlot);
-    if (slots === null || this.#programs.size === 0) return [];
-    const kept = byWhole([...this.#any().slots.values()].filter(({ slot }) => slot === averageSlot));
+    const slots = await this.#state.slots(this.#engine, () => this.#programs.any(), averageSlot);
+    if (slots === null || this.#programs.none) return [];
+    const kept = byWhole([...this.#programs.any().slots.values()].filter(({ slot }) => slot === averageSlot));
     return [...kept].flatMap(([whole, [slab]]) => {
       const average = slots[whole];
       if (average === undefined) return [];
@@ -258,60 +246,10 @@ export class Executor {
     return this.options.network.result.shape.at(-1)!;
   }
 
-  #any(): Program {
-    const [first] = this.#programs.values();
-    return first?.program ?? fail('state', 'Nothing has been run yet.');
-  }
-
-  #load(kind: ProgramKind): Loaded {
-    const key = `${kind.imageDType}/${kind.labels}/${kind.featureDType}`;
-    const known = this.#programs.get(key);
-    if (known?.constants.every(([variable, version]) => variable.version === version)) return known;
-    for (const session of known?.sessions.values() ?? []) {
-      session.then((loaded) => loaded.release()).catch(() => undefined);
-    }
-    if (known) this.#extractor.forget([known.program.frozen, known.program.augmented]);
-    const program = buildProgram({ ...this.options, ...kind });
-    if (this.options.precision === 'int8' && program.frozen === null) fail('state', nothingFrozen);
-    const changing = new Set([...program.weights.values()].map(({ variable }) => variable));
-    const constants = this.options.network.variables
-      .filter((variable) => !changing.has(variable))
-      .map((variable) => [variable, variable.version] as const);
-    const loaded: Loaded = { program, sessions: new Map(), constants };
-    this.#programs.set(key, loaded);
-    return loaded;
-  }
-
-  /**
-   * A graph for any batch, or the one for these batches if the runtime's own convolutions can serve them; it gathers
-   * features itself that the engine keeps.
-   */
-  async #session(
-    { program, sessions }: Loaded,
-    name: GraphName,
-    batches: readonly FeatureBatch[] = [],
-  ): Promise<Session> {
+  /** The step's engine, which starts when it is first needed. */
+  #started(): Engine {
     const { device, threads } = this.options;
     this.#engine ??= Engine.start({ device, ...(threads === undefined ? {} : { threads }) });
-    const engine = this.#engine;
-    const { model, convolves, ...binding } = program[name]!;
-    const [batch] = batches;
-    const steps = batches.length > 1;
-    const size = batch?.sampleWeight.length ?? 0;
-    const block = size > 0 && convolves ? await engine.channelBlock() : 0;
-    const blocked = block > 0 && size % block === 0;
-    const gathered = batch === undefined ? [] : keptFeatures(batch, program.features);
-    const kinds = [blocked && size, gathered.length > 0 && 'gathered', steps && 'steps'];
-    const key = [name, ...kinds.filter((each) => each !== false)].join('/');
-    const known = sessions.get(key);
-    if (known !== undefined) return known;
-    const session = engine.load(
-      model({ ...(blocked ? { blocking: { block, batch: size } } : {}), gathered, steps }),
-      // Its last step reads what the one before it has written, not what was fed.
-      { ...binding, inPlace: steps },
-    );
-    sessions.set(key, session);
-    session.catch(() => sessions.delete(key));
-    return session;
+    return this.#engine;
   }
 }

@@ -99,9 +99,14 @@ export function stackFeeds(steps: readonly Tensors[]): Tensors {
   return Object.fromEntries(names.map((name) => [name, stack(steps.map((feeds) => feeds[name]!))]));
 }
 
+/** Bytes of the features that are sent with a batch. */
+export function bytesSent({ features }: FeatureBatch): number {
+  return Object.values(features).reduce((total, { data }) => total + data.byteLength, 0);
+}
+
 /** True if both can be steps of one run: of one size, with features of the same kind, none that the engine is to keep. */
 export function fitTogether(a: FeatureBatch, b: FeatureBatch): boolean {
-  if (a.sampleWeight.length !== b.sampleWeight.length || a.y.dtype !== b.y.dtype) return false;
+  if (a.sampleWeight.length !== b.sampleWeight.length) return false;
   if (a.kept === undefined) return b.kept === undefined;
   return b.kept?.set === a.kept.set && [a, b].every(({ features }) => Object.keys(features).length === 0);
 }

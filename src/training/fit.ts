@@ -11,7 +11,7 @@ import {
 } from '../data/dataset.ts';
 import { balancedWeights } from '../data/sampling.ts';
 import type { Callback, Logs, TrainingState } from './callback.ts';
-import { type FeatureBatch, fitTogether, type SentSteps } from './feeds.ts';
+import { bytesSent, type FeatureBatch, fitTogether, type SentSteps } from './feeds.ts';
 import type { Model } from './model.ts';
 import { asDataset, type Data, type Prepared } from './prepare.ts';
 import { type Progress, progressFor } from './progress.ts';
@@ -197,6 +197,9 @@ async function trainSteps(
   run.pace.pause();
 }
 
+/** Most bytes of features that a run is sent: they are there several times, and the next run's beside them. */
+const largestRun = 32 * 2 ** 20;
+
 /** Runs of batches that can be steps of one run of the engine, of as many as are wanted at the time. */
 async function* grouped(
   all: AsyncIterable<FeatureBatch>,
@@ -210,7 +213,8 @@ async function* grouped(
       group = [];
     }
     group.push(batch);
-    if (group.length < wanted()) continue;
+    const full = group.length >= wanted() || (group.length + 1) * bytesSent(batch) > largestRun;
+    if (!full) continue;
     yield group;
     group = [];
   }

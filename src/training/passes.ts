@@ -3,8 +3,9 @@ import { float32, sizeOf, type Tensor } from '../core/tensor.ts';
 import { batches, type Dataset, lengthOf } from '../data/dataset.ts';
 import type { Logs } from './callback.ts';
 import type { Compiled } from './compiled.ts';
-import type { Executor, ProgramKind } from './executor.ts';
+import type { Executor } from './executor.ts';
 import type { Prepared } from './prepare.ts';
+import type { ProgramKind } from './programs.ts';
 import type { Progress } from './progress.ts';
 import { Totals } from './totals.ts';
 

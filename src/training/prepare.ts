@@ -20,9 +20,10 @@ import {
   type ResolvedCache,
   type Watcher,
 } from '../features/index.ts';
-import type { Executor, ProgramKind } from './executor.ts';
+import type { Executor } from './executor.ts';
 import type { FeatureBatch } from './feeds.ts';
 import type { CalibrationWatcher } from './integers.ts';
+import type { ProgramKind } from './programs.ts';
 import { type Progress, progressFor } from './progress.ts';
 import { leaveStatusLine } from './status_line.ts';
 
