@@ -56,10 +56,10 @@ describe('a graph that is repeated', () => {
     const set = { set: 'rows', length: 4, inputs: ['x'] };
     await plain.run({ x: rows, decay: float32([], [0]) }, { ...set, indices: [0, 1, 2, 3], steps: 1 });
     await engine.write({ sum: float32([2], [0, 0]) });
-    const decay = float32([2], [1, 1]);
+    const decay = float32([2], [1, 2]);
     await session.run({ decay }, { ...set, indices: [3, 0, 1, 1], steps: 2 });
-    // Rows 3 and 0, then row 1 twice.
-    expect(await total()).toEqual([1021, 2041]);
+    // Rows 3 and 0, then twice that and row 1 twice.
+    expect(await total()).toEqual([2022, 4042]);
   });
 
   it('says which name it does not have', () => {

@@ -143,6 +143,23 @@ describe('a training can be repeated', () => {
     expect(await run([lambdaCallback({ onTrainBatchEnd: () => undefined })])).toEqual(grouped);
   });
 
+  it('a run is sent 32 MB of features at most', async () => {
+    const large = sequential([
+      layers.input({ shape: [512, 512, 3] }),
+      layers.globalAveragePooling2d(),
+      layers.dense({ units: 2, activation: 'softmax' }),
+    ]);
+    const model = compiled(large, { loss: 'sparse_categorical_crossentropy' });
+    const pictures = fromTensors(tensor('float32', [24, 512, 512, 3]), tensor('int32', [24]));
+    const runs = vi.spyOn(Executor.prototype, 'send');
+    await model.fit(pictures, { epochs: 2, batchSize: 1, verbose: false });
+    const together = runs.mock.calls.map(([, batches]) => batches.length);
+    runs.mockRestore();
+    // A picture has 512 · 512 · 3 · 4 bytes = 3 MB.
+    expect(Math.max(...together)).toBeLessThanOrEqual(10);
+    expect(Math.max(...together)).toBeGreaterThan(1);
+  });
+
   it('an epoch has another order than the one before, unless shuffle is off', async () => {
     const seen = async (shuffle: boolean) => {
       const model = compiled(lively(), { optimizer: sgd({ learningRate: 0 }) });
