@@ -38,36 +38,40 @@ export function blockedKernelGradient(
   const { block } = e.blocked;
   const positions = y[1]! * y[2]!;
   const grouped = positions >= leastPositions && positions * Math.min(filters, filtersAtOnce) <= cachedFloats;
-  const product = seesEachPosition(geometry) && !(grouped && filters < 2 * filtersAtOnce);
-  const cell = product || channels % block > 0 ? channels : block;
+  if (seesEachPosition(geometry) && !(grouped && filters < 2 * filtersAtOnce)) {
+    // What is moved should be the smaller.
+    const product =
+      filters < channels && e.blocked.has(x) ? asProduct(e, g, x, false) : asProduct(e, x, g, true);
+    e.define(node, e.reshape(product, kernel));
+    return;
+  }
+  const cell = channels % block > 0 ? channels : block;
   const seen = { y, kernel, window: node.attributes, cell };
-  const sums = product
-    ? asProduct(e, x, g)
-    : grouped
-      ? inGroups(e, x, g, seen)
-      : overAllPictures(e, x, g, seen);
+  const sums = grouped ? inGroups(e, x, g, seen) : overAllPictures(e, x, g, seen);
   // [blocks of channels, blocks of filters, taps, channels, filters] to HWIO.
   const parts = e.reshape(sums, [channels / cell, filters / block, height * width, cell, block]);
   e.define(node, e.reshape(e.transpose(parts, [2, 0, 3, 1, 4]), kernel));
 }
 
-/** [filters, 1, channels], blocked. */
-function asProduct(e: Emitter, x: Node, g: Node): string {
+/** aᵀ b over all positions: [channels of a, channels of b], or its transpose. b is the kernel. */
+function asProduct(e: Emitter, a: Node, b: Node, channelsOfAFirst: boolean): string {
   const { batch, block } = e.blocked;
-  const [, height, width, channels] = x.shape as readonly [number, number, number, number];
-  const filters = g.shape[3]!;
+  const [, height, width, channels] = a.shape as readonly [number, number, number, number];
+  const filters = b.shape[3]!;
   const all = batch * height * width;
   // The runtime's threads share lines and sets of filters.
   const line = filters < 8 * filtersAtOnce && channels % filtersAtOnce === 0 ? filtersAtOnce : channels;
-  const map = e.once(`positions/${x.id}/${line}`, () =>
-    e.node('ReorderInput', [e.reshape(e.value(x), [1, all, channels / line, line])], {}, blockedDomain),
+  const map = e.once(`positions/${a.id}/${line}`, () =>
+    e.node('ReorderInput', [e.reshape(e.value(a), [1, all, channels / line, line])], {}, blockedDomain),
   );
-  const weights = e.once(`positions/${g.id}`, () => {
-    const maps = e.reshape(e.blocked.name(g), [batch, filters / block, height * width * block]);
+  const weights = e.once(`positions/${b.id}`, () => {
+    const maps = e.reshape(e.blocked.name(b), [batch, filters / block, height * width * block]);
     const ordered = filters === block ? maps : e.transpose(maps, [1, 0, 2]);
     return e.reshape(ordered, [filters, all, 1, 1]);
   });
-  return convolve(e, [map, weights], { kernel_shape: [1, 1] });
+  const product = convolve(e, [map, weights], { kernel_shape: [1, 1] });
+  const order = { channels: filters, channels_last: channelsOfAFirst ? 1 : 0 };
+  return e.node('ReorderOutput', [product], order, blockedDomain);
 }
 
 /** What the window of a convolution sees of x. */

@@ -80,14 +80,18 @@ export function rmsprop(options: RMSpropOptions = {}): Optimizer {
     interleaved: [],
     scalars: () => ({}),
     update({ value, gradient, slots }, { learningRate }) {
-      const velocity = average(slots['velocity']!, o.square(gradient), rho);
+      // (1 − rho) g² = s² with s = √(1 − rho) g. A product of matrices takes the factor from its result (graph/simplify.ts).
+      const root = Math.sqrt(1 - rho);
+      const scaled = o.mul(gradient, root);
+      const velocity = o.add(o.mul(slots['velocity']!, rho), o.square(scaled));
       const next: Record<string, Node> = { velocity };
       let spread = velocity;
       if (centered) {
         next['average_gradient'] = average(slots['average_gradient']!, gradient, rho);
         spread = o.sub(velocity, o.square(next['average_gradient']));
       }
-      let step = o.div(o.mul(gradient, learningRate!), o.sqrt(o.add(spread, epsilon)));
+      const rate = o.div(learningRate!, root);
+      let step = o.div(o.mul(scaled, rate), o.sqrt(o.add(spread, epsilon)));
       if (momentum > 0) {
         step = o.add(o.mul(slots['momentum']!, momentum), step);
         next['momentum'] = step;

@@ -178,20 +178,20 @@ async function trainSteps(
   // A continued epoch shows where it goes on, also if no step is left of it.
   if (run.batch > 0) progress.update(run.batch, run.totals.logs());
   // Where nobody watches each step, the engine gets the next before the last one's numbers are here, and several at once.
-  const ahead = run.stepwise ? 0 : 1;
+  const ahead = () => (run.stepwise ? 0 : run.pace.ahead);
   const together = !run.stepwise && executor.runsSteps(kind);
   const sent: SentSteps[] = [];
   const settle = async () => {
     await settleSteps(run, sent.shift()!, progress);
     // The last step settles with its epoch.
-    const within = run.stopping === 'step' || run.batch < run.stepsPerEpoch;
-    if (sent.length === 0 && within) await run.each((callback) => callback.onSettled?.(run));
+    const settles = run.stopping === 'step' || (run.stepwise && run.batch < run.stepsPerEpoch);
+    if (sent.length === 0 && settles) await run.each((callback) => callback.onSettled?.(run));
   };
   const all = weightedBatches(batches(rows(epoch), place), drawing);
   for await (const group of grouped(all, () => (together ? run.pace.steps : 1))) {
-    sent.push(await executor.send(kind, group));
-    if (sent.length > ahead) await settle();
+    while (sent.length > ahead()) await settle();
     if (run.stopping === 'step') break;
+    sent.push(await executor.send(kind, group));
   }
   while (sent.length > 0) await settle();
   run.pace.pause();

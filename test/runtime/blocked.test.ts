@@ -59,6 +59,32 @@ const input = (name: string, shape: Shape) => o.input(`${name}_`, shape);
 
 const same = { pads: [1, 1, 1, 1] } as const;
 
+it.each([
+  // Both kernels and y leave their blocks; the map between the convolutions only where it has fewer channels.
+  ['more', 32, 48, 4],
+  ['fewer', 48, 32, 3],
+])('a 1x1 convolution of small maps to %s channels moves the smaller map', async (_, middle, last, moved) => {
+  const inputs = {
+    x: input('x', [-1, 5, 5, 16]),
+    first: input('first', [1, 1, 16, middle]),
+    second: input('second', [1, 1, middle, last]),
+  };
+  const y = o.conv2d(o.conv2d(inputs.x, inputs.first, convWindow()), inputs.second, convWindow());
+  const { worst, types } = await differences(y, inputs);
+  expect(worst).toBeLessThan(2e-6);
+  expect(types.filter((type) => type === 'ReorderOutput')).toHaveLength(moved);
+});
+
+it('the input gradient of a large kernel has the kernel as left factor', async () => {
+  const inputs = { x: input('x', [-1, 4096]), kernel: input('kernel', [4096, 256]) };
+  const { worst, types } = await differences(o.matmul(inputs.x, inputs.kernel), inputs);
+  expect(worst).toBeLessThan(2e-6);
+  // x · kernel and kernel · gᵀ; xᵀ · g.
+  expect(['MatMul', 'Gemm', 'Transpose'].map((name) => types.filter((type) => type === name).length)).toEqual(
+    [2, 1, 2],
+  );
+});
+
 describe('convolutions in blocks of channels and their gradients equal the reference', () => {
   it.each([
     ['3x3', [-1, 5, 6, 32], [3, 3, 32, 16], same],

@@ -17,18 +17,18 @@ it('is one until a step has been timed, which the first is not: it waits for gra
   pass(pace, 30_000);
   expect(pace.steps).toBe(1);
   pass(pace, 600);
-  expect(pace.steps, '2.5 s / 0.6 s').toBe(4);
+  expect(pace.steps, '5 s / 0.6 s').toBe(8);
 });
 
-it('is what fits into two and a half seconds by all steps so far, sixteen at most', () => {
+it('is what fits into five seconds by all steps so far, sixteen at most', () => {
   const pace = new Pace();
   pass(pace, 0);
   pass(pace, 1);
   expect(pace.steps).toBe(16);
-  pass(pace, 15_999, 7);
-  expect(pace.steps, '8 steps in 16 s').toBe(1);
+  pass(pace, 31_999, 7);
+  expect(pace.steps, '8 steps in 32 s').toBe(1);
   pass(pace, 0, 24);
-  expect(pace.steps, '32 steps in 16 s').toBe(5);
+  expect(pace.steps, '32 steps in 32 s').toBe(5);
 });
 
 it('does not count what comes between steps', () => {
@@ -38,5 +38,15 @@ it('does not count what comes between steps', () => {
   pace.pause();
   pass(pace, 60_000);
   pass(pace, 500);
-  expect(pace.steps, '2.5 s / 0.5 s').toBe(5);
+  expect(pace.steps, '5 s / 0.5 s').toBe(10);
+});
+
+it('lets a run wait behind one of less than two and a half seconds', () => {
+  const pace = new Pace();
+  expect(pace.ahead).toBe(0);
+  pass(pace, 0);
+  pass(pace, 156);
+  expect(pace.ahead, '16 steps of 156 ms').toBe(1);
+  pass(pace, 158);
+  expect(pace.ahead, '16 steps of 157 ms').toBe(0);
 });
