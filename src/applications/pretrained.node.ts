@@ -6,7 +6,7 @@ import { type Asset, type AssetOptions, fetchAsset } from '../data/index.ts';
 import type { Variable } from '../layers/layer.ts';
 import type { Network } from '../models/network.ts';
 import { readKerasH5 } from '../saving/keras_h5.node.ts';
-import { assignAll, assignLayers, type Found, pairing } from '../saving/keras_weights.ts';
+import { assignAll, assignLayers, type Found, layersWithin, pairing } from '../saving/keras_weights.ts';
 import { openSafetensors } from '../saving/safetensors.node.ts';
 import { loadWeights as loadAllWeights } from '../saving/weights.ts';
 import { looksLikeTorch } from './torch_weights.node.ts';
@@ -39,7 +39,8 @@ export async function loadPretrained(
 /**
  * Sets the weights of a model's layers from a file: Keras `.h5`, or `.safetensors` whose tensors are named
  * `layer/weight`. Layers pair by name. Where an `.h5` names them otherwise but has as many layers with weights, they
- * pair in order, as in Keras: its own files come from times when some layers had other names.
+ * pair in order, as in Keras: its own files come from times when some layers had other names. Of an `.h5` with a larger
+ * model that this one is a layer of, as a training leaves it, that layer is read.
  *
  * Layers that the file lacks keep what they have; if that is nothing, compiling the model draws new values for
  * trainable ones and refuses frozen ones. Throws `weights` if nothing matches or shapes differ.
@@ -54,7 +55,9 @@ export async function loadWeights(network: Network, path: string): Promise<void>
   let assigned: ReadonlySet<Variable>;
   if (ending === '.safetensors') assigned = await assignSafetensors(network, path);
   else if (ending === '.h5' || ending === '.hdf5') {
-    const { layers } = await readKerasH5(path, { optimizer: false });
+    const file = await readKerasH5(path, { optimizer: false });
+    const whole = file.layers.find(({ layer }) => layer === network.name);
+    const layers = whole === undefined ? file.layers : layersWithin(whole);
     assigned = assignLayers(path, network, layers, pairing(network, layers));
   } else
     return fail(

@@ -88,7 +88,7 @@ export function addJobOptions(command: Command): Command {
     .addOption(backboneOption('the pretrained part').default('resnet50'))
     .option(
       '--weights <what>',
-      "imagenet, cifar10, none (random), or a file (.h5, .keras, .safetensors); default: the backbone's own",
+      "imagenet, cifar10, none (random), or a file (.h5, .keras, .safetensors), such as the .h5 of a run; default: the backbone's own",
     );
   addModelOptions(command);
   addRecipeOptions(command);

@@ -83,6 +83,16 @@ export function assignLayers(
   return new Set(found.map(({ variable }) => variable));
 }
 
+/** What the group of a nested model holds for each of that model's layers, by the names of its weights. */
+export function layersWithin({ weights }: LayerWeights): LayerWeights[] {
+  const groups = new Map<string, LayerWeights['weights']>();
+  for (const weight of weights) {
+    const [layer = ''] = shortName(weight.name).split('/');
+    groups.set(layer, [...(groups.get(layer) ?? []), weight]);
+  }
+  return [...groups].map(([layer, own]) => ({ layer, weights: own }));
+}
+
 /**
  * The weights of a group in the order of `variables`, if names say it all; `null` if a name is missing or ambiguous.
  * Position alone can mislead: Keras orders a nested model's weights by flags that its files do not always keep.

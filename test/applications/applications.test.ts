@@ -1,7 +1,10 @@
 /** Every application beside Keras's: layers, weights and their order, features, work, and what its record says. */
 import { createHash } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import * as applications from '../../src/applications/index.ts';
+import { loadWeights } from '../../src/applications/pretrained.node.ts';
+import { readJson } from '../../src/core/files.node.ts';
 import { float32, type Tensor, tensor } from '../../src/core/tensor.ts';
 import * as layers from '../../src/layers/index.ts';
 import type { Layer } from '../../src/layers/layer.ts';
@@ -245,6 +248,45 @@ describe('the classes of ImageNet', () => {
     expect(decoded[1]![0]).toEqual({ id: 'n15075141', name: 'toilet_tissue', score: 1 });
     expect(() => applications.decodePredictions(float32([1, 10], new Float32Array(10)))).toThrow(
       'takes predictions (pictures, 1000) of an ImageNet classifier, got (1, 10)',
+    );
+  });
+});
+
+describe('the weights of a larger model', () => {
+  const larger = fileURLToPath(new URL('../saving/fixtures/keras3_model.h5', import.meta.url));
+
+  it('go to the one that it has as a layer, by the names that Keras gave them', async () => {
+    const backbone = sequential(
+      [
+        layers.input({ shape: [16, 16, 3] }),
+        layers.conv2d({ filters: 4, kernelSize: 3, name: 'conv1_conv' }),
+        layers.batchNormalization({ name: 'conv1_bn' }),
+        layers.conv2d({ filters: 4, kernelSize: 1, name: 'conv2_conv' }),
+        layers.batchNormalization({ name: 'conv2_bn' }),
+      ],
+      { name: 'backbone' },
+    );
+    open.push(backbone);
+    await loadWeights(backbone, larger);
+    const sizes = backbone.variables.map(({ path, values }) => [
+      path,
+      values.reduce((total, value) => total + Math.abs(value), 0),
+    ]);
+    // What Keras says in keras3_model.json.
+    const { weights } = (await readJson(larger.replace(/h5$/, 'json'))) as {
+      readonly weights: readonly { readonly name: string; readonly abs: number }[];
+    };
+    for (const [path, size] of sizes) {
+      expect(size, path as string).toBeCloseTo(weights.find(({ name }) => name === path)!.abs, 4);
+    }
+    expect(sizes).toHaveLength(12);
+  });
+
+  it('are refused where it has no such layer', async () => {
+    const other = applications.cifarResnet({ weights: null });
+    open.push(await other);
+    await expect(loadWeights(await other, larger)).rejects.toThrow(
+      'holds no weights of the layers of cifar_resnet',
     );
   });
 });
