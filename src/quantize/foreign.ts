@@ -162,7 +162,7 @@ class ForeignEmission {
     const source = this.#integersOf(write, x);
     const [inputs, columns] = weights.shape as [number, number];
     const kernel = float32([1, 1, inputs, columns], weights.data);
-    const quantized = quantizeKernel(kernel, bias ?? new Float32Array(columns), {
+    const quantized = quantizeKernel(kernel, bias, {
       ...{ scale: source.scale, means: this.#range(x).means },
     });
     const [scale, zeroPoint] = parameters(write, source) as [string, string];

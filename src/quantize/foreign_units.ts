@@ -23,13 +23,16 @@ export interface ForeignConv extends Common {
   readonly clip: Clip;
 }
 
-/** A matrix product, whose result is float32. */
+/**
+ * A matrix product with a bias, as classifiers of feature maps end in; its result is float32. The MatMul of transformers
+ * stays: their activations have outliers that one scale for a tensor does not serve.
+ */
 export interface ForeignMatrix extends Common {
   readonly kind: 'matrix';
   readonly x: string;
   /** [inputs, outputs] */
   readonly weights: Tensor<'float32'>;
-  readonly bias: Float32Array | null;
+  readonly bias: Float32Array;
 }
 
 /** The sum or the concatenation of maps that are integers already. */
@@ -176,18 +179,16 @@ function rectifier(node: NodeProto, foreign: ForeignGraph): Clip | null {
 
 function matrixUnit(node: NodeProto, foreign: ForeignGraph): ForeignMatrix | null {
   const { opType, input, output } = node;
-  if (opType !== 'MatMul' && opType !== 'Gemm') return null;
+  if (opType !== 'Gemm' || !input[2]) return null;
   const flag = (name: string) => attributeOf(node, name)?.i ?? 0;
   const factors = ['alpha', 'beta'].map((name) => attributeOf(node, name)?.f ?? 1);
   const weights = foreign.constant(input[1], flag('transB') === 1);
   const plain = flag('transA') === 0 && factors.every((factor) => factor === 1);
   if (!plain || weights?.shape.length !== 2 || weights.shape[0]! < worthwhileProducts) return null;
-  const given = input[2] ? foreign.constant(input[2]) : tensor('float32', [0]);
+  const given = foreign.constant(input[2]);
   const [, columns] = weights.shape;
   if (given === null || (given.data.length !== 1 && given.data.length !== columns)) return null;
-  const bias = input[2]
-    ? Float32Array.from({ length: columns! }, (_, i) => given.data[i] ?? given.data[0]!)
-    : null;
+  const bias = Float32Array.from({ length: columns! }, (_, i) => given.data[i] ?? given.data[0]!);
   return { kind: 'matrix', output: output[0]!, nodes: [node], x: input[0]!, weights, bias };
 }
 

@@ -104,7 +104,9 @@ export class Integers {
 
 export const nothingFrozen =
   'Precision int8 is for the frozen part of a model, but this model has none worth keeping apart; freeze layers ' +
-  "(model.freeze(), layer.trainable = false) or compile with precision 'float32'.";
+  "(model.freeze(), layer.trainable = false) or compile with precision 'float32'. Random layers in front that treat a " +
+  'batch alike or mix its pictures (RandomCrop, RandAugment, MixUp, CutMix; --augment crop, randaugment, mixup, ' +
+  'cutmix) keep all that follows in the training step, where nothing is frozen.';
 
 export const nothingSeen =
   'Precision int8 takes its ranges from training pictures, and none have been seen yet; call model.fit first, or ' +
