@@ -87,7 +87,7 @@ export function updates(
   const slots = new Map<string, Slot>();
   const inputs = learned.flatMap((variable) => trace.weights.get(variable)!);
   const values = inputs.map(({ node }) => node);
-  const gradients = values.length > 0 ? differentiate(loss, values) : [];
+  const gradients = values.length > 0 ? differentiate(o.mul(loss, optimizer.lossScale), values) : [];
   const parameters = inputs.map(({ node, ...slab }, i) => {
     const { variable, shape } = slab;
     const own = optimizer.slots.map((slot) => {

@@ -2,9 +2,9 @@
  * Rewriting of graphs: the same value computed twice becomes one node, and broadcasts that an elementwise
  * operation does by itself disappear. The result computes the same numbers.
  */
-import { sameShape, sizeOf } from '../core/tensor.ts';
+import { sameShape } from '../core/tensor.ts';
 import { broadcastShapes } from './dimensions.ts';
-import { type Node, type NodeOf, type OpName, resolveShape, topologicalOrder } from './node.ts';
+import { type Node, type NodeOf, type OpName, topologicalOrder } from './node.ts';
 import * as o from './ops.ts';
 
 /** Replaces nodes and rebuilds whatever depends on them. Nodes not in `replacements` keep their identity. */
@@ -24,15 +24,12 @@ export function withInputs(node: Node, done: ReadonlyMap<Node, Node>): Node {
   return o.makeNode(node.op, inputs, node.attributes as NodeOf<OpName>['attributes'], node);
 }
 
-/** Merges equal nodes, drops needless broadcasts and scales what is smaller, over all outputs together. */
+/** Merges equal nodes and drops needless broadcasts, over all outputs together. */
 export function simplify(outputs: readonly Node[]): Node[] {
   const done = new Map<Node, Node>();
   const known = new Map<string, Node>();
-  const order = topologicalOrder(outputs);
-  const scaled = scaledProducts(order, outputs);
-  for (const node of order) {
-    const plain = sumFirst(dropBroadcasts(withInputs(node, done)));
-    const rebuilt = scaled.has(node) ? scaleFirst(plain) : plain;
+  for (const node of topologicalOrder(outputs)) {
+    const rebuilt = sumFirst(dropBroadcasts(withInputs(node, done)));
     const key = keyOf(rebuilt);
     const same = known.get(key);
     if (same === undefined) known.set(key, rebuilt);
@@ -61,38 +58,6 @@ function sumFirst(node: Node): Node {
   if (negated?.op !== 'neg') return node;
   const { axes, keepDims } = (node as NodeOf<'sum'> & Node).attributes;
   return o.neg(o.sum(negated.inputs[0]!, axes, keepDims));
-}
-
-/** Products of matrices times one number, where the product serves nothing else and a factor is far smaller. */
-function scaledProducts(order: readonly Node[], outputs: readonly Node[]): ReadonlySet<Node> {
-  const uses = new Map<Node, number>();
-  for (const node of [...order.flatMap(({ inputs }) => inputs), ...outputs]) {
-    uses.set(node, (uses.get(node) ?? 0) + 1);
-  }
-  return new Set(
-    order.filter(({ op, inputs: [product, factor] }) => {
-      if (op !== 'mul' || product!.op !== 'matmul' || factor!.op !== 'constant') return false;
-      const smaller = nominalSize(smallerOf(product!)) * 4 < nominalSize(product!);
-      return factor!.shape.length === 0 && uses.get(product!) === 1 && smaller;
-    }),
-  );
-}
-
-/** c · (A B) is (c · A) B. The gradient of a large kernel is a product of two activations. */
-function scaleFirst(node: Node): Node {
-  const [product, factor] = node.inputs as [NodeOf<'matmul'> & Node, Node];
-  const smaller = smallerOf(product);
-  const [a, b] = product.inputs.map((input) => (input === smaller ? o.mul(input, factor) : input));
-  return o.matmul(a!, b!, product.attributes);
-}
-
-function smallerOf({ inputs: [a, b] }: Node): Node {
-  return nominalSize(b!) < nominalSize(a!) ? b! : a!;
-}
-
-/** Elements for a batch of 64. */
-function nominalSize({ shape }: Node): number {
-  return sizeOf(resolveShape(shape, 64));
 }
 
 /** `a + expand(b)` is `a + b` if a has the full shape already. */

@@ -36,6 +36,7 @@ export function sgd(options: SGDOptions = {}): Optimizer {
     config: { momentum, nesterov },
     slots: momentum === 0 ? [] : ['momentum'],
     interleaved: [],
+    gradientScale: 1,
     scalars: () => ({}),
     update({ value, gradient, slots }, { learningRate }) {
       const move = o.mul(gradient, learningRate!);
@@ -70,6 +71,7 @@ export interface RMSpropOptions extends OptimizerOptions {
  */
 export function rmsprop(options: RMSpropOptions = {}): Optimizer {
   const { rho = 0.9, momentum = 0, epsilon = 1e-7, centered = false, ...common } = options;
+  const gradientScale = scaleFor(rho);
   const rule: UpdateRule = {
     className: 'RMSprop',
     name: 'rm_sprop',
@@ -78,20 +80,18 @@ export function rmsprop(options: RMSpropOptions = {}): Optimizer {
     config: { rho, momentum, epsilon, centered },
     slots: ['velocity', ...(momentum > 0 ? ['momentum'] : []), ...(centered ? ['average_gradient'] : [])],
     interleaved: [],
+    gradientScale,
     scalars: () => ({}),
     update({ value, gradient, slots }, { learningRate }) {
-      // (1 − rho) g² = s² with s = √(1 − rho) g. A product of matrices takes the factor from its result (graph/simplify.ts).
-      const root = Math.sqrt(1 - rho);
-      const scaled = o.mul(gradient, root);
-      const velocity = o.add(o.mul(slots['velocity']!, rho), o.square(scaled));
+      const velocity = meanSquare(slots['velocity']!, gradient, rho);
       const next: Record<string, Node> = { velocity };
       let spread = velocity;
       if (centered) {
-        next['average_gradient'] = average(slots['average_gradient']!, gradient, rho);
+        next['average_gradient'] = average(slots['average_gradient']!, gradient, rho, gradientScale);
         spread = o.sub(velocity, o.square(next['average_gradient']));
       }
-      const rate = o.div(learningRate!, root);
-      let step = o.div(o.mul(scaled, rate), o.sqrt(o.add(spread, epsilon)));
+      const rate = o.div(learningRate!, gradientScale);
+      let step = o.div(o.mul(gradient, rate), o.sqrt(o.add(spread, epsilon)));
       if (momentum > 0) {
         step = o.add(o.mul(slots['momentum']!, momentum), step);
         next['momentum'] = step;
@@ -136,6 +136,7 @@ function adamFamily(
   options: AdamOptions,
 ): Optimizer {
   const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-7, amsgrad = false, ...common } = options;
+  const gradientScale = scaleFor(beta2);
   const rule: UpdateRule = {
     className,
     name,
@@ -144,12 +145,13 @@ function adamFamily(
     config: { beta_1: beta1, beta_2: beta2, epsilon, amsgrad },
     slots: ['momentum', 'velocity', ...(amsgrad ? ['velocity_hat'] : [])],
     interleaved: ['momentum', 'velocity'],
+    gradientScale,
     scalars: (learningRate, step) => ({
       correctedRate: (learningRate * Math.sqrt(1 - beta2 ** step)) / (1 - beta1 ** step),
     }),
     update({ value, gradient, slots }, { correctedRate }) {
-      const momentum = average(slots['momentum']!, gradient, beta1);
-      const velocity = average(slots['velocity']!, o.square(gradient), beta2);
+      const momentum = average(slots['momentum']!, gradient, beta1, gradientScale);
+      const velocity = meanSquare(slots['velocity']!, gradient, beta2);
       const next: Record<string, Node> = { momentum, velocity };
       let spread = velocity;
       if (amsgrad) {
@@ -163,9 +165,19 @@ function adamFamily(
   return new Optimizer(rule, common);
 }
 
-/** decay · old + (1 − decay) · new */
-function average(old: Node, value: Node, decay: number): Node {
-  return o.add(o.mul(old, decay), o.mul(value, 1 - decay));
+/** The scale for which (1 − decay) g² is (scale · g)². */
+function scaleFor(decay: number): number {
+  return decay < 1 ? Math.sqrt(1 - decay) : 1;
+}
+
+/** decay · old + (1 − decay) g², of the gradient scaled for it. */
+function meanSquare(old: Node, scaled: Node, decay: number): Node {
+  return decay < 1 ? o.add(o.mul(old, decay), o.square(scaled)) : old;
+}
+
+/** decay · old + (1 − decay) g, of the gradient times `scale`. */
+function average(old: Node, scaled: Node, decay: number, scale: number): Node {
+  return o.add(o.mul(old, decay), o.mul(scaled, (1 - decay) / scale));
 }
 
 const byName = { sgd, rmsprop, adam, adamw };

@@ -70,6 +70,11 @@ export interface UpdateRule {
   readonly slots: readonly string[];
   /** Slots that Keras stores weight by weight before the others, which follow slot by slot. */
   readonly interleaved: readonly string[];
+  /**
+   * Gradients come to the rule times this number: √(1 − decay) where it averages their squares, which saves a pass over
+   * each weight.
+   */
+  readonly gradientScale: number;
   /** Numbers proportional to the rate that depend on the step, computed in float64. `step` counts from 1. */
   scalars(learningRate: number, step: number): Readonly<Record<string, number>>;
   update(parameter: Parameter, scalars: Readonly<Record<string, Node>>): Updated;
@@ -145,6 +150,16 @@ export class Optimizer {
     return this.options.gradientAccumulationSteps !== null;
   }
 
+  /**
+   * What the loss is to be multiplied by before it is differentiated: the rule's `gradientScale`, unless gradients are
+   * compared with a limit or kept.
+   */
+  get lossScale(): number {
+    const { clipnorm, globalClipnorm, clipvalue } = this.options;
+    const clips = [clipnorm, globalClipnorm, clipvalue].some((value) => value !== null);
+    return clips || this.#accumulates ? 1 : this.rule.gradientScale;
+  }
+
   /** Whether the batch after `step` batches ends in an update; else its gradients are only added up. */
   updatesAt(step: number): boolean {
     return (step + 1) % (this.options.gradientAccumulationSteps ?? 1) === 0;
@@ -170,7 +185,7 @@ export class Optimizer {
 
   /**
    * Writes the update of all weights: gradients averaged with those that wait, clipped, weights decayed, then the
-   * rule, as Keras orders it.
+   * rule, as Keras orders it. The gradients are those of the loss times `lossScale`.
    */
   update(parameters: readonly Parameter[], scalars: Readonly<Record<string, Node>>): Updated[] {
     const { gradientAccumulationSteps: batches } = this.options;
@@ -194,13 +209,15 @@ export class Optimizer {
   #apply(parameters: readonly Parameter[], scalars: Readonly<Record<string, Node>>): Updated[] {
     const clipped = this.#clip(parameters.map(({ gradient }) => gradient));
     const { weightDecay, excludeFromWeightDecay } = this.options;
+    const scale = this.rule.gradientScale / this.lossScale;
     return parameters.map((parameter, i) => {
       const { path, value } = parameter;
       const own = this.#ratesFor(parameter, scalars);
       const decays = weightDecay !== null && !excludeFromWeightDecay.some((part) => path.includes(part));
       const shrink = decays ? o.mul(o.mul(value, weightDecay), own['learningRate']!) : null;
       const decayed = shrink === null ? value : o.sub(value, shrink);
-      const updated = this.rule.update({ ...parameter, value: decayed, gradient: clipped[i]! }, own);
+      const gradient = scale === 1 ? clipped[i]! : o.mul(clipped[i]!, scale);
+      const updated = this.rule.update({ ...parameter, value: decayed, gradient }, own);
       return this.options.useEma ? averaged(parameter, updated, scalars) : updated;
     });
   }

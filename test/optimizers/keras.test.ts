@@ -5,7 +5,14 @@ import { type Node, topologicalOrder } from '../../src/graph/node.ts';
 import * as o from '../../src/graph/ops.ts';
 import { evaluate, toValue, type Value } from '../../src/graph/reference.ts';
 import { emitModel } from '../../src/onnx/emit.ts';
-import { Optimizer, optimizer, optimizerFromKeras, sgd } from '../../src/optimizers/index.ts';
+import {
+  Optimizer,
+  optimizer,
+  optimizerFromKeras,
+  rmsprop,
+  sgd,
+  type Updated,
+} from '../../src/optimizers/index.ts';
 import { cosineDecay, piecewiseConstantDecay, scheduleFromKeras } from '../../src/optimizers/schedules.ts';
 import { Engine } from '../../src/runtime/engine.node.ts';
 import { expectNear, expectNumbers, readGolden } from '../support/golden.ts';
@@ -59,7 +66,7 @@ function updateGraph(made: Optimizer, updates = true, rateMultiplier = 1) {
     return {
       path: name,
       value: o.input(name, start.shape),
-      gradient: o.input(`${name}/gradient`, start.shape),
+      gradient: o.mul(o.input(`${name}/gradient`, start.shape), made.lossScale),
       rateMultiplier,
       slots,
     };
@@ -261,4 +268,21 @@ describe('a learning-rate schedule', () => {
     );
     expect(() => scheduleFromKeras({ class_name: 'PolynomialDecay', config: {} })).toThrow('PolynomialDecay');
   });
+});
+
+it('an average that never moves divides by the root of epsilon alone', () => {
+  const rule = rmsprop({ rho: 1, epsilon: 0.25 });
+  const [value, velocity, gradient, learningRate] = ['value', 'velocity', 'gradient', 'learningRate'].map(
+    (name) => o.input(name, []),
+  ) as [Node, Node, Node, Node];
+  const scaled = o.mul(gradient, rule.lossScale);
+  const parameter = { path: 'w', value, gradient: scaled, slots: { velocity } };
+  const [updated] = rule.update([parameter], { learningRate }) as [Updated];
+  const feeds = { value: 1, velocity: 0, gradient: 3, learningRate: 0.5 };
+  const values = Object.fromEntries(
+    Object.entries(feeds).map(([name, fed]) => [name, toValue(float32([], [fed]))]),
+  );
+  const [after, kept] = evaluate([updated.value, updated.slots['velocity']!], values, 1);
+  // 1 − 0.5 · 3 / √0.25
+  expect([after!.data[0], kept!.data[0]]).toEqual([-2, 0]);
 });
