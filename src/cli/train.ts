@@ -41,9 +41,8 @@ Examples:
   Against overfitting: other pictures in every step.
     $ graft train --data cifar10 --recipe last-block --augment light
     $ graft train --data cifar10 --augment flip,translation:0.1,rotation:0.05,cutmix
-  Smaller pictures first, from whose weights full size goes on: most epochs take less than half the time.
-    $ graft train --data cifar10 --recipe last-block --image-size 128 --epochs 10 --out runs/small
-    $ graft train --data cifar10 --recipe last-block --weights runs/small/cifar10.h5 --epochs 4
+  From the weights of a run, at another size, with other layers or another head.
+    $ graft train --data cifar10 --recipe last-block --weights runs/NAME/cifar10.h5 --image-size 128
   On after Ctrl-C.
     $ graft train --resume runs/NAME
 
