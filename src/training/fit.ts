@@ -178,7 +178,6 @@ async function trainSteps(
   // A continued epoch shows where it goes on, also if no step is left of it.
   if (run.batch > 0) progress.update(run.batch, run.totals.logs());
   // Where nobody watches each step, the engine gets the next before the last one's numbers are here, and several at once.
-  const ahead = () => (run.stepwise ? 0 : run.pace.ahead);
   const together = !run.stepwise && executor.runsSteps(kind);
   const sent: SentSteps[] = [];
   const settle = async () => {
@@ -189,9 +188,10 @@ async function trainSteps(
   };
   const all = weightedBatches(batches(rows(epoch), place), drawing);
   for await (const group of grouped(all, () => (together ? run.pace.steps : 1))) {
-    while (sent.length > ahead()) await settle();
+    while (sent.length > run.pace.ahead) await settle();
+    if (run.stopping !== 'step') sent.push(await executor.send(kind, group));
+    if (run.stepwise) await settle();
     if (run.stopping === 'step') break;
-    sent.push(await executor.send(kind, group));
   }
   while (sent.length > 0) await settle();
   run.pace.pause();
