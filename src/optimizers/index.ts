@@ -3,10 +3,12 @@ import { fail } from '../core/errors.ts';
 import { kerasObject, lookUp } from '../core/records.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import { Optimizer, type OptimizerOptions, type UpdateRule } from './optimizer.ts';
+import { Optimizer, type OptimizerOptions } from './optimizer.ts';
+import type { UpdateRule } from './rule.ts';
 import { scheduleFromKeras } from './schedules.ts';
 
-export { averageSlot, Optimizer, type OptimizerOptions, type Updated } from './optimizer.ts';
+export { averageSlot, Optimizer, type OptimizerOptions } from './optimizer.ts';
+export type { Updated } from './rule.ts';
 export type { Schedule } from './schedules.ts';
 export * as schedules from './schedules.ts';
 

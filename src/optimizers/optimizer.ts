@@ -5,6 +5,7 @@
 import { fail } from '../core/errors.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
+import type { Parameter, Updated, UpdateRule } from './rule.ts';
 import type { Schedule } from './schedules.ts';
 
 /** Options that every optimizer takes (keras.optimizers.Optimizer). */
@@ -38,46 +39,6 @@ export interface OptimizerOptions {
   readonly emaMomentum?: number;
   /** After every so many updates the averages become the weights; null, the default, for only at the end. */
   readonly emaOverwriteFrequency?: number | null;
-}
-
-/** One weight on its way through an update. */
-export interface Parameter {
-  readonly path: string;
-  readonly value: Node;
-  readonly gradient: Node;
-  /** The share of the learning rate at which it learns. Defaults to 1. */
-  readonly rateMultiplier?: number;
-  /** State by slot name. */
-  readonly slots: Readonly<Record<string, Node>>;
-}
-
-/** A weight and its state after an update. */
-export interface Updated {
-  readonly value: Node;
-  readonly slots: Readonly<Record<string, Node>>;
-}
-
-/** The mathematics of an optimizer. */
-export interface UpdateRule {
-  readonly className: string;
-  /** Keras's default name of the optimizer. */
-  readonly name: string;
-  readonly defaultRate: number;
-  readonly defaultDecay: number | null;
-  /** Keras's arguments beyond the common ones. */
-  readonly config: Readonly<Record<string, unknown>>;
-  /** State that the rule has for each weight. */
-  readonly slots: readonly string[];
-  /** Slots that Keras stores weight by weight before the others, which follow slot by slot. */
-  readonly interleaved: readonly string[];
-  /**
-   * Gradients come to the rule times this number: √(1 − decay) where it averages their squares, which saves a pass over
-   * each weight.
-   */
-  readonly gradientScale: number;
-  /** Numbers proportional to the rate that depend on the step, computed in float64. `step` counts from 1. */
-  scalars(learningRate: number, step: number): Readonly<Record<string, number>>;
-  update(parameter: Parameter, scalars: Readonly<Record<string, Node>>): Updated;
 }
 
 /** An update rule with its options: what `sgd`, `rmsprop`, `adam` and `adamw` make. */

@@ -25,7 +25,7 @@ export interface ForeignConv extends Common {
 
 /**
  * A matrix product with a bias, as classifiers of feature maps end in; its result is float32. The MatMul of transformers
- * stays: their activations have outliers that one scale for a tensor does not serve.
+ * stays float32: what integers would cost there is not measured.
  */
 export interface ForeignMatrix extends Common {
   readonly kind: 'matrix';
