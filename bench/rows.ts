@@ -13,6 +13,7 @@ import { categoricalCrossentropy } from '../src/losses/index.ts';
 import { accuracy } from '../src/metrics/index.ts';
 import * as optimizers from '../src/optimizers/index.ts';
 import { Engine, type Session } from '../src/runtime/engine.node.ts';
+import { hasIntegerTiles } from '../src/runtime/tiles.node.ts';
 import { model, sequential } from '../src/training/build.ts';
 import type { Callback } from '../src/training/callback.ts';
 import type { Model } from '../src/training/model.ts';
@@ -130,7 +131,7 @@ async function integers(built: Program, engine: Engine, images: Tensor): Promise
   const observation = await engine.load(integer.observation.model(), integer.observation);
   integer.observe(await observation.run({ image: images }));
   await observation.release();
-  const frozen = integer.frozen(integer.ranges());
+  const frozen = integer.frozen(integer.ranges(), hasIntegerTiles());
   return engine.load(frozen.model(), frozen);
 }
 

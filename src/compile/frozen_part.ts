@@ -23,7 +23,8 @@ export interface IntegerFrozen {
   readonly observation: Executable;
   observe(results: Readonly<Record<string, Tensor>>): void;
   ranges(): readonly ValueRange[];
-  frozen(ranges: readonly ValueRange[]): Executable;
+  /** `tiles`: for a processor that multiplies tiles of integers; what it computes is the same. */
+  frozen(ranges: readonly ValueRange[], tiles?: boolean): Executable;
 }
 
 /** `values` cross the cut under the names of `features`, in their dtype. */
@@ -50,7 +51,7 @@ function integerFrozen(outputs: Outputs): IntegerFrozen {
     observation: { ...link(quantization.observed, () => false), model: () => quantization.observation() },
     observe: (results) => quantization.observe(results),
     ranges: () => quantization.ranges(),
-    frozen: (ranges) => ({ ...executable, model: () => quantization.model(ranges) }),
+    frozen: (ranges, tiles) => ({ ...executable, model: () => quantization.model(ranges, tiles) }),
   };
 }
 

@@ -12,22 +12,27 @@ import { emitForeign } from '../onnx/rules.ts';
 import { clipped, type Quantization, quantizationOf, quantizeKernel } from './arithmetic.ts';
 import { blockChannels, overBlocks } from './blocks.ts';
 import type { ValueRange } from './ranges.ts';
+import { withZeroPoints } from './tiles.ts';
 import { type AddUnit, type Clip, type ConvUnit, type MoveUnit, type Unit, unbounded } from './units.ts';
 
 /** Operations of the runtime itself; ONNX's own know channels-first only, or no integers. */
 export const runtimeDomain = 'com.microsoft';
 
-/**
- * The bytes of a model that computes `outputs`, with `units` (of the same graph) on integers, and what is written
- * in place of foreign parts.
- */
-export function emitQuantized(
-  outputs: Readonly<Record<string, Node>>,
-  units: ReadonlyMap<Node, Unit>,
-  ranges: ReadonlyMap<Node, ValueRange>,
-  foreign: ReadonlyMap<Node, Splice> = new Map(),
-): Uint8Array {
-  const integers = new IntegerEmission(units, ranges);
+/** What a graph with integers is written from. */
+export interface IntegerGraph {
+  readonly outputs: Readonly<Record<string, Node>>;
+  /** Parts of the graph that are to run on integers. */
+  readonly units: ReadonlyMap<Node, Unit>;
+  readonly ranges: ReadonlyMap<Node, ValueRange>;
+  /** What is written in place of foreign parts. */
+  readonly foreign?: ReadonlyMap<Node, Splice>;
+  /** True for a processor that multiplies tiles of integers. */
+  readonly tiles: boolean;
+}
+
+/** The bytes of a model with integers. */
+export function emitQuantized({ outputs, foreign = new Map(), ...graph }: IntegerGraph): Uint8Array {
+  const integers = new IntegerEmission(graph);
   const instead = (e: Emitter, node: Node): boolean => {
     if (node.op !== 'foreign') return integers.emit(e, node);
     emitForeign(e, node, foreign.get(node));
@@ -44,12 +49,14 @@ interface Integers extends Quantization {
 class IntegerEmission {
   readonly #units: ReadonlyMap<Node, Unit>;
   readonly #ranges: ReadonlyMap<Node, ValueRange>;
+  readonly #tiles: boolean;
   readonly #inside: ReadonlySet<Node>;
   readonly #maps = new Map<Node, Integers>();
 
-  constructor(units: ReadonlyMap<Node, Unit>, ranges: ReadonlyMap<Node, ValueRange>) {
+  constructor({ units, ranges, tiles }: Pick<IntegerGraph, 'units' | 'ranges' | 'tiles'>) {
     this.#units = units;
     this.#ranges = ranges;
+    this.#tiles = tiles;
     this.#inside = new Set([...units.values()].flatMap(({ inside }) => inside));
   }
 
@@ -83,18 +90,19 @@ class IntegerEmission {
     const filters = scales.length;
     const blocks = overBlocks(conv, weights);
     const { strides, pads } = blocks === null ? conv.attributes : { strides: [1, 1], pads: blocks.pads };
-    const integers = blocks?.weights ?? weights;
+    const { groups } = conv.attributes;
+    const integers = withZeroPoints(blocks?.weights ?? weights, { groups, tiles: this.#tiles });
     const name = e.node(
       'QLinearConv',
       [
         ...[blocks === null ? source.name : inBlocks(e, source, x), ...parameters(e, source)],
-        ...[e.initializer(integers), e.initializer(float32([filters], scales))],
-        ...[e.initializer(tensor('int8', [filters])), ...parameters(e, result)],
+        ...[e.initializer(integers.weights), e.initializer(float32([filters], scales))],
+        ...[e.initializer(integers.zeroPoints), ...parameters(e, result)],
         e.initializer(tensor('int32', [filters], units)),
       ],
       {
-        ...{ kernel_shape: integers.shape.slice(2), strides, pads, dilations: conv.attributes.dilations },
-        ...{ group: conv.attributes.groups, channels_last: 1 },
+        ...{ kernel_shape: integers.weights.shape.slice(2), strides, pads },
+        ...{ dilations: conv.attributes.dilations, group: groups, channels_last: 1 },
       },
       runtimeDomain,
     );

@@ -21,6 +21,7 @@ import {
   findForeignUnits,
 } from './foreign_units.ts';
 import type { ValueRange } from './ranges.ts';
+import { withZeroPoints } from './tiles.ts';
 
 export class ForeignQuantization {
   readonly #splice: Splice;
@@ -71,10 +72,10 @@ export class ForeignQuantization {
     return { sample, nodes: write.nodes };
   }
 
-  /** The graph with its units on integers. */
-  quantized(ranges: readonly ValueRange[]): Splice {
+  /** The graph with its units on integers, for a processor that multiplies tiles of them or not. */
+  quantized(ranges: readonly ValueRange[], tiles: boolean): Splice {
     const byValue = new Map(this.values.map((value, i) => [value, ranges[i]!]));
-    const emission = new ForeignEmission(this.#units, byValue);
+    const emission = new ForeignEmission(this.#units, byValue, tiles);
     return { ...this.#splice, graph: emission.rewritten(this.#splice.graph) };
   }
 }
@@ -97,11 +98,17 @@ interface Integers extends Quantization {
 class ForeignEmission {
   readonly #units: ReadonlyMap<string, ForeignUnit>;
   readonly #ranges: ReadonlyMap<string, ValueRange>;
+  readonly #tiles: boolean;
   readonly #integers = new Map<string, Integers>();
 
-  constructor(units: ReadonlyMap<string, ForeignUnit>, ranges: ReadonlyMap<string, ValueRange>) {
+  constructor(
+    units: ReadonlyMap<string, ForeignUnit>,
+    ranges: ReadonlyMap<string, ValueRange>,
+    tiles: boolean,
+  ) {
     this.#units = units;
     this.#ranges = ranges;
+    this.#tiles = tiles;
   }
 
   rewritten(graph: GraphProto): GraphProto {
@@ -139,21 +146,17 @@ class ForeignEmission {
   #conv(write: Writer, { nodes, x, kernel, bias, clip, output }: ForeignConv): Integers {
     const source = this.#integersOf(write, x);
     const result = quantizationOf(clipped(this.#range(output), clip));
-    const {
-      weights,
-      scales,
-      bias: units,
-    } = quantizeKernel(kernel, bias, {
-      scale: source.scale,
-      groups: attributeOf(nodes[0]!, 'group')?.i ?? 1,
-      means: this.#range(x).means,
+    const groups = attributeOf(nodes[0]!, 'group')?.i ?? 1;
+    const quantized = quantizeKernel(kernel, bias, {
+      ...{ scale: source.scale, groups, means: this.#range(x).means },
     });
-    const filters = scales.length;
+    const { weights, zeroPoints } = withZeroPoints(quantized.weights, { groups, tiles: this.#tiles });
+    const filters = quantized.scales.length;
     const inputs = [
       ...[source.name, ...parameters(write, source)],
-      ...[write.constant(weights), write.constant(float32([filters], scales))],
-      ...[write.constant(tensor('int8', [filters])), ...parameters(write, result)],
-      write.constant(tensor('int32', [filters], units)),
+      ...[write.constant(weights), write.constant(float32([filters], quantized.scales))],
+      ...[write.constant(zeroPoints), ...parameters(write, result)],
+      write.constant(tensor('int32', [filters], quantized.bias)),
     ];
     return { name: write.node('QLinearConv', inputs, nodes[0]!.attribute), ...result };
   }

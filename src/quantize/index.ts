@@ -74,18 +74,19 @@ export class Quantization {
     return this.#calibration.ranges(method);
   }
 
-  /** The graph with integers, as an ONNX model. */
-  model(ranges: readonly ValueRange[]): Uint8Array {
+  /** The graph with integers, as an ONNX model; for a processor that multiplies tiles of them or not. */
+  model(ranges: readonly ValueRange[], tiles = false): Uint8Array {
     const byValue = new Map(this.#values.map((value, i) => [value, ranges[i]!]));
     let start = this.#values.length;
     const foreign = new Map(
       [...this.#foreign].map(([node, part]) => {
         const own = ranges.slice(start, start + part.values.length);
         start += part.values.length;
-        return [node, part.quantized(own)] as const;
+        return [node, part.quantized(own, tiles)] as const;
       }),
     );
-    return emitQuantized(this.#outputs, this.#units, byValue, foreign);
+    const [outputs, units] = [this.#outputs, this.#units];
+    return emitQuantized({ outputs, units, ranges: byValue, foreign, tiles });
   }
 }
 

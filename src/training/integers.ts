@@ -8,6 +8,7 @@ import { fail } from '../core/errors.ts';
 import { type Dataset, lengthOf } from '../data/dataset.ts';
 import { quantizationVersion, type ValueRange } from '../quantize/index.ts';
 import type { Device, Session } from '../runtime/engine.node.ts';
+import { hasIntegerTiles } from '../runtime/tiles.node.ts';
 import { only, pictureNoise } from './feeds.ts';
 
 /** What the frozen part computes with. */
@@ -72,7 +73,7 @@ export class Integers {
       this.#ranges.set(part.digest, ranges);
       ranges.catch(() => this.#ranges.delete(part.digest));
     }
-    return load(integers.frozen(await ranges));
+    return load(integers.frozen(await ranges, hasIntegerTiles()));
   }
 
   async #calibrate(

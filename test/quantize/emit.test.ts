@@ -13,7 +13,15 @@ import type { Range } from '../../src/quantize/ranges.ts';
 import { findUnits } from '../../src/quantize/units.ts';
 import { Engine } from '../../src/runtime/engine.node.ts';
 import { convWindow, poolWindow } from '../support/operation_cases.ts';
-import { batchNorm, dequantize, drawn, drawnConstant, integerConvolution, quantize } from './support.ts';
+import {
+  batchNorm,
+  dequantize,
+  drawn,
+  drawnConstant,
+  integerConvolution,
+  quantize,
+  shifted,
+} from './support.ts';
 
 let engine: Engine;
 beforeAll(() => {
@@ -42,6 +50,8 @@ interface ConvCase {
   readonly rectify?: 'relu' | 'relu6';
   /** Every picture value and weight at its largest. */
   readonly extreme?: boolean;
+  /** A processor that multiplies tiles of integers gets other weights for it. */
+  readonly tiles?: boolean;
 }
 
 const cases: readonly ConvCase[] = [
@@ -102,6 +112,31 @@ const cases: readonly ConvCase[] = [
     output: { low: -1, high: 1.5 },
   },
   {
+    name: '3x3 with padding and 576 products for each value',
+    size: 6,
+    kernel: [3, 3, 64, 16],
+    window: convWindow({ pads: [1, 1, 1, 1] }),
+    output: { low: -200, high: 300 },
+    tiles: true,
+  },
+  {
+    name: '1x1 of 512 channels with the largest sums',
+    size: 4,
+    kernel: [1, 1, 512, 16],
+    window: convWindow(),
+    input: { low: 0, high: 2 },
+    output: { low: 0, high: 1200 },
+    extreme: true,
+    tiles: true,
+  },
+  {
+    name: '3x3 in groups with 576 products for each value',
+    size: 5,
+    kernel: [3, 3, 64, 8],
+    window: convWindow({ groups: 2 }),
+    output: { low: -200, high: 300 },
+  },
+  {
     name: '1x1 with the largest sums',
     size: 4,
     kernel: [1, 1, 64, 16],
@@ -139,7 +174,10 @@ describe('a convolution on integers is bit for bit what integers say', () => {
     ]);
     const units = findUnits([y]);
     expect([...units.keys()]).toEqual([y]);
-    const result = (await run(emitQuantized({ y }, units, ranges), x))['y']!;
+    const graph = { outputs: { y }, units, ranges };
+    const models = [false, true].map((tiles) => emitQuantized({ ...graph, tiles }));
+    expect(models.map(shifted)).toEqual([0, given.tiles ? 1 : 0]);
+    const [result, tiled] = [(await run(models[0]!, x))['y']!, (await run(models[1]!, x))['y']!];
 
     const from = quantizationOf(input);
     const low = rectify ? 0 : output.low;
@@ -157,6 +195,7 @@ describe('a convolution on integers is bit for bit what integers say', () => {
     );
     expect(new Set(expected).size, 'the case says something').toBeGreaterThan(given.extreme ? 0 : 20);
     expect(result).toEqual(float32(yShape, dequantize(expected, to)));
+    expect(tiled).toEqual(result);
     expect(kernel[3]).toBe(result.shape[3]);
   });
 

@@ -19,7 +19,7 @@ import {
 import { readOnnx } from '../../src/onnx/read.node.ts';
 import { Quantization, type ValueRange } from '../../src/quantize/index.ts';
 import { Engine } from '../../src/runtime/engine.node.ts';
-import { drawn } from './support.ts';
+import { drawn, shifted } from './support.ts';
 
 let engine: Engine;
 let folder: string;
@@ -101,12 +101,12 @@ async function network(): Promise<string> {
   m.add('Add', 'stem6 back', 'sum');
   m.add('Relu', 'sum', 'block');
   m.add('MaxPool', 'block', 'pool', { kernel_shape: [2, 2], strides: [2, 2] });
-  m.conv('pool', 'branch', [8, 16, 1, 1]);
+  m.conv('pool', 'branch', [64, 16, 1, 1]);
   m.add('Concat', 'pool branch', 'joined', { axis: 1 });
   m.add('AveragePool', 'joined', 'average', { kernel_shape: [2, 2] });
   // No integers for this one.
   m.float('Selu', 'average', 'selu', {});
-  m.conv('selu', 'last', [24, 24, 3, 3]);
+  m.conv('selu', 'last', [24, 80, 3, 3]);
   m.add('Relu', 'last', 'map');
   m.add('GlobalAveragePool', 'map', 'mean');
   m.add('Flatten', 'mean', 'vector');
@@ -182,6 +182,14 @@ describe('a foreign model on integers', () => {
     const noise = values.reduce((total, value, i) => total + (value - Number(got.data[i])) ** 2, 0);
     expect(noise / spread).toBeLessThan(1e-2);
     expect(noise / spread, 'it is no float32').toBeGreaterThan(1e-7);
+  });
+
+  it('gives the same on a processor that multiplies tiles of integers', async () => {
+    const { quantization, model, got } = await quantized('embedding', [10]);
+    const tiled = quantization.model(quantization.ranges(), true);
+    expect(shifted(tiled), 'the one with 720 products for a value').toBe(1);
+    expect(shifted(model)).toBe(0);
+    expect((await run(tiled)).y).toEqual(got);
   });
 
   it('has the ranges of what the file computes', async () => {

@@ -2,6 +2,7 @@
 import type { Tensor } from '../../src/core/tensor.ts';
 import { type ConvAttributes, type Node, topologicalOrder } from '../../src/graph/node.ts';
 import * as o from '../../src/graph/ops.ts';
+import { decodeModel } from '../../src/onnx/proto.ts';
 import { type Quantization, type QuantizedKernel, roundHalfEven } from '../../src/quantize/arithmetic.ts';
 import { drawTensor } from '../support/operation_cases.ts';
 
@@ -29,6 +30,17 @@ export function countOperations(outputs: readonly Node[]): Record<string, number
     else counts[node.op] = (counts[node.op] ?? 0) + 1;
   }
   return counts;
+}
+
+/** How many convolutions of a model have weights whose zero points are not 0. */
+export function shifted(model: Uint8Array): number {
+  const { node, initializer } = decodeModel(model).graph;
+  const constants = node.flatMap(({ opType, output, attribute }) =>
+    opType === 'Constant' ? [[output[0]!, attribute[0]!.t!] as const] : [],
+  );
+  const values = new Map([...initializer.map((each) => [each.name!, each] as const), ...constants]);
+  const zeroPoints = node.flatMap(({ opType, input }) => (opType === 'QLinearConv' ? [input[5]!] : []));
+  return zeroPoints.filter((name) => values.get(name)!.rawData!.some((byte) => byte !== 0)).length;
 }
 
 /** QuantizeLinear: division in float32, ties to even. */

@@ -1,0 +1,13 @@
+/** Whether the processor multiplies tiles of integers, as the runtime can on Linux (Intel AMX). */
+import { readFileSync } from 'node:fs';
+
+/** True if it does. */
+export function hasIntegerTiles(): boolean {
+  if (process.platform !== 'linux' || process.arch !== 'x64') return false;
+  return listsIntegerTiles(readFileSync('/proc/cpuinfo', 'utf8'));
+}
+
+/** The same from what Linux writes of a processor. */
+export function listsIntegerTiles(cpuinfo: string): boolean {
+  return /^flags\s*:.*\bamx_int8\b/m.test(cpuinfo);
+}
