@@ -10,11 +10,14 @@ import os
 import statistics
 import sys
 import time
+import warnings
 
 import torch
 from torch import nn
+from torch.ao.quantization import get_default_qconfig_mapping, quantize_fx
 from torch.nn import functional as F
 
+warnings.filterwarnings("ignore")  # torchao is to replace torch.ao; the kernels are the same.
 THREADS = os.cpu_count()
 torch.set_num_threads(THREADS)
 torch.manual_seed(0)
@@ -110,6 +113,22 @@ def rows():
 
         return run, 16, 16 * 2 * 3.13
 
+    def int8():
+        # Of its engines the quickest here; static, weights by channel, as Graft's.
+        torch.backends.quantized.engine = "onednn"
+        preprocess, x = Preprocess(), images(16)
+        example = (preprocess(x),)
+        observed = quantize_fx.prepare_fx(frozen_part().eval(), get_default_qconfig_mapping("onednn"), example)
+        with torch.inference_mode():
+            observed(*example)
+        model = quantize_fx.convert_fx(observed)
+
+        def run():
+            with torch.inference_mode():
+                model(preprocess(x).contiguous(memory_format=torch.channels_last))
+
+        return run, 16, 16 * 2 * 3.13
+
     def conv5():
         model = nn.Sequential(stage(1024, 512, 3, 2), Head(2048)).to(memory_format=torch.channels_last)
         x = torch.rand(32, 1024, 14, 14).to(memory_format=torch.channels_last)
@@ -138,7 +157,7 @@ def rows():
 
         return run, 50_000, None
 
-    return {"frozen": frozen, "conv5": conv5, "full": full, "scratch": scratch, "head": head}
+    return {"frozen": frozen, "int8": int8, "conv5": conv5, "full": full, "scratch": scratch, "head": head}
 
 
 def timed(run):
