@@ -52,23 +52,50 @@ const table: string[][] = [
     ...peers.map(peerName),
   ],
 ];
-for (const [name, make] of chosen) table.push([...(await measure(await make())), ...(await peerTimes(name))]);
+for (const [name, make] of chosen) {
+  const row = await begin(await make());
+  // A machine's speed changes with what its neighbours do: half of the rounds come before the peers, half after.
+  await row.measure(Math.ceil(rounds / 2));
+  const others = await peerTimes(name);
+  await row.measure(Math.floor(rounds / 2));
+  table.push([...(await row.end()), ...others]);
+}
 await stick.close();
 printTable(table);
 
-async function measure(row: Row): Promise<string[]> {
+/** Warms a row up; it is measured beside the yardstick then, in turns. */
+async function begin(row: Row) {
   await row.run();
   await row.run();
   const times: number[] = [];
   const yard: number[] = [];
   const other: number[] = [];
-  for (let round = 0; round < rounds; round++) {
-    yard.push(await timed(() => stick.run()));
-    if (row.against) other.push(await timed(() => row.against!()));
-    times.push(await timed(() => row.run()));
-  }
-  const memory = row.memory?.();
-  await row.close();
+  return {
+    async measure(count: number): Promise<void> {
+      for (let round = 0; round < count; round++) {
+        yard.push(await timed(() => stick.run()));
+        if (row.against) other.push(await timed(() => row.against!()));
+        times.push(await timed(() => row.run()));
+      }
+    },
+    async end(): Promise<string[]> {
+      const memory = row.memory?.();
+      await row.close();
+      return report(row, { times, yard, other, memory });
+    },
+  };
+}
+
+interface Measured {
+  /** Milliseconds of each round: of the row, of the yardstick, and of what the row is put beside. */
+  readonly times: readonly number[];
+  readonly yard: readonly number[];
+  readonly other: readonly number[];
+  readonly memory: number | undefined;
+}
+
+/** Prints a row's JSON line; answers its cells of the table. */
+function report(row: Row, { times, yard, other, memory }: Measured): string[] {
   const own = summarize(times);
   const reach = row.gflop && (row.gflop / own.median) * 1000;
   const stickReach = (stick.gflop / summarize(yard).median) * 1000;
