@@ -175,9 +175,9 @@ export class Optimizer {
       const { path, value } = parameter;
       const own = this.#ratesFor(parameter, scalars);
       const decays = weightDecay !== null && !excludeFromWeightDecay.some((part) => path.includes(part));
-      // One pass over the weight instead of three.
-      const kept = decays ? o.sub(1, o.mul(own['learningRate']!, weightDecay)) : null;
-      const decayed = kept === null ? value : o.mul(value, kept);
+      // Not value · (1 − share): a share of 1e-7 would be lost beside the 1.
+      const share = decays ? o.mul(own['learningRate']!, weightDecay) : null;
+      const decayed = share === null ? value : o.sub(value, o.mul(value, share));
       const gradient = scale === 1 ? clipped[i]! : o.mul(clipped[i]!, scale);
       const updated = this.rule.update({ ...parameter, value: decayed, gradient }, own);
       return this.options.useEma ? averaged(parameter, updated, scalars) : updated;

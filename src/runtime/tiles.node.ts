@@ -1,10 +1,12 @@
 /** Whether the processor multiplies tiles of integers, as the runtime can on Linux (Intel AMX). */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+
+const description = '/proc/cpuinfo';
 
 /** True if it does. */
 export function hasIntegerTiles(): boolean {
-  if (process.platform !== 'linux' || process.arch !== 'x64') return false;
-  return listsIntegerTiles(readFileSync('/proc/cpuinfo', 'utf8'));
+  if (process.platform !== 'linux' || process.arch !== 'x64' || !existsSync(description)) return false;
+  return listsIntegerTiles(readFileSync(description, 'utf8'));
 }
 
 /** The same from what Linux writes of a processor. */
