@@ -6,8 +6,8 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     testTimeout: 120_000,
-    // Two engines at once would fight for the cores.
-    fileParallelism: false,
+    // Much of a test's time is one process starting another; more than two files would only fight for cores and memory.
+    maxWorkers: 2,
     env: { GRAFT_CACHE: process.env['GRAFT_CACHE'] ?? join(tmpdir(), 'graft-tests') },
     reporters: ['default', './scripts/summary-reporter.mjs'],
   },

@@ -35,8 +35,8 @@ interface Measured {
   /** In steps alone. */
   readonly imagesPerSecond: number;
   /**
-   * Most that its processes had resident at a time (the sum of their resident sets, which counts shared libraries once
-   * for each process), and each at its own peak, in MB.
+   * Most that its processes had resident at a time (shared pages once), and that each had at its own peak, in MB of
+   * 2^20 bytes.
    */
   readonly peakMB: number;
   readonly mainPeakMB: number;

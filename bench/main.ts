@@ -75,7 +75,7 @@ async function begin(row: Row) {
       for (let round = 0; round < count; round++) {
         yard.push(await timed(() => stick.run()));
         if (row.against) other.push(await timed(() => row.against!()));
-        times.push(await timed(() => row.run()));
+        times.push((await timed(() => row.run())) / (row.units ?? 1));
       }
     },
     async end(): Promise<string[]> {

@@ -14,8 +14,10 @@ export interface Timing {
 
 export interface Row {
   readonly name: string;
-  /** One unit of work, already warm. */
+  /** Work that is already warm. */
   run(): Promise<unknown>;
+  /** Units of work in a run, whose times are of one unit. Defaults to 1. */
+  readonly units?: number;
   /** Multiply-adds · 2 of one unit, in units of 10⁹; null where FLOPs say nothing. */
   readonly gflop: number | null;
   /** Images of one unit. */
@@ -50,35 +52,28 @@ export function printTable(rows: readonly (readonly string[])[]): void {
     );
 }
 
-/** Megabytes that a process has resident now, and had at its peak (Linux); null if it is gone. */
-export function residentMemory(pid: number): { readonly now: number; readonly peak: number } | null {
-  let status: string;
-  try {
-    status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  } catch {
-    return null;
-  }
-  const field = (name: string) =>
-    Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) / 1024;
-  return { now: field('VmRSS'), peak: field('VmHWM') };
+/** Megabytes that a process had resident at its peak (Linux); null if it is gone. */
+export function peakMemory(pid: number): number | null {
+  return megabytes(pid, 'status', 'VmHWM');
 }
 
-/** Looks at a process and its children four times a second. */
+/** Looks at a process and its children once a second: their tables of pages are read, some milliseconds a look. */
 export function watchMemory(pid: number) {
   let peakMB = 0;
   let mainMB = 0;
   let childMB = 0;
   const look = () => {
-    const main = residentMemory(pid);
-    const children = childrenOf(pid).flatMap((child) => residentMemory(child) ?? []);
-    mainMB = Math.max(mainMB, main?.peak ?? 0);
-    childMB = Math.max(childMB, ...children.map(({ peak }) => peak));
+    const children = childrenOf(pid);
+    mainMB = Math.max(mainMB, peakMemory(pid) ?? 0);
+    childMB = Math.max(childMB, ...children.map((child) => peakMemory(child) ?? 0));
+    // A page that several processes have, such as one of node's code, counts once for all of them.
+    const shares = [pid, ...children].map((each) => megabytes(each, 'smaps_rollup', 'Pss') ?? 0);
     peakMB = Math.max(
       peakMB,
-      children.reduce((total, { now }) => total + now, main?.now ?? 0),
+      shares.reduce((total, share) => total + share),
     );
   };
-  const timer = setInterval(look, 250);
+  const timer = setInterval(look, 1000);
   return {
     /** The most that all had at a time, and that the process and the largest of its children had. */
     end() {
@@ -86,6 +81,16 @@ export function watchMemory(pid: number) {
       return { peakMB, mainMB, childMB };
     },
   };
+}
+
+function megabytes(pid: number, file: string, field: string): number | null {
+  let text: string;
+  try {
+    text = readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    return null;
+  }
+  return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(text)?.[1] ?? 0) / 1024;
 }
 
 function childrenOf(pid: number): number[] {
