@@ -1,13 +1,10 @@
 /**
- * What a data set is (labelled pictures with random access), the ones made of tensors in memory, views of
- * others, and the way through one epoch in batches. It does not know where pictures come from: `cifar.node.ts`
- * and `image.node.ts` do.
+ * What a data set is (labelled pictures with random access), the ones made of tensors in memory, and views of
+ * others. It does not know where pictures come from: `cifar.node.ts` and `image.node.ts` do.
  */
 import { fail } from '../core/errors.ts';
-import { Random } from '../core/random.ts';
 import { formatShape, gatherRows, type Tensor } from '../core/tensor.ts';
 import { fingerprintOf } from './fingerprint.ts';
-import { balancedOrder } from './sampling.ts';
 
 /** Pictures and their labels, row by row. */
 export interface Examples {
@@ -46,9 +43,6 @@ export interface Dataset extends Rows<Examples> {
   /** A position may come twice. Throws `argument` for one outside the data set. */
   read(indices: ArrayLike<number>): Promise<Examples>;
 }
-
-/** Some rows of one epoch and their positions in the data set. */
-export type Batch<T = Examples> = T & { readonly indices: Int32Array };
 
 /** Number of examples. */
 export function lengthOf(rows: Rows<unknown>): number {
@@ -169,16 +163,6 @@ export function limit(dataset: Dataset, count: number): Dataset {
   return slice(dataset, 0, Math.min(count, lengthOf(dataset)));
 }
 
-/** The class id of each row; one-hot and soft labels count as their most probable class. */
-export async function labelsOf(dataset: Dataset): Promise<Int32Array> {
-  if (dataset.labels !== undefined) return dataset.labels;
-  const labels = new Int32Array(lengthOf(dataset));
-  for await (const { y, indices } of batches(dataset, { batchSize: 256 })) {
-    for (const [row, index] of indices.entries()) labels[index] = classOf(y, row);
-  }
-  return labels;
-}
-
 /** The class of one row of labels. */
 export function classOf({ dtype, shape, data }: Examples['y'], row: number): number {
   if (dtype === 'int32') return data[row]!;
@@ -207,96 +191,4 @@ export function splitValidation(
     );
   }
   return { train: slice(dataset, 0, splitAt), validation: slice(dataset, splitAt, length) };
-}
-
-export interface BatchOptions {
-  /** Examples a batch, default 32 as in Keras; the last batch of an epoch holds what is left. */
-  readonly batchSize?: number;
-  /** Default false: the data set's own order. True: the permutation that (seed, epoch) names. */
-  readonly shuffle?: boolean;
-  /** The class of each row: draws every class equally often instead, as `balancedOrder` says. */
-  readonly balance?: ArrayLike<number> | null;
-  /** Default 0. */
-  readonly seed?: number;
-  /** Counts from 0, the default. */
-  readonly epoch?: number;
-  /** The first batch to give, default 0; earlier ones are not read. So a stopped epoch goes on. */
-  readonly startBatch?: number;
-  /** Reads kept in flight while the caller works, default 2; 0 reads only when asked. */
-  readonly prefetch?: number;
-}
-
-/**
- * One epoch in batches. A read that fails rejects the iteration at its batch. Leaving the loop early waits
- * for the reads in flight, so that none outlives it. Memory: the batches in flight, and four bytes for each
- * example when shuffling.
- *
- * @throws `argument`, at the call, for an option out of range
- */
-export function batches<T extends object>(
-  rows: Rows<T>,
-  options: BatchOptions = {},
-): AsyncGenerator<Batch<T>, void, undefined> {
-  const { batchSize = 32, shuffle = false, seed = 0, epoch = 0, startBatch = 0, prefetch = 2 } = options;
-  const { balance = null } = options;
-  const length = lengthOf(rows);
-  checkInteger('batchSize', batchSize, 1, Number.MAX_SAFE_INTEGER);
-  const count = Math.ceil(length / batchSize);
-  checkInteger('seed', seed, 0, 0xffff_ffff);
-  checkInteger('epoch', epoch, 0, Number.MAX_SAFE_INTEGER);
-  checkInteger('startBatch', startBatch, 0, count);
-  checkInteger('prefetch', prefetch, 0, 1024);
-  const shuffled = () => (shuffle ? new Random(seed, 'shuffle', epoch).permutation(length) : null);
-  const order = balance === null ? shuffled() : balancedOrder(balance, seed, epoch);
-  const indicesOf = (batch: number): Int32Array => {
-    const start = batch * batchSize;
-    const end = Math.min(start + batchSize, length);
-    return order?.slice(start, end) ?? Int32Array.from({ length: end - start }, (_, i) => start + i);
-  };
-  return readAhead(rows, indicesOf, startBatch, count, prefetch);
-}
-
-async function* readAhead<T extends object>(
-  rows: Rows<T>,
-  indicesOf: (batch: number) => Int32Array,
-  startBatch: number,
-  count: number,
-  prefetch: number,
-): AsyncGenerator<Batch<T>, void, undefined> {
-  const inFlight: Promise<Batch<T>>[] = [];
-  let next = startBatch;
-  const fill = (size: number, start: Promise<void> | null) => {
-    for (; inFlight.length < size && next < count; next++) {
-      const indices = indicesOf(next);
-      const batch = start === null ? readBatch(rows, indices) : start.then(() => readBatch(rows, indices));
-      // Its turn may come late or never; until then a rejection must not count as unhandled.
-      batch.catch(() => {});
-      inFlight.push(batch);
-    }
-  };
-  try {
-    for (let wanted = startBatch; wanted < count; wanted++) {
-      fill(1, null);
-      const batch = await inFlight.shift()!;
-      // After the caller has set its own work going: what is in memory is read in this thread.
-      if (prefetch > 0) fill(prefetch, turn());
-      yield batch;
-    }
-  } finally {
-    await Promise.allSettled(inFlight);
-  }
-}
-
-/** The end of this turn of the event loop. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
-
-async function readBatch<T extends object>(rows: Rows<T>, indices: Int32Array): Promise<Batch<T>> {
-  return { ...(await rows.read(indices)), indices };
-}
-
-function checkInteger(option: string, value: number, low: number, high: number): void {
-  if (Number.isInteger(value) && value >= low && value <= high) return;
-  fail('argument', `batches: ${option} is a whole number from ${low} to ${high}, got ${value}.`);
 }

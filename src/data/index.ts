@@ -1,17 +1,14 @@
 /** Where pictures and labels come from. */
 export { areaSampler, type Colour } from './area.ts';
 export { type Asset, type AssetOptions, fetchAsset, type Progress } from './assets.node.ts';
+export { type Batch, type BatchOptions, batches, labelsOf } from './batches.ts';
 export { cacheFolder, isAlive, makeFolder, privatePath, tryRename } from './cache.node.ts';
 export { toCategorical } from './categorical.ts';
 export { cifar10Asset, cifar100Asset, type Splits } from './cifar.node.ts';
 export {
-  type Batch,
-  type BatchOptions,
-  batches,
   type Dataset,
   type Examples,
   fromTensors,
-  labelsOf,
   lengthOf,
   limit,
   type Rows,

@@ -1,14 +1,7 @@
 /** The training loop. */
 import { fail } from '../core/errors.ts';
-import {
-  type Batch,
-  batches,
-  classOf,
-  type Dataset,
-  labelsOf,
-  lengthOf,
-  splitValidation,
-} from '../data/dataset.ts';
+import { type Batch, batches, labelsOf } from '../data/batches.ts';
+import { classOf, type Dataset, lengthOf, splitValidation } from '../data/dataset.ts';
 import { balancedWeights } from '../data/sampling.ts';
 import type { Callback, Logs, TrainingState } from './callback.ts';
 import { bytesSent, type FeatureBatch, fitTogether, type SentSteps } from './feeds.ts';

@@ -3,7 +3,8 @@
  * `lr_find`: a mock training whose rate grows exponentially, until the loss leaves.
  */
 import { fail } from '../core/errors.ts';
-import { batches, type Dataset, lengthOf, limit } from '../data/dataset.ts';
+import { batches } from '../data/batches.ts';
+import { type Dataset, lengthOf, limit } from '../data/dataset.ts';
 import type { Model } from './model.ts';
 import { progressFor } from './progress.ts';
 

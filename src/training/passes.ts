@@ -1,6 +1,7 @@
 /** Going once through a data set, behind the cut: measuring and predicting. */
 import { float32, sizeOf, type Tensor } from '../core/tensor.ts';
-import { batches, type Dataset, lengthOf } from '../data/dataset.ts';
+import { batches } from '../data/batches.ts';
+import { type Dataset, lengthOf } from '../data/dataset.ts';
 import type { Logs } from './callback.ts';
 import type { Compiled } from './compiled.ts';
 import type { Executor } from './executor.ts';

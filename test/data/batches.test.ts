@@ -3,7 +3,8 @@ import fc from 'fast-check';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { Random } from '../../src/core/random.ts';
 import { tensor } from '../../src/core/tensor.ts';
-import { type Batch, type BatchOptions, batches, type Dataset } from '../../src/data/dataset.ts';
+import { type Batch, type BatchOptions, batches } from '../../src/data/batches.ts';
+import type { Dataset } from '../../src/data/dataset.ts';
 
 /** Label i at position i. Records what is read, and can fail or wait. */
 function traced(length: number, before: (indices: number[]) => Promise<void> = async () => {}) {

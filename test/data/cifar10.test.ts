@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { batches } from '../../src/data/batches.ts';
 import { cifar10 } from '../../src/data/cifar.node.ts';
-import { batches } from '../../src/data/dataset.ts';
 import { temporaryFolder } from './support.ts';
 
 // The archive is 170 MB, so it is not part of the repository: a mirror has to be at hand.

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { Random } from '../../src/core/random.ts';
-import { labelsOf } from '../../src/data/dataset.ts';
+import { labelsOf } from '../../src/data/batches.ts';
 import { emoji10, emojiSets } from '../../src/data/emoji10.node.ts';
 import { compose, glyphSide, pictureSide } from '../../src/data/emoji10-pictures.ts';
 import { datasets } from '../../src/data/index.ts';

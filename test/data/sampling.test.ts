@@ -1,7 +1,8 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { tensor } from '../../src/core/tensor.ts';
-import { batches, fromTensors, labelsOf, slice } from '../../src/data/dataset.ts';
+import { batches, labelsOf } from '../../src/data/batches.ts';
+import { fromTensors, slice } from '../../src/data/dataset.ts';
 import {
   alternatingOrder,
   balancedOrder,
