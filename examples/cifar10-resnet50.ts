@@ -6,7 +6,7 @@
  *
  *   SIZE=64 IMAGES=512 TEST_IMAGES=128 EPOCHS=2 npm run example
  */
-import { applications, callbacks, datasets, layers, limit, models, optimizers, sequential } from 'graft';
+import { applications, callbacks, datasets, layers, limit, models, optimizers, sequential } from 'graft-ml';
 
 const setting = (name: string, usual: number) => Number(process.env[name] ?? usual);
 const size = setting('SIZE', 224);

@@ -3,7 +3,7 @@
  * channels), as bytes or as values from 0 to 255.
  *
  * ```ts
- * import { applications, datasets, layers, sequential } from 'graft';
+ * import { applications, datasets, layers, sequential } from 'graft-ml';
  *
  * const { train, test } = await datasets.cifar10.load();
  * const backbone = await applications.resnet50({ includeTop: false, pooling: 'avg' });

@@ -2,6 +2,6 @@
 import { createRequire } from 'node:module';
 
 // The package's own name resolves from wherever its compiled files lie.
-const description = createRequire(import.meta.url)('graft/package.json') as { readonly version: string };
+const description = createRequire(import.meta.url)('graft-ml/package.json') as { readonly version: string };
 
 export const graftVersion = description.version;

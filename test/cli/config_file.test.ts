@@ -11,7 +11,7 @@ beforeAll(async () => {
   workplace = await makeWorkplace();
   await writeFile(workplace.path('package.json'), '{ "name": "pets", "private": true }');
   await mkdir(workplace.path('node_modules'));
-  await symlink(repository, workplace.path('node_modules/graft'));
+  await symlink(repository, workplace.path('node_modules/graft-ml'));
 });
 afterAll(() => workplace.remove());
 afterEach(async () => {
@@ -64,7 +64,7 @@ describe('a config file', () => {
     };
     await writeConfig(
       'mjs',
-      `import { defineConfig } from 'graft';\nexport default defineConfig(${JSON.stringify({ train })});`,
+      `import { defineConfig } from 'graft-ml';\nexport default defineConfig(${JSON.stringify({ train })});`,
     );
     const { code, stderr } = await workplace.run(
       words('train --data cifar10 --epochs 1 --out runs/a --quiet'),
@@ -89,7 +89,7 @@ describe('a config file', () => {
   it('is read in TypeScript, whether Node reads that or not', async () => {
     await writeConfig(
       'ts',
-      `import { defineConfig, type GraftConfig } from 'graft';
+      `import { defineConfig, type GraftConfig } from 'graft-ml';
        const config: GraftConfig = { cache: { prune: { all: true } } };
        export default defineConfig(config);`,
     );
