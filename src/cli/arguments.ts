@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { editDistance } from '../core/nearest.ts';
 import { mostViews } from '../training/tta.ts';
-import { editDistance } from './nearest.ts';
 
 /** How the text of an option becomes a number. Commander reports what came; the text says what was expected. */
 type NumberParser = (text: string) => number;

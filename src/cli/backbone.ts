@@ -5,6 +5,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import * as applications from '../applications/index.ts';
 import { fail, GraftError } from '../core/errors.ts';
 import { sha256File } from '../core/files.node.ts';
+import { nearest } from '../core/nearest.ts';
 import * as layers from '../layers/index.ts';
 import type { Layer } from '../layers/layer.ts';
 import { model, sequential } from '../training/build.ts';
@@ -12,7 +13,6 @@ import type { Model } from '../training/model.ts';
 import { parseAugment } from './augment.ts';
 import { buildOnnx, isOnnx } from './foreign.ts';
 import { type Head, parseHead } from './heads.ts';
-import { nearest } from './nearest.ts';
 import { invocation, type Output } from './output.ts';
 import { showTransfers } from './transfers.ts';
 

@@ -9,8 +9,8 @@ import { type Command, InvalidArgumentError, type Option } from 'commander';
 import { createJiti } from 'jiti';
 import { fail, GraftError, messageOf } from '../core/errors.ts';
 import { readJson } from '../core/files.node.ts';
+import { nearest } from '../core/nearest.ts';
 import { isRecord } from '../core/records.ts';
-import { nearest } from './nearest.ts';
 
 const endings = ['ts', 'mts', 'js', 'mjs', 'json'];
 

@@ -4,12 +4,12 @@
  */
 import { Command, CommanderError, type Option } from 'commander';
 import { fail, GraftError } from '../core/errors.ts';
+import { nearest } from '../core/nearest.ts';
 import { type Domain, grid, type Point, random, type Space, sizeOfSpace } from '../search/space.ts';
 import { parseAugment } from './augment.ts';
 import type { TrainConfig } from './config.ts';
 import { resolveModel } from './foreign.ts';
 import { parseHead } from './heads.ts';
-import { nearest } from './nearest.ts';
 import { output } from './output.ts';
 import { configOf } from './train_config.ts';
 import { addTrainOptions, type TrainOptions } from './train_options.ts';
