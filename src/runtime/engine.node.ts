@@ -55,6 +55,9 @@ const allocatorSettings = {
   GLIBC_TUNABLES: [process.env['GLIBC_TUNABLES'], 'glibc.malloc.hugetlb=1'].filter(Boolean).join(':'),
 };
 
+/** From 1.29 on the runtime sends telemetry (macOS, Linux) and writes a device id unless it is told not to. */
+const noTelemetry = { ORT_DISABLE_TELEMETRY: '1' };
+
 export class Engine {
   readonly device: Device;
   readonly #child: ChildProcess;
@@ -72,7 +75,7 @@ export class Engine {
     const shared = this.#shared === null ? [] : [this.#shared.fd];
     this.#child = spawn(process.execPath, [processPath(), device, String(threads)], {
       stdio: ['ignore', 'inherit', quiet ? 'ignore' : 'inherit', 'pipe', ...shared],
-      env: { ...process.env, ...allocatorSettings },
+      env: { ...process.env, ...allocatorSettings, ...noTelemetry },
     });
     this.#stream = this.#child.stdio[3] as Duplex;
     receive(this.#stream, (message) => this.#receive(message));

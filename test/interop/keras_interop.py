@@ -223,6 +223,7 @@ def run_onnx(args):
     feeds = {"image": load_file(args.input)["x"]}
     results = {"predictions": np.ascontiguousarray(ReferenceEvaluator(model).run(None, feeds)[0])}
     try:
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import onnxruntime
 
         results["runtime"] = onnxruntime.InferenceSession(args.model).run(None, feeds)[0]
