@@ -1,9 +1,9 @@
 /** `report.html` of a run: written when a training is finished, and again by `graft report`. */
-import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { fail } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
+import { byteLimits, readRegularFile } from '../core/regular_file.node.ts';
 import type { Dataset } from '../data/index.ts';
 import type { Measured } from '../report/run_report.ts';
 import { addCommonOptions, addMirrorOption, type CommonOptions } from './arguments.ts';
@@ -109,7 +109,9 @@ function numbersOf({ metrics, data, config }: RunRecord): Measured[] {
 
 /** The rows of `history.csv`. */
 export async function readHistory(folder: RunFolder): Promise<Record<string, number>[]> {
-  const [header = '', ...rows] = (await readFile(folder.historyPath, 'utf8')).trimEnd().split('\n');
+  const table = { limit: byteLimits.table, kind: 'a CSV file' };
+  const text = (await readRegularFile(folder.historyPath, table)).toString('utf8');
+  const [header = '', ...rows] = text.trimEnd().split('\n');
   const keys = header.split(',');
   return rows.map((row) => {
     const values = row.split(',').map(Number);

@@ -1,10 +1,10 @@
 /** Starts trials, each in a process of its own, and tells what became of them. */
 import { fork } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { GraftError } from '../core/errors.ts';
+import { byteLimits, readRegularFileIfThere } from '../core/regular_file.node.ts';
 import type { Trial } from '../search/trials.ts';
 import type { TrainConfig } from './config.ts';
 import type { RunFolder, RunRecord } from './run_folder.ts';
@@ -99,7 +99,8 @@ export async function waitUntilFree(folder: RunFolder): Promise<void> {
 
 /** Epochs that a run has done. */
 export async function epochsDone({ historyPath }: RunFolder): Promise<number> {
-  const text = await readFile(historyPath, 'utf8').catch(() => '');
+  const table = { limit: byteLimits.table, kind: 'a CSV file' };
+  const text = (await readRegularFileIfThere(historyPath, table))?.toString('utf8') ?? '';
   return Math.max(0, text.split('\n').length - 2);
 }
 

@@ -3,10 +3,10 @@
  * nothing of formats.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fail, GraftError, messageOf } from './errors.ts';
+import { byteLimits, readRegularFile, withRegularFile } from './regular_file.node.ts';
 
 /** What a file is to hold: bytes, text, or a function that writes them to the path it is given. */
 export type FileContent = Uint8Array | string | ((tempPath: string) => Promise<void>);
@@ -70,24 +70,17 @@ async function flushFolder(folder: string): Promise<void> {
 /** The SHA-256 of a file as 64 lower-case hexadecimal digits, read in pieces. Throws `file`. */
 export async function sha256File(path: string): Promise<string> {
   const hash = createHash('sha256');
-  try {
-    for await (const piece of createReadStream(path)) hash.update(piece as Uint8Array);
-  } catch (error) {
-    fail('file', `Cannot read ${path}: ${messageOf(error)}`, error);
-  }
+  await withRegularFile(path, { limit: Number.MAX_SAFE_INTEGER, kind: 'bytes' }, async (file) => {
+    for await (const piece of file.pieces()) hash.update(piece);
+  });
   return hash.digest('hex');
 }
 
 /** The value in a JSON file. Throws `file` when the file cannot be read or is not JSON. */
 export async function readJson(path: string): Promise<unknown> {
-  let text: string;
+  const bytes = await readRegularFile(path, { limit: byteLimits.record, kind: 'JSON' });
   try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    fail('file', `Cannot read ${path}: ${messageOf(error)}`, error);
-  }
-  try {
-    return JSON.parse(text);
+    return JSON.parse(bytes.toString('utf8'));
   } catch (error) {
     fail('file', `${path} is not valid JSON: ${messageOf(error)}`, error);
   }

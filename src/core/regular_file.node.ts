@@ -113,6 +113,13 @@ export class RegularFile implements AsyncDisposable {
     return this.read(0, this.bytes);
   }
 
+  /** The bytes from `start` to before `end`, which are all by default, a piece at a time. Throws as `read`. */
+  async *pieces(start = 0, end = this.bytes): AsyncGenerator<Buffer<ArrayBuffer>> {
+    for (let at = start; at < end; at += comfortablePiece) {
+      yield await this.read(at, Math.min(comfortablePiece, end - at));
+    }
+  }
+
   close(): Promise<void> {
     return this.handle.close();
   }
@@ -124,6 +131,9 @@ export class RegularFile implements AsyncDisposable {
 
 /** Most bytes that one system call moves. */
 const largestPiece = 2 ** 30;
+
+/** Bytes of a piece when all are read in turn. */
+const comfortablePiece = 2 ** 20;
 
 /** Opens a file, hands it to a function and closes it. Throws as `RegularFile.open`. */
 export async function withRegularFile<T>(

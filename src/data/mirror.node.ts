@@ -2,10 +2,11 @@
  * A mirror: a folder or a web address with a `manifest.json` that lists files by asset id. What the manifest
  * records is what is verified, so a mirror may hold a repacked file.
  */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { basename, isAbsolute, join, resolve } from 'node:path';
 import { fail, messageOf } from '../core/errors.ts';
 import { isRecord } from '../core/records.ts';
+import { byteLimits, readRegularFile } from '../core/regular_file.node.ts';
 import { fetchText } from './download.node.ts';
 import type { Expectation } from './verify.node.ts';
 
@@ -68,10 +69,10 @@ async function openMirror(mirror: string, signal: AbortSignal | undefined) {
 
 async function readManifest(path: string): Promise<string> {
   try {
-    return await readFile(path, 'utf8');
+    return (await readRegularFile(path, { limit: byteLimits.list, kind: 'a manifest' })).toString('utf8');
   } catch (error) {
     const expected = 'A mirror is a folder or an http(s) address that holds a manifest.json';
-    fail('file', `Could not read the mirror's manifest: ${messageOf(error)}. ${expected}.`, error);
+    fail('file', `${messageOf(error)} ${expected}.`, error);
   }
 }
 

@@ -3,9 +3,9 @@
  * remembered by path, size and time of change.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { byteLimits, readRegularFileIfThere, withRegularFile } from '../core/regular_file.node.ts';
 import { makeFolder, privatePath } from './cache.node.ts';
 
 /** What is going on, for a progress bar. `total` is null while nobody knows it; both count bytes. */
@@ -41,22 +41,24 @@ export async function difference(
   expected: Expectation,
   options: VerifyOptions = {},
 ): Promise<string | null> {
-  const { size } = await stat(path);
-  if (expected.bytes !== null && size !== expected.bytes) {
-    return `${size} bytes came, ${expected.bytes} were expected`;
-  }
-  if (expected.checksum === null) return null;
-  const { algorithm, digest } = expected.checksum;
-  const hash = createHash(algorithm);
-  let done = 0;
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20, signal: options.signal })) {
-    const bytes = chunk as Buffer;
-    hash.update(bytes);
-    done += bytes.length;
-    options.onBytes?.(done, size);
-  }
-  const came = hash.digest('hex');
-  return came === digest ? null : `${algorithm} ${came} came, ${digest} was expected (${size} bytes)`;
+  return withRegularFile(path, { limit: Number.MAX_SAFE_INTEGER, kind: 'data' }, async (file) => {
+    const size = file.bytes;
+    if (expected.bytes !== null && size !== expected.bytes) {
+      return `${size} bytes came, ${expected.bytes} were expected`;
+    }
+    if (expected.checksum === null) return null;
+    const { algorithm, digest } = expected.checksum;
+    const hash = createHash(algorithm);
+    let done = 0;
+    for await (const bytes of file.pieces()) {
+      options.signal?.throwIfAborted();
+      hash.update(bytes);
+      done += bytes.length;
+      options.onBytes?.(done, size);
+    }
+    const came = hash.digest('hex');
+    return came === digest ? null : `${algorithm} ${came} came, ${digest} was expected (${size} bytes)`;
+  });
 }
 
 /** As `difference`, but believes a success that was remembered in the cache, and remembers one. */
@@ -79,14 +81,10 @@ export async function remember(path: string, checksum: Checksum | null, cache: s
   await writeRecord(path, cache, await stampOf(path, checksum));
 }
 
-/** A file's text, or null if there is no such file. */
+/** The text of a small file of ours, or null if there is no such file. */
 export async function readIfThere(path: string): Promise<string | null> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
-  }
+  const bytes = await readRegularFileIfThere(path, { limit: byteLimits.record, kind: 'text' });
+  return bytes?.toString('utf8') ?? null;
 }
 
 async function stampOf(path: string, checksum: Checksum | null): Promise<string> {

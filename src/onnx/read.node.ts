@@ -2,9 +2,10 @@
  * Reads `.onnx` files that somebody else made. It owns what such a file may do: its size, weights that lie in other
  * files, and the form of what is inside. What a file computes is `foreign.ts`.
  */
-import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { fail, GraftError, messageOf } from '../core/errors.ts';
+import { fail, messageOf } from '../core/errors.ts';
+import { readRegularFile } from '../core/regular_file.node.ts';
 import { checkModel, decodeForeign } from './check.ts';
 import type { GraphProto, ModelProto, StoredTensorProto } from './proto.ts';
 import { subgraphsOf } from './walk.ts';
@@ -21,7 +22,7 @@ const external = 1;
  * @throws `file` if it is missing, damaged or no ONNX model, `unsupported` for what Graft cannot take apart
  */
 export async function readOnnx(path: string): Promise<ModelProto> {
-  const bytes = await readBytes(path);
+  const bytes = await readRegularFile(path, { limit: largest, kind: 'an ONNX model' });
   const model = decodeForeign(path, bytes);
   const folder = new Folder(path, largest - bytes.byteLength);
   try {
@@ -30,17 +31,6 @@ export async function readOnnx(path: string): Promise<ModelProto> {
     await folder.close();
   }
   return checkModel(path, model);
-}
-
-async function readBytes(path: string): Promise<Uint8Array> {
-  try {
-    const { size } = await stat(path);
-    if (size > largest) fail('file', `${path} is larger than the 2 GB that an ONNX file may have.`);
-    return await readFile(path);
-  } catch (error) {
-    if (error instanceof GraftError) throw error;
-    return fail('file', `Cannot read ${path}: ${messageOf(error)}`, error);
-  }
 }
 
 /** The folder of a model, from which its external weights come. */

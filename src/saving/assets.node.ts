@@ -1,8 +1,9 @@
 /** Files that belong to layers and lie next to a saved model: the ONNX file of a foreign backbone. */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fail, messageOf } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
+import { byteLimits, readRegularFile } from '../core/regular_file.node.ts';
 import type { Network } from '../models/network.ts';
 
 /** Writes files that layers need, next to the model; one that is there already is the same, by its name. */
@@ -25,7 +26,7 @@ export async function loadAssets(path: string, network: Network): Promise<void> 
     await layer.loadAssets(async (name) => {
       const file = join(dirname(path), name);
       try {
-        return await readFile(file);
+        return await readRegularFile(file, { limit: byteLimits.weights, kind: 'a backbone' });
       } catch (error) {
         return fail(
           'file',

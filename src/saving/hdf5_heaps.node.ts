@@ -2,7 +2,7 @@
  * Finds what the HDF5 library would read for ever: a global heap, where texts of any length lie, with an object that
  * takes no room. The library goes from object to object and never arrives at the end.
  */
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 
 const signature = Buffer.from('GCOL\x01\0\0\0', 'latin1');
 const headerBytes = 16;
@@ -10,20 +10,15 @@ const objectBytes = 16;
 const CHUNK_BYTES = 2 ** 20;
 
 /** The position of a heap that cannot be walked, or null. */
-export async function endlessHeap(path: string): Promise<number | null> {
-  const file = await open(path, 'r');
-  try {
-    const chunk = Buffer.alloc(CHUNK_BYTES);
-    for (let start = 0; ; start += CHUNK_BYTES - signature.length + 1) {
-      const { bytesRead } = await file.read(chunk, 0, CHUNK_BYTES, start);
-      const bytes = chunk.subarray(0, bytesRead);
-      for (let at = bytes.indexOf(signature); at >= 0; at = bytes.indexOf(signature, at + 1)) {
-        if (!(await ends(file, start + at))) return start + at;
-      }
-      if (bytesRead < CHUNK_BYTES) return null;
+export async function endlessHeap(file: FileHandle): Promise<number | null> {
+  const chunk = Buffer.alloc(CHUNK_BYTES);
+  for (let start = 0; ; start += CHUNK_BYTES - signature.length + 1) {
+    const { bytesRead } = await file.read(chunk, 0, CHUNK_BYTES, start);
+    const bytes = chunk.subarray(0, bytesRead);
+    for (let at = bytes.indexOf(signature); at >= 0; at = bytes.indexOf(signature, at + 1)) {
+      if (!(await ends(file, start + at))) return start + at;
     }
-  } finally {
-    await file.close();
+    if (bytesRead < CHUNK_BYTES) return null;
   }
 }
 

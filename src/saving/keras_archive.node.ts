@@ -7,14 +7,15 @@ import { createWriteStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Readable, Transform } from 'node:stream';
+import { Readable, Transform } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { crc32 } from 'node:zlib';
-import { type Entry, openPromise, type ZipFile } from 'yauzl';
+import { type Entry, fromRandomAccessReaderPromise, RandomAccessReader, type ZipFile } from 'yauzl';
 import { ZipFile as ZipWriter } from 'yazl';
 import { fail, GraftError, messageOf } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
+import { byteLimits, RegularFile } from '../core/regular_file.node.ts';
 import { parseJson } from './json.ts';
 
 const METADATA = 'metadata.json';
@@ -40,9 +41,7 @@ export interface KerasArchive {
  * lacks a part, holds one twice, or declares or contains more than it may.
  */
 export async function readArchive<T>(path: string, use: (archive: KerasArchive) => Promise<T>): Promise<T> {
-  const zip = await openPromise(path, { autoClose: false, strictFileNames: true }).catch((error: unknown) =>
-    damaged(path, error),
-  );
+  const zip = await openZip(path);
   let folder: string | null = null;
   let archive: KerasArchive;
   try {
@@ -66,6 +65,48 @@ export async function readArchive<T>(path: string, use: (archive: KerasArchive) 
   } finally {
     zip.close();
     if (folder !== null) await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function openZip(path: string): Promise<ZipFile> {
+  const file = await RegularFile.open(path, { limit: byteLimits.weights, kind: 'a model' });
+  try {
+    const options = { autoClose: false, strictFileNames: true };
+    return await fromRandomAccessReaderPromise(new OpenFile(file), file.bytes, options);
+  } catch (error) {
+    await file.close();
+    return damaged(path, error);
+  }
+}
+
+/** A file as the library reads it; the library closes it together with the archive. */
+class OpenFile extends RandomAccessReader {
+  readonly #file: RegularFile;
+
+  constructor(file: RegularFile) {
+    super();
+    this.#file = file;
+  }
+
+  override _readStreamForRange(start: number, end: number): Readable {
+    return Readable.from(this.#file.pieces(start, end), { objectMode: false });
+  }
+
+  override read(
+    into: Buffer,
+    offset: number,
+    length: number,
+    position: number,
+    done: (error: Error | null) => void,
+  ): void {
+    this.#file
+      .read(position, length)
+      .then((bytes) => bytes.copy(into, offset))
+      .then(() => done(null), done);
+  }
+
+  override close(done: (error: Error | null) => void): void {
+    this.#file.close().then(() => done(null), done);
   }
 }
 
@@ -105,10 +146,6 @@ async function content(zip: ZipFile, entry: Entry): Promise<Readable> {
 
 function damaged(path: string, error: unknown): never {
   if (error instanceof GraftError) throw error;
-  const code = (error as { code?: unknown } | null)?.code;
-  if (code === 'ENOENT' || code === 'EACCES' || code === 'EISDIR') {
-    return fail('file', `Cannot read ${path}: ${messageOf(error)}`, error);
-  }
   return fail(
     'file',
     `${path} is damaged or not a .keras file: ${messageOf(error).replace(/\.+$/, '')}.`,

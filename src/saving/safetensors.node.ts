@@ -2,9 +2,9 @@
  * Safetensors files on disk. Only the header and the tensors that are asked for are read, and a tensor is
  * written from the memory it lies in.
  */
-import { type FileHandle, open } from 'node:fs/promises';
-import { fail, GraftError, messageOf } from '../core/errors.ts';
+import { open } from 'node:fs/promises';
 import { writeAtomically } from '../core/files.node.ts';
+import { byteLimits, RegularFile } from '../core/regular_file.node.ts';
 import { bytesOf, type Tensor } from '../core/tensor.ts';
 import {
   decodeTensor,
@@ -23,30 +23,24 @@ export interface SafetensorsFile extends SafetensorsHeader, AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** Most bytes that one system call moves. */
-const READ_BYTES = 1 << 30;
-
 /**
  * Opens a file and reads its header. Throws `file` when it is missing or breaks a rule of the format, and
  * `unsupported` for an element type that Graft does not have.
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
-  const handle = await open(path, 'r').catch((error: unknown) => cannotRead(path, error));
+  const file = await RegularFile.open(path, { limit: byteLimits.weights, kind: 'weights' });
   try {
-    const bytes = (await handle.stat()).size;
-    const dataStart = headerEnd(await readAt(handle, path, 0, Math.min(8, bytes)), bytes, path);
-    const header = parseHeader(await readAt(handle, path, 8, dataStart - 8), bytes - dataStart, path);
+    const { bytes } = file;
+    const dataStart = headerEnd(await file.read(0, Math.min(8, bytes)), bytes, path);
+    const header = parseHeader(await file.read(8, dataStart - 8), bytes - dataStart, path);
     const read = async (name: string): Promise<Tensor> => {
       const entry = entryOf(header, name, path);
-      return decodeTensor(
-        entry,
-        await readAt(handle, path, dataStart + entry.begin, entry.end - entry.begin),
-      );
+      return decodeTensor(entry, await file.read(dataStart + entry.begin, entry.end - entry.begin));
     };
-    const close = () => handle.close();
+    const close = () => file.close();
     return { ...header, read, close, [Symbol.asyncDispose]: close };
   } catch (error) {
-    await handle.close();
+    await file.close();
     throw error;
   }
 }
@@ -82,31 +76,4 @@ export async function writeSafetensors(
       await handle.close();
     }
   });
-}
-
-/** Exactly `length` bytes from an offset. */
-async function readAt(handle: FileHandle, path: string, offset: number, length: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length);
-  let done = 0;
-  try {
-    while (done < length) {
-      const { bytesRead } = await handle.read(
-        bytes,
-        done,
-        Math.min(length - done, READ_BYTES),
-        offset + done,
-      );
-      if (bytesRead === 0)
-        fail('file', `${path} ended while it was read; expected ${length - done} bytes more.`);
-      done += bytesRead;
-    }
-  } catch (error) {
-    return cannotRead(path, error);
-  }
-  return bytes;
-}
-
-function cannotRead(path: string, error: unknown): never {
-  if (error instanceof GraftError) throw error;
-  return fail('file', `Cannot read ${path}: ${messageOf(error)}`, error);
 }

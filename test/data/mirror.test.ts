@@ -81,7 +81,7 @@ describe('a mirror folder', () => {
       message: `The mirror's manifest lists gone.bin for "a/b", but ${join(lacking, 'gone.bin')} is not there. Copy it again.`,
     });
     await expect(fetchAsset(asset, { mirror: cacheDir, cacheDir })).rejects.toThrow(
-      /Could not read the mirror's manifest: ENOENT.*A mirror is a folder or an http\(s\) address that holds/,
+      /Cannot read .*manifest\.json: there is no such file\. A mirror is a folder or an http\(s\) address that holds/,
     );
   });
 

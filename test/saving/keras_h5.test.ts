@@ -279,7 +279,7 @@ describe('files that are refused', () => {
 
   it('a file that is missing, a folder, text or a zip archive', async () => {
     const path = join(folder, 'wrong.h5');
-    await expect(readKerasH5(join(folder, 'none.h5'))).rejects.toThrow('none.h5: ENOENT');
+    await expect(readKerasH5(join(folder, 'none.h5'))).rejects.toThrow('none.h5: there is no such file');
     await expect(readKerasH5(folder)).rejects.toMatchObject({ code: 'file' });
     await writeFile(path, 'text');
     await expect(readKerasH5(path)).rejects.toThrow(`${path} is not an HDF5 file; expected a .h5 file`);
