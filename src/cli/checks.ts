@@ -7,10 +7,11 @@ import { coreQuota, usableCores } from '../core/cores.node.ts';
 import { GraftError, messageOf } from '../core/errors.ts';
 import { cacheFolder, cifar10Asset, cifar100Asset, makeFolder, type Reach, reachAll } from '../data/index.ts';
 import { listCaches, machine } from '../features/index.ts';
+import { findRuntime } from '../runtime/onnxruntime.node.ts';
 import { probeDevice } from '../runtime/probe.node.ts';
+import type { Device } from '../runtime/protocol.ts';
 import { type DeviceOptions, deviceNames } from './arguments.ts';
 import { megabytes, plural } from './output.ts';
-import { versions } from './run_folder.ts';
 
 export interface Finding {
   readonly name: string;
@@ -26,9 +27,10 @@ const ok = (name: string, text: string): Finding => ({ name, verdict: 'ok', text
 const note = (name: string, text: string, mend: string | null = null): Finding => ({
   ...{ name, verdict: 'note', text, mend },
 });
-const problem = (name: string, text: string, mend: string): Finding => ({
+const problem = (name: string, text: string, mend: string | null): Finding => ({
   ...{ name, verdict: 'problem', text, mend },
 });
+const installAgain = 'Remove node_modules and install again.';
 
 /** Versions that Graft's tests run with; the first is the least that works. */
 const tested = ['20.19', '22', '24'];
@@ -45,9 +47,9 @@ export function checkNode(version = process.versions.node): Finding {
 
 export function checkRuntime(): Finding {
   try {
-    return ok('Runtime', `ONNX Runtime ${versions().onnxruntime}`);
+    return ok('Runtime', `ONNX Runtime ${findRuntime().version}`);
   } catch (error) {
-    return problem('Runtime', `onnxruntime-node: ${messageOf(error)}`, 'Install Graft again: npm ci');
+    return problem('Runtime', messageOf(error), error instanceof GraftError ? null : installAgain);
   }
 }
 
@@ -59,7 +61,7 @@ export async function checkPictures(): Promise<Finding> {
     await sharp(pixel).raw().toBuffer();
     return ok('Pictures', `sharp ${sharp.versions.sharp} writes and reads one`);
   } catch (error) {
-    return problem('Pictures', `sharp does not work: ${messageOf(error)}`, 'Install Graft again: npm ci');
+    return problem('Pictures', `sharp does not work: ${messageOf(error)}`, installAgain);
   }
 }
 
@@ -76,12 +78,16 @@ export async function checkDevices({ device, threads }: DeviceOptions): Promise<
       const text = error.message.replace(/\s+/g, ' ');
       findings.push(
         name === device || name === 'cpu'
-          ? problem(title, text, name === 'cpu' ? 'Install Graft again: npm ci' : 'Use --device cpu.')
+          ? problem(title, text, error.code === 'unsupported' ? null : deviceMend(name))
           : note(title, text),
       );
     }
   }
   return findings;
+}
+
+function deviceMend(name: Device): string {
+  return name === 'cpu' ? installAgain : 'Use --device cpu.';
 }
 
 export function checkCores(

@@ -4,13 +4,13 @@
  */
 import { existsSync, statSync } from 'node:fs';
 import { readdir, rm, rmdir } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fail } from '../core/errors.ts';
 import { isUnfinished, readJson, writeJson } from '../core/files.node.ts';
 import { graftVersion } from '../core/version.node.ts';
 import type { Beside } from '../report/curves.ts';
 import type { DataSummary } from '../report/data_summary.ts';
+import { findRuntime } from '../runtime/onnxruntime.node.ts';
 import type { WeightsFile } from './backbone.ts';
 import { earlierChoices, type TrainConfig } from './config.ts';
 import { invocation, type Row, shellWord } from './output.ts';
@@ -269,12 +269,10 @@ export async function findModel(given: string | undefined): Promise<FoundModel> 
 
 /** Graft's, Node's and ONNX Runtime's versions. */
 export function versions(): RunRecord['versions'] {
-  const require = createRequire(import.meta.url);
-  const { version } = require('onnxruntime-node/package.json') as { version: string };
   return {
     graft: graftVersion,
     node: process.versions.node,
-    onnxruntime: version,
+    onnxruntime: findRuntime().version,
     platform: `${process.platform}-${process.arch}`,
   };
 }

@@ -12,6 +12,7 @@ import { usableCores } from '../core/cores.node.ts';
 import { fail, GraftError } from '../core/errors.ts';
 import { float32 } from '../core/tensor.ts';
 import { blockOf, blockProbe } from '../onnx/block_probe.ts';
+import { findRuntime } from './onnxruntime.node.ts';
 import type {
   Binding,
   Device,
@@ -90,8 +91,13 @@ export class Engine {
     this.#hold(false);
   }
 
-  /** Starts an engine. `threads` defaults to the cores that may be used. A missing device shows at the first `load`. */
+  /**
+   * Starts an engine. `threads` defaults to the cores that may be used. A missing device shows at the first `load`;
+   * throws `unsupported` where the runtime has no binary for this machine.
+   */
   static start({ device = 'cpu', threads = usableCores(), ...others }: Partial<EngineOptions> = {}): Engine {
+    // Where no runtime can be loaded, the process could only say so in its own words.
+    findRuntime();
     return new Engine({ device, threads, ...others });
   }
 

@@ -7,10 +7,11 @@
  */
 import { Socket } from 'node:net';
 import { MessageChannel } from 'node:worker_threads';
-import * as ort from 'onnxruntime-node';
+import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-common';
 import { fail, GraftError, messageOf } from '../core/errors.ts';
 import type { DType, Tensor } from '../core/tensor.ts';
 import { identityModel } from '../onnx/identity.ts';
+import { findRuntime, loadRuntime } from './onnxruntime.node.ts';
 import type { Binding, Device, Envelope, Reply, Request, Tensors } from './protocol.ts';
 import { RowSets } from './row_sets.ts';
 import { type Message, receive, send } from './wire.node.ts';
@@ -20,7 +21,7 @@ import { type Message, receive, send } from './wire.node.ts';
 Reflect.deleteProperty(globalThis, 'Float16Array');
 
 interface Loaded {
-  readonly session: ort.InferenceSession;
+  readonly session: InferenceSession;
   readonly binding: Binding;
 }
 
@@ -29,21 +30,22 @@ interface Answer {
   readonly tensors?: Tensors;
 }
 
+const ort = loadRuntime();
 const device = process.argv[2] as Device;
 const threads = Number(process.argv[3]);
 // Half open: answers still go out after the caller has said that nothing more will come.
 const stream = new Socket({ fd: 3, allowHalfOpen: true });
 const sessions = new Map<number, Loaded>();
-const state = new Map<string, ort.Tensor>();
+const state = new Map<string, OrtTensor>();
 const rowSets = new RowSets();
-let uploads: ort.InferenceSession | null = null;
-const downloads = new Map<string, ort.InferenceSession>();
+let uploads: InferenceSession | null = null;
+const downloads = new Map<string, InferenceSession>();
 let nextSession = 0;
 
 async function createSession(
   model: Uint8Array,
   { writes = {}, arena = true }: Partial<Binding> = {},
-): Promise<ort.InferenceSession> {
+): Promise<InferenceSession> {
   const stateOutputs = Object.keys(writes);
   const onDevice = device === 'webgpu' && stateOutputs.length > 0;
   const locations = Object.fromEntries(stateOutputs.map((name) => [name, 'gpu-buffer' as const]));
@@ -78,9 +80,16 @@ async function createSession(
 const deviceAdvice = {
   webgpu: 'It needs a GPU with a Vulkan, Metal or Direct3D 12 driver; use --device cpu otherwise.',
   cuda:
-    'It needs an NVIDIA GPU, CUDA 12 or newer, and the CUDA libraries of onnxruntime-node, which its own install ' +
-    'script fetches: npm rebuild onnxruntime-node --ignore-scripts=false. Use --device cpu otherwise.',
+    'It needs Linux on x64, an NVIDIA GPU, CUDA 12 or newer, and the CUDA libraries of onnxruntime-node, which its ' +
+    `install script fetches: ${cudaCommand()}. Use --device cpu otherwise.`,
 };
+
+function cudaCommand(): string {
+  const { vendored, version } = findRuntime();
+  return vendored
+    ? `npm install onnxruntime-node@${version}`
+    : 'npm rebuild onnxruntime-node --ignore-scripts=false';
+}
 
 async function answer(request: Request, tensors: Tensors, bytes: Uint8Array | null): Promise<Answer> {
   switch (request.type) {
@@ -123,7 +132,7 @@ async function answer(request: Request, tensors: Tensors, bytes: Uint8Array | nu
 
 async function run(id: number, feeds: Tensors): Promise<Tensors> {
   const { session, binding } = sessions.get(id) ?? fail('state', 'This session has been released.');
-  const inputs: Record<string, ort.Tensor> = {};
+  const inputs: Record<string, OrtTensor> = {};
   for (const [name, tensor] of Object.entries(feeds)) inputs[name] = toOrt(tensor);
   for (const [name, source] of Object.entries(binding.reads)) inputs[name] = stateTensor(source);
   checkInputs(session, inputs);
@@ -139,18 +148,15 @@ async function run(id: number, feeds: Tensors): Promise<Tensors> {
 
 /** All outputs; those that replace state get its memory. */
 function inPlace(
-  { outputNames }: ort.InferenceSession,
+  { outputNames }: InferenceSession,
   { writes }: Binding,
-): ort.InferenceSession.NullableOnnxValueMapType {
+): InferenceSession.NullableOnnxValueMapType {
   const placeOf = (name: string) => (name in writes ? stateTensor(writes[name]!) : null);
   return Object.fromEntries(outputNames.map((name) => [name, placeOf(name)]));
 }
 
 /** The runtime's own words for these failures do not say what the graph wants. */
-function checkInputs(
-  { inputMetadata }: ort.InferenceSession,
-  inputs: Readonly<Record<string, ort.Tensor>>,
-): void {
+function checkInputs({ inputMetadata }: InferenceSession, inputs: Readonly<Record<string, OrtTensor>>): void {
   const names = inputMetadata.map(({ name }) => name);
   for (const name of Object.keys(inputs)) {
     if (!names.includes(name)) {
@@ -175,11 +181,11 @@ function checkInputs(
   }
 }
 
-function stateTensor(name: string): ort.Tensor {
+function stateTensor(name: string): OrtTensor {
   return state.get(name) ?? fail('state', `The engine has no state named "${name}".`);
 }
 
-function replaceState(name: string, tensor: ort.Tensor): void {
+function replaceState(name: string, tensor: OrtTensor): void {
   const old = state.get(name);
   state.set(name, tensor);
   // The old value was an input of the run that made the new one, so it is free now.
@@ -187,7 +193,7 @@ function replaceState(name: string, tensor: ort.Tensor): void {
 }
 
 /** Frees a tensor's memory now instead of at some later garbage collection. */
-function release(tensor: ort.Tensor): void {
+function release(tensor: OrtTensor): void {
   if (tensor.location !== 'cpu') {
     tensor.dispose();
     return;
@@ -201,23 +207,23 @@ function release(tensor: ort.Tensor): void {
   port1.close();
 }
 
-function toOrt({ dtype, shape, data }: Tensor): ort.Tensor {
+function toOrt({ dtype, shape, data }: Tensor): OrtTensor {
   return new ort.Tensor(dtype as 'float32', data as Float32Array, shape);
 }
 
-function fromOrt(tensor: ort.Tensor): Tensor {
+function fromOrt(tensor: OrtTensor): Tensor {
   return { dtype: tensor.type as DType, shape: tensor.dims, data: tensor.data as Float32Array };
 }
 
 /** Weights that are only read would otherwise cross to the device at every run. */
-async function upload(tensor: ort.Tensor): Promise<ort.Tensor> {
+async function upload(tensor: OrtTensor): Promise<OrtTensor> {
   if (device !== 'webgpu' || tensor.type !== 'float32' || tensor.size === 0) return tensor;
   uploads ??= await createSession(identityModel('float32'), { writes: { y: 'y' } });
   return (await uploads.run({ x: tensor }))['y']!;
 }
 
 /** A tensor in main memory. Device buffers come back as the output of an identity graph. */
-async function download(tensor: ort.Tensor): Promise<Tensor> {
+async function download(tensor: OrtTensor): Promise<Tensor> {
   if (tensor.location === 'cpu') return fromOrt(tensor);
   let session = downloads.get(tensor.type);
   if (session === undefined) {

@@ -325,8 +325,8 @@ describe('devices', () => {
   const advice = {
     webgpu: 'It needs a GPU with a Vulkan, Metal or Direct3D 12 driver; use --device cpu otherwise.',
     cuda:
-      'It needs an NVIDIA GPU, CUDA 12 or newer, and the CUDA libraries of onnxruntime-node, which its own install ' +
-      'script fetches: npm rebuild onnxruntime-node --ignore-scripts=false. Use --device cpu otherwise.',
+      'It needs Linux on x64, an NVIDIA GPU, CUDA 12 or newer, and the CUDA libraries of onnxruntime-node, which its ' +
+      'install script fetches: npm rebuild onnxruntime-node --ignore-scripts=false. Use --device cpu otherwise.',
   };
   it.for(['webgpu', 'cuda'] as const)(
     'that are not there say so and what to do: %s',
