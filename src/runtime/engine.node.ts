@@ -9,7 +9,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { usableCores } from '../core/cores.node.ts';
-import { fail, GraftError } from '../core/errors.ts';
+import { fail, GraftError, messageOf } from '../core/errors.ts';
 import { float32 } from '../core/tensor.ts';
 import { blockOf, blockProbe } from '../onnx/block_probe.ts';
 import { findRuntime } from './onnxruntime.node.ts';
@@ -59,34 +59,56 @@ const allocatorSettings = {
 /** From 1.29 on the runtime sends telemetry (macOS, Linux) and writes a device id unless it is told not to. */
 const noTelemetry = { ORT_DISABLE_TELEMETRY: '1' };
 
+/** What `Engine.start` may be told. */
+export interface StartOptions extends EngineOptions {
+  /**
+   * Called once if the process ends without having been asked to. What it returns, a sentence about what was lost with
+   * it or nothing, is added to the error that requests get; `waiting` says whether one is there to get it.
+   */
+  readonly onDeath?: (waiting: boolean) => string;
+}
+
+/** Processes to be ended with this one. Their lifelines end them too, a moment later. */
+const processes = new Set<ChildProcess>();
+
+function endAll(): void {
+  for (const child of processes) child.kill('SIGKILL');
+}
+
 export class Engine {
   readonly device: Device;
   readonly #child: ChildProcess;
   readonly #stream: Duplex;
-  readonly #shared = SharedMemory.open();
+  readonly #shared: SharedMemory | null;
+  readonly #onDeath: (waiting: boolean) => string;
   readonly #pending = new Map<number, Pending>();
-  readonly #killWithParent: () => void;
   readonly #gone: Promise<void>;
   #block: Promise<number> | null = null;
   #nextId = 0;
   #ended: Error | null = null;
 
-  private constructor({ device, threads, quiet = false }: EngineOptions) {
+  private constructor({ device, threads, quiet = false, onDeath = () => '' }: StartOptions) {
     this.device = device;
-    const shared = this.#shared === null ? [] : [this.#shared.fd];
-    this.#child = spawn(process.execPath, [processPath(), device, String(threads)], {
-      stdio: ['ignore', 'inherit', quiet ? 'ignore' : 'inherit', 'pipe', ...shared],
-      env: { ...process.env, ...allocatorSettings, ...noTelemetry },
-    });
-    this.#stream = this.#child.stdio[3] as Duplex;
+    this.#onDeath = onDeath;
+    this.#shared = SharedMemory.open();
+    try {
+      this.#child = startProcess([device, String(threads)], quiet, this.#shared);
+    } catch (error) {
+      this.#shared?.close();
+      throw error;
+    }
+    const [, , , stream, lifeline] = this.#child.stdio as unknown as readonly (Duplex & Held)[];
+    this.#stream = stream!;
     receive(this.#stream, (message) => this.#receive(message));
-    this.#stream.on('error', () => undefined); // The exit below says what happened.
-    this.#child.on('error', (error) => this.#end(`could not start: ${error.message}`));
+    // What went wrong is said by the end of the process, below.
+    for (const pipe of [stream!, lifeline!]) pipe.on('error', () => undefined);
+    lifeline!.unref();
+    this.#child.on('error', (error) => this.#end(couldNotStart(error)));
     // Not at 'exit': answers may still be in the pipe then.
-    this.#child.on('close', (code, signal) => this.#end(`ended (${signal ?? `exit code ${code}`})`));
+    this.#child.on('close', (code, signal) => this.#end(howItEnded(code, signal)));
     this.#gone = new Promise((resolve) => this.#child.once('close', () => resolve()));
-    this.#killWithParent = () => this.#child.kill('SIGKILL');
-    process.on('exit', this.#killWithParent);
+    if (processes.size === 0) process.on('exit', endAll);
+    processes.add(this.#child);
     // An idle engine does not keep the caller's process alive; a pending request does.
     this.#hold(false);
   }
@@ -95,7 +117,7 @@ export class Engine {
    * Starts an engine. `threads` defaults to the cores that may be used. A missing device shows at the first `load`;
    * throws `unsupported` where the runtime has no binary for this machine.
    */
-  static start({ device = 'cpu', threads = usableCores(), ...others }: Partial<EngineOptions> = {}): Engine {
+  static start({ device = 'cpu', threads = usableCores(), ...others }: Partial<StartOptions> = {}): Engine {
     // Where no runtime can be loaded, the process could only say so in its own words.
     findRuntime();
     return new Engine({ device, threads, ...others });
@@ -185,17 +207,61 @@ export class Engine {
   }
 
   #end(reason: string): void {
-    process.off('exit', this.#killWithParent);
+    // A process that could not start is said to have closed as well.
+    if (!processes.delete(this.#child)) return;
+    if (processes.size === 0) process.off('exit', endAll);
     this.#shared?.close();
-    this.#ended ??= new GraftError('device', `The engine's process ${reason}.`);
+    if (this.#ended === null) {
+      const lost = this.#onDeath(this.#pending.size > 0);
+      this.#ended = new GraftError('device', [reason, lost].filter(Boolean).join(' '));
+    }
     for (const { reject } of this.#pending.values()) reject(this.#ended);
     this.#pending.clear();
   }
 
   #hold(alive: boolean): void {
-    const handles = [this.#child, this.#stream as unknown as { ref(): void; unref(): void }];
+    const handles: readonly Held[] = [this.#child, this.#stream as unknown as Held];
     for (const handle of handles) alive ? handle.ref() : handle.unref();
   }
+}
+
+/** What keeps this process alive or does not. */
+interface Held {
+  ref(): void;
+  unref(): void;
+}
+
+/** Throws `device` if the system gives no more processes, memory or descriptors. */
+function startProcess(args: readonly string[], quiet: boolean, shared: SharedMemory | null): ChildProcess {
+  let child: ChildProcess;
+  try {
+    child = spawn(process.execPath, [processPath(), ...args], {
+      stdio: [
+        'ignore',
+        'inherit',
+        quiet ? 'ignore' : 'inherit',
+        'pipe',
+        'pipe',
+        ...(shared === null ? [] : [shared.fd]),
+      ],
+      env: { ...process.env, ...allocatorSettings, ...noTelemetry },
+    });
+  } catch (error) {
+    return fail('device', couldNotStart(error), error);
+  }
+  if (child.stdio !== undefined) return child;
+  // Node gives no pipes where there are no descriptors left for them, and the reason only as an event.
+  child.on('error', () => undefined);
+  return fail('device', couldNotStart('too many files are open; raise the limit (ulimit -n)'));
+}
+
+function couldNotStart(reason: unknown): string {
+  return `The engine's process could not start: ${messageOf(reason).replace(/\.$/, '')}.`;
+}
+
+function howItEnded(code: number | null, signal: NodeJS.Signals | null): string {
+  const reason = `The engine's process ended (${signal ?? `exit code ${code}`}).`;
+  return signal === 'SIGKILL' ? `${reason} The system does that when memory runs out.` : reason;
 }
 
 /** The process runs plain JavaScript: from sources (tests) that is what the build wrote. */

@@ -2,11 +2,12 @@
  * The engine's process: owns ONNX Runtime sessions and the state that they share. On a device with its own
  * memory the state lives in its buffers, which must be freed by hand.
  *
- * Arguments: device, threads. File descriptor 3 carries the messages; when it closes, the process ends. Descriptor
- * 4, if there is one, is the memory in which large ones lie.
+ * Arguments: device, threads. File descriptor 3 carries the messages; when it ends, the process does, after what was
+ * asked before. Descriptor 4 closes with the parent (`lifeline.node.ts`). Descriptor 5, if there is one, is the memory in
+ * which large messages lie.
  */
 import { Socket } from 'node:net';
-import { MessageChannel } from 'node:worker_threads';
+import { MessageChannel, Worker } from 'node:worker_threads';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-common';
 import { fail, GraftError, messageOf } from '../core/errors.ts';
 import type { DType, Tensor } from '../core/tensor.ts';
@@ -29,6 +30,8 @@ interface Answer {
   readonly session?: number;
   readonly tensors?: Tensors;
 }
+
+new Worker(new URL('./lifeline.node.js', import.meta.url), { workerData: { fd: 4 } });
 
 const ort = loadRuntime();
 const device = process.argv[2] as Device;
@@ -256,8 +259,8 @@ async function handle({ body, tensors, bytes }: Message): Promise<void> {
   }
 }
 
-// Ctrl-C reaches the whole group of processes; when to stop is the parent's decision.
-process.on('SIGINT', () => undefined);
+// Ctrl-C, a closed terminal and `timeout` reach the whole group of processes; when to stop is the parent's decision.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
 
 // Requests are answered strictly in order; a failed one has been answered and does not stop the next.
 let queue = Promise.resolve();
@@ -266,7 +269,7 @@ receive(
   (message) => {
     queue = queue.then(() => handle(message));
   },
-  4,
+  5,
 );
 stream.on('error', () => process.exit(1));
 stream.on('end', () => {

@@ -1,9 +1,9 @@
 /**
  * Memory that an engine and its process share: an unlinked file in the memory file system, open in both. A stream
  * hands a batch of 2 MB over in pieces of 64 KB; without them a head-only epoch is a sixth shorter. Where there is no
- * such file system, or it is full, messages take the stream.
+ * such file system, or none that one may write to, and from the first write on that fails, messages take the stream.
  */
-import { closeSync, existsSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
 const folder = '/dev/shm';
@@ -19,16 +19,21 @@ export class SharedMemory {
   /** The file's descriptor, for the process to inherit. */
   readonly fd: number;
   readonly #free = Array.from({ length: places }, (_, place) => place);
+  #failed = false;
 
   private constructor(fd: number) {
     this.fd = fd;
   }
 
-  /** `null` where the machine has no memory file system. */
+  /** `null` where the machine has no memory file system, or none to write to. */
   static open(): SharedMemory | null {
-    if (!existsSync(folder)) return null;
     const path = join(folder, `graft-${process.pid}-${Math.random().toString(36).slice(2)}`);
-    const fd = openSync(path, 'wx+', 0o600);
+    let fd: number;
+    try {
+      fd = openSync(path, 'wx+', 0o600);
+    } catch {
+      return null;
+    }
     unlinkSync(path);
     return new SharedMemory(fd);
   }
@@ -37,16 +42,18 @@ export class SharedMemory {
   put(parts: readonly Uint8Array[]): number | null {
     const size = parts.reduce((total, { byteLength }) => total + byteLength, 0);
     const place = this.#free[0];
-    if (place === undefined || size < smallest || size > largest) return null;
+    if (this.#failed || place === undefined || size < smallest || size > largest) return null;
     let at = place * spacing;
     try {
       for (const part of parts) {
         writeFully(this.fd, part, at);
         at += part.byteLength;
       }
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOSPC') return null;
-      throw error;
+    } catch {
+      // Full, over a quota, over the limit of file sizes: the stream has none of these.
+      this.#failed = true;
+      this.#empty();
+      return null;
     }
     this.#free.shift();
     return place;
@@ -55,10 +62,16 @@ export class SharedMemory {
   /** Gives a place back after its message has been read. */
   release(place: number): void {
     this.#free.push(place);
+    this.#empty();
+  }
+
+  /** Gives the memory back of what will not be used again, once nothing in it is still to be read. */
+  #empty(): void {
+    if (this.#failed && this.#free.length === places) ftruncateSync(this.fd);
   }
 
   close(): void {
-    this.#free.length = 0;
+    this.#failed = true;
     closeSync(this.fd);
   }
 }

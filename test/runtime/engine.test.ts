@@ -1,6 +1,7 @@
 /** The manners of an engine: order, failures, state, memory, and its life beside the process that started it. */
-import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -9,7 +10,7 @@ import type { GraphDType } from '../../src/graph/node.ts';
 import * as o from '../../src/graph/ops.ts';
 import { emitModel } from '../../src/onnx/emit.ts';
 import { Engine, parseDevice } from '../../src/runtime/engine.node.ts';
-import { isAlive, residentMegabytes } from '../support/processes.ts';
+import { isAlive, processorTime, residentMegabytes } from '../support/processes.ts';
 
 const run = promisify(execFile);
 const vector = (...values: number[]): Tensor<'float32'> => float32([values.length], values);
@@ -274,10 +275,41 @@ describe('an engine whose process dies', () => {
     const session = await engine.load(doubling);
     const asked = session.run({ x: tensor('float32', [2_000_000, 2]) });
     process.kill(engine.pid!, 'SIGKILL');
-    const death = { code: 'device', message: "The engine's process ended (SIGKILL)." };
+    const message = "The engine's process ended (SIGKILL). The system does that when memory runs out.";
+    const death = { code: 'device', message };
     await expect(asked).rejects.toMatchObject(death);
     await expect(session.run({ x: tensor('float32', [1, 2]) })).rejects.toMatchObject(death);
     await engine.close();
+  });
+
+  it('is told with what was lost, by whoever knows', async () => {
+    const asked: boolean[] = [];
+    const onDeath = (waiting: boolean) => {
+      asked.push(waiting);
+      return 'All is lost.';
+    };
+    const engine = Engine.start({ threads: 1, onDeath });
+    await engine.load(doubling);
+    const request = engine.read([]);
+    process.kill(engine.pid!, 'SIGKILL');
+    await Promise.allSettled([request]);
+    await expect(engine.read([])).rejects.toThrow(
+      /^The engine's process ended \(SIGKILL\)\. .* All is lost\.$/,
+    );
+    await engine.close();
+    const other = Engine.start({ threads: 1, onDeath });
+    await other.load(doubling);
+    await other.close();
+    expect(asked, 'once, and not for one that was closed').toHaveLength(1);
+  });
+
+  it('leaves no listener behind, nor does any number of engines', async () => {
+    const before = process.listenerCount('exit');
+    const engines = Array.from({ length: 3 }, () => Engine.start({ threads: 1 }));
+    expect(process.listenerCount('exit')).toBeLessThanOrEqual(before + 1);
+    process.kill(engines[0]!.pid!, 'SIGKILL');
+    await Promise.all(engines.map((engine) => engine.close()));
+    expect(process.listenerCount('exit')).toBeLessThanOrEqual(before);
   });
 });
 
@@ -318,6 +350,42 @@ describe('the process that started an engine', () => {
       console.log(engine.pid);
       process.exit(0);`);
     await expect.poll(() => isAlive(Number(pid))).toBe(false);
+  });
+
+  describe('in the midst of a call that never returns', () => {
+    const endless = readFileSync(new URL('fixtures/loop_forever.onnx', import.meta.url)).toString('base64');
+    const begin = async () => {
+      const parent = spawn(process.execPath, [
+        ...['--input-type=module', '--eval'],
+        script(`
+          const endless = await engine.load(new Uint8Array(Buffer.from('${endless}', 'base64')));
+          const image = { dtype: 'float32', shape: [1, 3, 32, 32], data: new Float32Array(3072) };
+          endless.run({ image });
+          console.log(engine.pid);`),
+      ]);
+      const [line] = await once(parent.stdout, 'data');
+      const pid = Number(line);
+      const start = processorTime(pid);
+      await expect.poll(() => processorTime(pid), { timeout: 20_000 }).toBeGreaterThan(start + 0.2);
+      return { parent, pid };
+    };
+
+    it('takes the engine with it within a second, also if it is killed', async () => {
+      const { parent, pid } = await begin();
+      parent.kill('SIGKILL');
+      await once(parent, 'exit');
+      await expect.poll(() => isAlive(pid), { timeout: 1000, interval: 20 }).toBe(false);
+    });
+
+    it('may be stopped for a while, and decides alone what a signal means', async () => {
+      const { parent, pid } = await begin();
+      parent.kill('SIGSTOP');
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.kill(pid, signal);
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      expect(isAlive(pid)).toBe(true);
+      parent.kill('SIGKILL');
+      await expect.poll(() => isAlive(pid), { timeout: 1000, interval: 20 }).toBe(false);
+    });
   });
 });
 
