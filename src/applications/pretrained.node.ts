@@ -55,7 +55,7 @@ export async function loadWeights(network: Network, path: string): Promise<void>
   let assigned: ReadonlySet<Variable>;
   if (ending === '.safetensors') assigned = await assignSafetensors(network, path);
   else if (ending === '.h5' || ending === '.hdf5') {
-    const file = await readKerasH5(path, { optimizer: false });
+    const file = await readKerasH5(path, { training: false });
     const whole = file.layers.find(({ layer }) => layer === network.name);
     const layers = whole === undefined ? file.layers : layersWithin(whole);
     assigned = assignLayers(path, network, layers, pairing(network, layers));

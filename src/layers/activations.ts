@@ -11,6 +11,7 @@ const seluAlpha = 1.6732632423543772;
 const relu6 = (x: Node): Node => o.min(6, o.relu(x));
 const silu = (x: Node): Node => o.mul(x, o.sigmoid(x));
 const hardSigmoid = (x: Node): Node => o.mul(relu6(o.add(x, 3)), 1 / 6);
+const hardSigmoidOfKeras2 = (x: Node): Node => o.min(o.max(o.add(o.mul(x, 0.2), 0.5), 0), 1);
 const hardSilu = (x: Node): Node => o.mul(x, hardSigmoid(x));
 
 /** x for x > 0, α(eˣ − 1) otherwise; the exponential sees no positive value, so it cannot overflow. */
@@ -38,6 +39,8 @@ const activations = {
   softsign: (x: Node) => o.div(x, o.add(1, o.max(x, o.neg(x)))),
   leaky_relu: (x: Node) => o.max(x, o.mul(x, 0.2)),
   hard_sigmoid: hardSigmoid,
+  /** clip(0.2 x + 0.5, 0, 1), which is `hard_sigmoid` in files of Keras 2. Keras 3 has no name for it. */
+  hard_sigmoid_keras2: hardSigmoidOfKeras2,
   hard_silu: hardSilu,
   hard_swish: hardSilu,
   mish: (x: Node) => o.mul(x, o.tanh(softplus(x))),
@@ -55,7 +58,8 @@ export function activation(name: string): (x: Node) => Node {
   );
 }
 
-/** Reads what Keras writes for an activation: a name, a function, or `null` for none. */
-export function activationFromKeras(value: unknown): string {
-  return value === null ? 'linear' : kerasObject(value, 'an activation').class_name;
+/** Reads what that version of Keras writes for an activation: a name, a function, or `null` for none. */
+export function activationFromKeras(value: unknown, keras: 2 | 3 = 3): string {
+  const name = value === null ? 'linear' : kerasObject(value, 'an activation').class_name;
+  return keras === 2 && name === 'hard_sigmoid' ? 'hard_sigmoid_keras2' : name;
 }

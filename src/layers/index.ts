@@ -182,7 +182,7 @@ export const layerTypes: Readonly<Record<string, LayerType>> = {
 };
 
 /** Options whose values are objects in Keras's files. */
-const readers: Readonly<Record<string, (value: unknown) => unknown>> = {
+const readers: Readonly<Record<string, (value: unknown, keras: 2 | 3) => unknown>> = {
   activation: activationFromKeras,
   kernelInitializer: initializerFromKeras,
   biasInitializer: initializerFromKeras,
@@ -201,10 +201,14 @@ const readers: Readonly<Record<string, (value: unknown) => unknown>> = {
 };
 
 /**
- * Makes a layer from what Keras writes: class name and config. Code in a file is never run: an unknown class
- * (a Lambda, a custom layer) throws `unsupported` with its name.
+ * Makes a layer from what Keras writes: class name and config, with the meanings of that version of Keras. Code in a
+ * file is never run: an unknown class (a Lambda, a custom layer) throws `unsupported` with its name.
  */
-export function layerFromKeras(className: string, config: Readonly<Record<string, unknown>>): Layer {
+export function layerFromKeras(
+  className: string,
+  config: Readonly<Record<string, unknown>>,
+  keras: 2 | 3 = 3,
+): Layer {
   const name = String(config['name'] ?? className);
   const type = lookUp(layerTypes, className);
   if (type === undefined) {
@@ -222,7 +226,7 @@ export function layerFromKeras(className: string, config: Readonly<Record<string
   const options = optionsFromConfig(`Layer ${name} (${className})`, used, type.options);
   try {
     for (const [key, read] of Object.entries(readers)) {
-      if (key in options) options[key] = read(options[key]);
+      if (key in options) options[key] = read(options[key], keras);
     }
     return type.make({ ...options, name, trainable: config['trainable'] !== false } as never);
   } catch (error) {

@@ -20,7 +20,9 @@ export class InputLayer extends Layer {
     if (!shape.every((dim) => Number.isInteger(dim) && dim > 0)) {
       fail(
         'unsupported',
-        `${this.name}: every dimension of an input but the batch must be known, got [${shape}].`,
+        `${this.name}: every dimension of an input but the batch must be known, got ` +
+          `(${shape.map((dim) => dim ?? 'None').join(', ')}). If a file leaves the size of its images open, say it: ` +
+          'models.load(path, { inputShape: [224, 224, 3] }).',
       );
     }
     if (sizeOf(shape) > most) {

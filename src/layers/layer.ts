@@ -126,9 +126,18 @@ export interface SymbolicTensor {
 }
 
 /** One application of a layer. */
-export interface LayerCall {
+export interface LayerCall extends CallOptions {
   readonly inputs: readonly SymbolicTensor[];
   readonly output: SymbolicTensor;
+}
+
+/** How a layer is applied. */
+export interface CallOptions {
+  /**
+   * False keeps this application in inference mode in training steps too, as `layer(x, training=False)` of Keras 2:
+   * batch normalization uses its moving averages, dropout drops nothing, gradients flow. Keras 3's `fit` overrules it.
+   */
+  readonly training?: false;
 }
 
 /** Options that every layer has. */
@@ -206,15 +215,30 @@ export abstract class Layer {
   abstract call(inputs: readonly Node[], context: CallContext): Node;
 
   /** Connects the layer to the output of others (Keras's `layer(x)`) and makes its weights at the first time. */
-  apply(inputs: SymbolicTensor | readonly SymbolicTensor[]): SymbolicTensor {
+  apply(inputs: SymbolicTensor | readonly SymbolicTensor[], options: CallOptions = {}): SymbolicTensor {
     const list = Array.isArray(inputs) ? (inputs as readonly SymbolicTensor[]) : [inputs as SymbolicTensor];
     this.build(list.map(({ shape }) => shape));
     for (const { path, shape } of this.variables) this.#checkShape(path, shape);
     const shape = this.outputShape(list);
     this.#checkShape('its output', shape);
     const output = { layer: this, call: this.calls.length, shape };
-    this.calls.push({ inputs: list, output });
+    this.calls.push({ ...options, inputs: list, output });
     return output;
+  }
+
+  /** Whether the layer, or one inside it, computes something else in a training step. */
+  dependsOnTraining(inputs: readonly SymbolicTensor[]): boolean {
+    this.build(inputs.map(({ shape }) => shape));
+    let asked = false;
+    const placeholders = inputs.map(({ shape }, i) => o.input(`input_${i}`, [-1, ...shape]));
+    this.call(placeholders, {
+      ...shapeContext,
+      get training() {
+        asked = true;
+        return false;
+      },
+    });
+    return asked;
   }
 
   #checkShape(what: string, shape: readonly number[]): void {

@@ -181,9 +181,9 @@ export class Network extends Layer {
 
   override call([x]: readonly Node[], context: CallContext): Node {
     const nodes = new Map<SymbolicTensor, Node>([[this.input, x!]]);
-    for (const { inputs, output } of this.steps) {
+    for (const { inputs, output, training } of this.steps) {
       const values = inputs.map((input) => nodes.get(input)!);
-      const node = output.layer.call(values, context);
+      const node = output.layer.call(values, training === false ? { ...context, training } : context);
       context.called?.(node, output.layer);
       nodes.set(output, node);
     }

@@ -1,8 +1,9 @@
 /** Whole models to files and back. The file's ending says the format; files of weights alone are `weights.ts`. */
 import { fail, GraftError } from '../core/errors.ts';
+import { isRecord } from '../core/records.ts';
 import type { Loss } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
-import { type MakeNetwork, networkConfig, networkFromConfig } from '../models/config.ts';
+import { type MakeNetwork, networkConfig, networkFromConfig, type ReadingOptions } from '../models/config.ts';
 import type { Network } from '../models/network.ts';
 import type { LearningRateMultipliers } from '../models/rates.ts';
 import type { Optimizer } from '../optimizers/index.ts';
@@ -82,6 +83,14 @@ async function saveArchive(path: string, { network, training }: SavedModel): Pro
   });
 }
 
+/** What is read of a model, and how. */
+export interface LoadingOptions {
+  /** False reads nothing of how the model was trained, whatever the file says about it. */
+  readonly training: boolean;
+  /** Without the batch, where the file leaves dimensions of the input open. */
+  readonly inputShape?: readonly number[] | undefined;
+}
+
 /**
  * Reads a model with its weights and, if it was compiled and `training` is true, its training. `make` builds the
  * model of its parts.
@@ -89,35 +98,30 @@ async function saveArchive(path: string, { network, training }: SavedModel): Pro
 export async function loadModel(
   path: string,
   make: MakeNetwork,
-  options: { readonly training: boolean },
+  options: LoadingOptions,
 ): Promise<SavedModel> {
   return endingOf(path) === '.keras' ? loadArchive(path, make, options) : loadH5(path, make, options);
 }
 
-async function loadH5(
-  path: string,
-  make: MakeNetwork,
-  options: { readonly training: boolean },
-): Promise<SavedModel> {
-  const file = await readKerasH5(path, { optimizer: options.training });
+async function loadH5(path: string, make: MakeNetwork, options: LoadingOptions): Promise<SavedModel> {
+  const file = await readKerasH5(path, { training: options.training });
   const { modelConfig, extra } = file;
   if (modelConfig === null) {
     fail('file', `${path} holds weights without a model; build the model and use loadWeights.`);
   }
-  const network = interpret(path, () => networkFromConfig(modelConfig, make));
+  const reading = readingOptions(file.kerasVersion ?? '1', options);
+  const network = interpret(path, () => networkFromConfig(modelConfig, make, reading));
   await loadAssets(path, network);
   assignLayers(path, network, file.layers, 'order');
   const described = options.training ? describedTraining(file.trainingConfig, extra?.json) : null;
   return { network, training: training(path, network, described, file.optimizer) };
 }
 
-async function loadArchive(
-  path: string,
-  make: MakeNetwork,
-  options: { readonly training: boolean },
-): Promise<SavedModel> {
+async function loadArchive(path: string, make: MakeNetwork, options: LoadingOptions): Promise<SavedModel> {
   return readArchive(path, async ({ config, metadata, weightsPath }) => {
-    const network = interpret(`config.json in ${path}`, () => networkFromConfig(config, make));
+    const { keras_version: version } = isRecord(metadata) ? metadata : {};
+    const reading = readingOptions(String(version ?? '3'), options);
+    const network = interpret(`config.json in ${path}`, () => networkFromConfig(config, make, reading));
     await loadAssets(path, network);
     const stored = await readHdf5(
       weightsPath,
@@ -130,6 +134,10 @@ async function loadArchive(
     const described = options.training ? describedTraining(compiled, extra) : null;
     return { network, training: training(path, network, described, stored.optimizer) };
   });
+}
+
+function readingOptions(version: string, { inputShape }: LoadingOptions): ReadingOptions {
+  return { keras: /^[12]\b/.test(version) ? 2 : 3, ...(inputShape === undefined ? {} : { inputShape }) };
 }
 
 function training(

@@ -16,8 +16,8 @@ import { hasKerasGroups } from './weights_h5.node.ts';
 export type { ExtraState, KerasH5, LayerWeights } from './keras_h5.ts';
 
 export interface ReadKerasH5Options {
-  /** Whether to read the optimizer's variables, which are often larger than the weights. Default true. */
-  readonly optimizer?: boolean;
+  /** Whether to read how the model was trained and the optimizer's variables, often larger than the weights. Default true. */
+  readonly training?: boolean;
   /** Layers whose weights are read; the others come back with no weights. Default: all. */
   readonly layers?: (layer: string) => boolean;
 }
@@ -66,10 +66,10 @@ function readAll(file: Hdf5Reader, options: ReadKerasH5Options): KerasH5 {
   const root = rootOf(file);
   const layers = readLayers(file, options.layers);
   const topLevel = file.kindOf(join(root, TOP_LEVEL)) ? readTensors(file, join(root, TOP_LEVEL)) : [];
-  const hasOptimizer = options.optimizer !== false && file.kindOf(OPTIMIZER) === 'group';
+  const hasOptimizer = options.training !== false && file.kindOf(OPTIMIZER) === 'group';
   return {
     modelConfig: readJsonText(file, '/', 'model_config'),
-    trainingConfig: readJsonText(file, '/', 'training_config'),
+    trainingConfig: options.training === false ? null : readJsonText(file, '/', 'training_config'),
     kerasVersion: file.attributeText(root, 'keras_version') ?? file.attributeText('/', 'keras_version'),
     backend: file.attributeText(root, 'backend') ?? file.attributeText('/', 'backend'),
     layers,

@@ -35,15 +35,20 @@ export function sequential(parts: readonly (SymbolicTensor | Layer)[], options: 
 export interface LoadOptions {
   /** False leaves out how the model was trained, which may be something that Graft does not have. */
   readonly compile?: boolean;
+  /**
+   * Without the batch: [224, 224, 3]. For a model that leaves the size of its images open, as Keras's
+   * `Input((None, None, 3))` does; what the file says must fit.
+   */
+  readonly inputShape?: readonly number[];
 }
 
 /**
  * Reads a model from a file (keras.models.load_model). If it was compiled when it was saved, it is compiled again
  * and its optimizer goes on where it stopped.
  */
-export async function load(path: string, { compile = true }: LoadOptions = {}): Promise<Model> {
+export async function load(path: string, { compile = true, inputShape }: LoadOptions = {}): Promise<Model> {
   const make = (...[className, parts]: ConstructorParameters<typeof Model>) => new Model(className, parts);
-  const saved = await loadModel(path, make, { training: compile });
+  const saved = await loadModel(path, make, { training: compile, inputShape });
   const loaded = saved.network as Model;
   if (saved.training !== null) loaded.restoreTraining(saved.training);
   return loaded;
