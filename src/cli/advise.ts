@@ -29,7 +29,7 @@ import { backboneOption, checkLayers, findBackbone } from './backbone.ts';
 import type { TrainConfig } from './config.ts';
 import { addPictureOptions, dataTitle, dataWords, isPublished, loadData, parseData } from './data.ts';
 import { isOnnx } from './foreign.ts';
-import { interruptedExit } from './interrupt.ts';
+import { exitCodeAfter } from './interrupt.ts';
 import { invocation, type Output, outputFor, plural, type Row, shellWord, table } from './output.ts';
 import { usesOf, withModel } from './prepare_features.ts';
 import { runTrials } from './run_trials.ts';
@@ -152,8 +152,8 @@ async function runAdvise(options: AdviseOptions, typed: TypedWords): Promise<voi
   const frozen = await measureAll(folder, record, mirror, out);
   // One at a time, so that times are those of a training alone.
   const end = await runTrials({ folder, record, mirror, most: 1, need: null, titleOf: titleOfTrial, out });
-  if (end.stopped) {
-    process.exitCode = interruptedExit;
+  if (end.stoppedBy !== null) {
+    process.exitCode = exitCodeAfter(end.stoppedBy);
     return out.result('Stopped. The same command goes on from here.');
   }
   const costs = await costsOf(folder, end.record, frozen, amounts);

@@ -64,6 +64,8 @@ export interface TrainConfig extends Selection, ModelConfig, Recipe {
   readonly threads: number | null;
   /** Writes TensorBoard's logs into the run's folder. */
   readonly tensorboard: boolean;
+  /** Minutes between checkpoints inside an epoch. */
+  readonly checkpointEvery: number;
 }
 
 /** How features are kept. Records of earlier versions have the mode alone. */
@@ -87,6 +89,7 @@ export const earlierChoices = {
     earlyStopping: null,
     tta: 1,
     tensorboard: false,
+    checkpointEvery: 10,
   },
 } as const satisfies Partial<TrainConfig>;
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env node
 /** The `graft` program: its errors and its exit codes. */
 import { CommanderError } from 'commander';
+import { guard } from '../core/console.node.ts';
 import { GraftError, messageOf } from '../core/errors.ts';
 import { leaveStatusLine } from '../training/status_line.ts';
 import { ConfigFile } from './config_file.ts';
+import { keepThroughHangup } from './interrupt.ts';
 import { fitted, invocation, paint, shellWord } from './output.ts';
 import { makeProgram } from './program.ts';
 
@@ -43,11 +45,9 @@ function report(error: unknown, commandNames: readonly string[], config: ConfigF
     process.stdout.write(`${JSON.stringify({ error: { code, message }, exitCode })}\n`);
 }
 
-// `graft summary | head` closes the pipe early; that is no error.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit();
-  throw error;
-});
+// `graft models | head` closes the pipe early; that is no error.
+guard(process.stdout, process.stderr);
+keepThroughHangup();
 
 const program = makeProgram();
 let config: ConfigFile | null = null;

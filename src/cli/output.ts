@@ -4,6 +4,7 @@
  */
 import { basename, relative } from 'node:path';
 import type { WriteStream } from 'node:tty';
+import { tell } from '../core/console.node.ts';
 import type { CommonOptions } from './arguments.ts';
 
 export interface Output {
@@ -20,7 +21,7 @@ export interface Output {
 export function output({ json = false, quiet = false }: { json?: boolean; quiet?: boolean }): Output {
   const stream = json ? process.stderr : process.stdout;
   const write = (text: string) => {
-    stream.write(`${fitted(stream, text)}\n`);
+    tell(stream, `${fitted(stream, text)}\n`);
   };
   return {
     verbose: !quiet,
@@ -29,7 +30,7 @@ export function output({ json = false, quiet = false }: { json?: boolean; quiet?
     },
     result: write,
     json: (value) => {
-      if (json) process.stdout.write(`${JSON.stringify(value)}\n`);
+      if (json) tell(process.stdout, `${JSON.stringify(value)}\n`);
     },
   };
 }

@@ -1,9 +1,10 @@
 /** Runs the trials of a search, as many at a time as there is memory for, and keeps the books. */
+import { tell } from '../core/console.node.ts';
 import { fail } from '../core/errors.ts';
 import { ranking, remaining, slots } from '../search/trials.ts';
 import { progressFor } from '../training/progress.ts';
-import { isLive } from '../training/status_line.ts';
-import { interruptedExit } from './interrupt.ts';
+import { isLive, leaveStatusLine } from '../training/status_line.ts';
+import { exitAt, onceMore, type StopSignal, StopSignals } from './interrupt.ts';
 import { type Output, percent } from './output.ts';
 import type { PlannedTrial, SearchFolder, SearchRecord } from './search_folder.ts';
 import { wordsOf } from './search_space.ts';
@@ -32,8 +33,8 @@ export interface SearchRequest {
 
 export interface SearchEnd {
   readonly record: SearchRecord;
-  /** By Ctrl-C. */
-  readonly stopped: boolean;
+  /** What stopped it before its end, if something did. */
+  readonly stoppedBy: StopSignal | null;
 }
 
 const lookEveryMs = 1000;
@@ -52,7 +53,7 @@ class Search {
   readonly #free = process.availableMemory();
   #record: SearchRecord;
   #need: number | null;
-  #stopped = false;
+  #stoppedBy: StopSignal | null = null;
   #writing: Promise<void> = Promise.resolve();
 
   constructor(request: SearchRequest) {
@@ -62,7 +63,7 @@ class Search {
   }
 
   end(): SearchEnd {
-    return { record: this.#record, stopped: this.#stopped };
+    return { record: this.#record, stoppedBy: this.#stoppedBy };
   }
 
   /** A search that was killed knows less than the folders of its trials. */
@@ -86,12 +87,14 @@ class Search {
     const names = new Set(waiting.map(({ name }) => name));
     const look = async () => progress.update(await this.#epochsDone(names), {});
     const timer = setInterval(() => void look(), lookEveryMs);
-    const onSignal = () => this.#stop();
-    process.on('SIGINT', onSignal);
+    using _signals = new StopSignals(
+      (signal) => this.#stop(signal),
+      (signal) => this.#kill(signal),
+    );
     try {
       const ends = new Set<Promise<void>>();
-      while (ends.size > 0 || (waiting.length > 0 && !this.#stopped)) {
-        while (waiting.length > 0 && !this.#stopped && ends.size < this.#slots()) {
+      while (ends.size > 0 || (waiting.length > 0 && this.#stoppedBy === null)) {
+        while (waiting.length > 0 && this.#stoppedBy === null && ends.size < this.#slots()) {
           const end = this.#runOne(waiting.shift()!).finally(() => ends.delete(end));
           ends.add(end);
         }
@@ -99,7 +102,6 @@ class Search {
       }
     } finally {
       clearInterval(timer);
-      process.off('SIGINT', onSignal);
       for (const trial of this.#running.values()) trial.kill();
     }
     progress.end({});
@@ -163,7 +165,7 @@ class Search {
     const best = trial.name === this.#record.best ? ', the best so far' : '';
     const came = result ? `${percent(result.valAccuracy)} (loss ${result.valLoss.toFixed(4)})` : problem;
     // Over the bar, which is drawn anew.
-    if (out.verbose && isLive()) process.stderr.write('\r\x1b[2K');
+    if (out.verbose && isLive()) tell(process.stderr, '\r\x1b[2K');
     out.say(`${trial.name}  ${titleOf(trial)}: ${came}${best}`);
   }
 
@@ -177,15 +179,16 @@ class Search {
     return (await Promise.all(done)).reduce((sum, epochs) => sum + epochs, 0);
   }
 
-  #stop(): void {
-    if (this.#stopped) {
-      for (const trial of this.#running.values()) trial.kill();
-      process.stderr.write('\nStopped at once.\n');
-      process.exit(interruptedExit);
-    }
-    this.#stopped = true;
-    for (const trial of this.#running.values()) trial.stop();
-    process.stderr.write('\nStopping the trials, which save themselves. Ctrl-C once more stops at once.\n');
+  #stop(signal: StopSignal): void {
+    this.#stoppedBy = signal;
+    for (const trial of this.#running.values()) trial.stop(signal);
+    leaveStatusLine();
+    tell(process.stderr, `Stopping the trials, which save themselves. ${onceMore}\n`);
+  }
+
+  #kill(signal: StopSignal): never {
+    for (const trial of this.#running.values()) trial.kill();
+    exitAt(signal, 'Stopped at once.');
   }
 }
 

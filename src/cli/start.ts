@@ -17,7 +17,7 @@ import {
 } from './arguments.ts';
 import type { TrainConfig } from './config.ts';
 import { dataTitle, dataWords, isPublished, parseData } from './data.ts';
-import { interruptedExit } from './interrupt.ts';
+import { exitCodeAfter } from './interrupt.ts';
 import { colourDepth, invocation, type Output, outputFor, shellWord, table } from './output.ts';
 import { drawPicture, layoutCards } from './pictures.ts';
 import { describeGuess, type Guess, topGuesses } from './predict.ts';
@@ -103,7 +103,7 @@ async function runStart(options: StartOptions): Promise<void> {
     await run.model.close();
   }
   reportRun('start', folder, run.record, out);
-  if (run.record.status === 'stopped') process.exitCode = interruptedExit;
+  if (run.stoppedBy !== null) process.exitCode = exitCodeAfter(run.stoppedBy);
   else out.say(`\n${next(data)}`);
 }
 

@@ -9,7 +9,7 @@ import { newTrials, remaining } from '../search/trials.ts';
 import { isGiven, wholeNumber } from './arguments.ts';
 import { checkLayers } from './backbone.ts';
 import { dataTitle, loadData } from './data.ts';
-import { interruptedExit } from './interrupt.ts';
+import { exitCodeAfter } from './interrupt.ts';
 import { count, type Output, outputFor, plural, table } from './output.ts';
 import { prepareFeatures, trainsOnFeatures } from './prepare_features.ts';
 import { runTrials } from './run_trials.ts';
@@ -95,7 +95,7 @@ async function runSweep(command: Command, options: SweepOptions, typed: TypedWor
   out.say(`\nUp to ${plural(Math.min(most, left.length), 'trial')} at a time.`);
   const end = await runTrials({ folder, record: ready, mirror, most, need: needs.memory, out });
   await reportSweep(folder, end.record, out);
-  if (end.stopped) process.exitCode = interruptedExit;
+  if (end.stoppedBy !== null) process.exitCode = exitCodeAfter(end.stoppedBy);
   else if (end.record.trials.some(({ status }) => status === 'broken')) process.exitCode = 1;
 }
 

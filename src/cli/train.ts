@@ -7,7 +7,7 @@ import { augmentHelp } from './augment.ts';
 import { checkLayers } from './backbone.ts';
 import { dataTitle } from './data.ts';
 import { ownFile, resolveModel } from './foreign.ts';
-import { interruptedExit } from './interrupt.ts';
+import { exitCodeAfter } from './interrupt.ts';
 import { type Output, outputFor } from './output.ts';
 import { recipeHelp } from './recipes.ts';
 import { reportRun } from './report.ts';
@@ -46,7 +46,8 @@ Examples:
   On after Ctrl-C.
     $ graft train --resume runs/NAME
 
-Exit codes: 0 done, 1 it went wrong, 2 the options cannot be used, 130 stopped by Ctrl-C.`;
+Exit codes: 0 done, 1 it went wrong, 2 the options cannot be used, 130 stopped by Ctrl-C, 143 by SIGTERM, 129
+by SIGHUP.`;
 
 async function runTrain(command: Command, options: TrainOptions): Promise<void> {
   const out = outputFor(options);
@@ -61,10 +62,10 @@ async function runTrain(command: Command, options: TrainOptions): Promise<void> 
   // A new run takes its folder when it begins to write into it.
   await using _lock = previous && (await folder.lock());
   if (previous) await checkUntouched(folder, previous);
-  const { record, model } = await runTraining(request);
+  const { record, model, stoppedBy } = await runTraining(request);
   await model.close();
   reportRun('train', folder, record, out);
-  if (record.status === 'stopped') process.exitCode = interruptedExit;
+  if (stoppedBy !== null) process.exitCode = exitCodeAfter(stoppedBy);
 }
 
 async function newRun(options: TrainOptions, out: Output): Promise<TrainingRequest> {

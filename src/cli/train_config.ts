@@ -5,7 +5,7 @@ import * as applications from '../applications/index.ts';
 import { fail } from '../core/errors.ts';
 import { parseAugment } from './augment.ts';
 import { findBackbone, lastStageOf, type ModelConfig } from './backbone.ts';
-import type { Recipe, TrainConfig } from './config.ts';
+import { earlierChoices, type Recipe, type TrainConfig } from './config.ts';
 import { countTraining, dataNames, isPublished, type PictureOptions } from './data.ts';
 import { isOnnx, unknownSize } from './foreign.ts';
 import { parseHead } from './heads.ts';
@@ -55,6 +55,7 @@ export async function configOf(options: TrainOptions, out: Output): Promise<Conf
     device: options.device,
     threads: options.threads ?? null,
     tensorboard: options.tensorboard ?? false,
+    checkpointEvery: options.checkpointEvery ?? earlierChoices.checkpointEvery,
   };
   return { config, choice: chosen && `Recipe ${recipe}, since ${chosen.why}; --recipe takes another.` };
 }

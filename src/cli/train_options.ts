@@ -69,6 +69,7 @@ export interface TrainOptions extends CommonOptions, DeviceOptions, ModelOptions
   readonly out?: string;
   readonly mirror?: string;
   readonly tensorboard?: true;
+  readonly checkpointEvery?: number;
   readonly resume?: string;
 }
 
@@ -76,6 +77,11 @@ export function addTrainOptions(command: Command): void {
   addTtaOption(addJobOptions(command).optionsGroup('Run:'))
     .option('--out <dir>', 'folder of the run (default: runs/<time>-<backbone>-<data>)')
     .option('--resume <run>', 'go on with a run that was stopped, with its own options')
+    .option(
+      '--checkpoint-every <minutes>',
+      'checkpoints inside long epochs, beside those after each epoch (default: 10)',
+      positive,
+    )
     .option('--tensorboard', "write TensorBoard's logs into the run's folder");
   addCommonOptions(addDeviceOptions(command));
 }

@@ -20,7 +20,7 @@ import { balancing, cacheOf, makeLoss, makeOptimizer, type TrainConfig } from '.
 import { type LoadedData, loadData } from './data.ts';
 import { summaryOf } from './data_findings.ts';
 import { keepAssets } from './foreign.ts';
-import { Interrupt } from './interrupt.ts';
+import { Interrupt, type StopSignal } from './interrupt.ts';
 import { Meter } from './meter.ts';
 import { invocation, type Output, shellWord, table } from './output.ts';
 import { planRows } from './plan.ts';
@@ -49,6 +49,8 @@ export interface TrainedRun {
   /** With the weights of the best epoch if the run is finished. Close it. */
   readonly model: Model;
   readonly data: LoadedData;
+  /** What stopped it before its end; null if the run is finished. */
+  readonly stoppedBy: StopSignal | null;
 }
 
 export async function runTraining(request: TrainingRequest): Promise<TrainedRun> {
@@ -80,11 +82,12 @@ export async function runTraining(request: TrainingRequest): Promise<TrainedRun>
 
     const history = await runEpochs(request, { model, data, meter, interrupt }, resumeCommand);
     const progress = { ...request, record, model, meter, history, start };
-    if (!history.completed && !interrupt.requested) await giveUp(progress);
-    if (interrupt.requested && history.epochs.length < config.epochs) {
-      return { record: await stop(progress, resumeCommand), model, data };
+    const { signal } = interrupt;
+    if (!history.completed && signal === null) await giveUp(progress);
+    if (signal !== null && history.epochs.length < config.epochs) {
+      return { record: await stop(progress, resumeCommand), model, data, stoppedBy: signal };
     }
-    return { record: await finish(progress, data), model, data };
+    return { record: await finish(progress, data), model, data, stoppedBy: null };
   } catch (error) {
     await model.close();
     throw error;
@@ -157,7 +160,7 @@ async function runEpochs(
         ...stoppingEarly(config),
         terminateOnNaN(),
         interrupt.callback,
-        backup(folder.checkpointPath),
+        backup(folder.checkpointPath, { minutes: config.checkpointEvery }),
       ],
     });
   } catch (error) {

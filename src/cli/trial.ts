@@ -2,6 +2,7 @@
  * The process of one trial of a search: an ordinary training, told to it by the process that started it. When that
  * one is gone, however it ended, the trial ends too and can be continued.
  */
+import { guard } from '../core/console.node.ts';
 import { GraftError, messageOf } from '../core/errors.ts';
 import type { TrainConfig } from './config.ts';
 import { ownFile } from './foreign.ts';
@@ -41,6 +42,8 @@ async function runTrial({ path, config, mirror, program }: TrialRequest): Promis
   }
 }
 
+// What it says goes to the search, which may be gone.
+guard(process.stderr);
 process.on('disconnect', () => process.exit(1));
 process.once('message', (request: TrialRequest) => {
   void runTrial(request).then((reply) => process.send!(reply, () => process.exit()));

@@ -7,6 +7,7 @@ import { GraftError } from '../core/errors.ts';
 import { byteLimits, readRegularFileIfThere } from '../core/regular_file.node.ts';
 import type { Trial } from '../search/trials.ts';
 import type { TrainConfig } from './config.ts';
+import type { StopSignal } from './interrupt.ts';
 import type { RunFolder, RunRecord } from './run_folder.ts';
 import type { TrialReply, TrialRequest } from './trial.ts';
 
@@ -16,8 +17,8 @@ export type Outcome = Pick<Trial, 'status' | 'result' | 'problem'>;
 export interface RunningTrial {
   /** Never rejects for what happens in the trial. */
   readonly ended: Promise<Outcome>;
-  /** Lets it save itself and stop. */
-  stop(): void;
+  /** Passes a signal on, at which it saves itself and stops. */
+  stop(signal: StopSignal): void;
   kill(): void;
 }
 
@@ -61,9 +62,9 @@ export function startTrial({ folder, config, mirror, command }: TrialStart): Run
       if (stopped) return outcome;
       return { ...outcome, status: 'broken', problem: [how, errors.trim()].filter(Boolean).join(': ') };
     }),
-    stop() {
+    stop(signal) {
       stopped = true;
-      child.kill('SIGINT');
+      child.kill(signal);
     },
     kill: () => child.kill('SIGKILL'),
   };

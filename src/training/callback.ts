@@ -57,7 +57,8 @@ export interface Callback {
   readonly name: string;
   /**
    * False lets the engine run several steps at once: `onTrainBatchEnd` is called for each of them afterwards, and
-   * `onSettled` only where training stops and after epochs. Default true: both come before the next step begins.
+   * `onSettled` only where training stops, after epochs, and where `wantsToSettle` asks for it. Default true: both come
+   * before the next step begins.
    */
   readonly stepwise?: boolean;
   /** Before what is frozen is computed: at the start of a training, before `onTrainBegin`, and of each phase. */
@@ -74,6 +75,11 @@ export interface Callback {
   onEpochEnd?(epoch: number, logs: Logs, training: Training): Logs | undefined | Promise<Logs | undefined>;
   /** After a step or an epoch, when every other hook has run: the moment to keep `training.state()`. */
   onSettled?(training: Training): void | Promise<void>;
+  /**
+   * Asked now and then inside an epoch: true lets training pause between two steps for `onSettled`, also where several
+   * steps run at once.
+   */
+  wantsToSettle?(): boolean;
   /** After the last epoch, or where the training stops. */
   onTrainEnd?(training: Training): void | Promise<void>;
   /** What a continuation must know. */

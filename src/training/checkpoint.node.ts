@@ -78,19 +78,35 @@ function restoreNonFinite(_key: string, value: unknown): unknown {
   return typeof value === 'string' && /^#(NaN|-?Infinity)$/.test(value) ? Number(value.slice(1)) : value;
 }
 
+/** When `backup` writes a checkpoint inside an epoch; `null` for never. */
+export interface BackupOptions {
+  /** Every so many steps, which then run one by one. Defaults to null. */
+  readonly every?: number | null;
+  /** Every so many minutes, between two steps. Defaults to null. */
+  readonly minutes?: number | null;
+}
+
 /**
- * Writes a checkpoint after each epoch, when training stops inside one, and every so many steps if asked
+ * Writes a checkpoint after each epoch, when training stops inside one, and in between if asked
  * (keras.callbacks.BackupAndRestore).
  * Continue with `fit(data, { resume: await loadCheckpoint(path) })`.
  */
-export function backup(path: string, { every = null }: { every?: number | null } = {}): Callback {
+export function backup(path: string, { every = null, minutes = null }: BackupOptions = {}): Callback {
+  let last = performance.now();
+  const isTime = () => minutes !== null && performance.now() - last >= 60_000 * minutes;
   return {
     name: 'backup',
     stepwise: every !== null,
+    onTrainBegin() {
+      last = performance.now();
+    },
+    wantsToSettle: isTime,
     async onSettled(training) {
       const { batch, stopping } = training;
-      const due = batch === 0 || stopping === 'step' || (every !== null && batch % every === 0);
-      if (due) await saveCheckpoint(path, await training.state());
+      const due = batch === 0 || stopping === 'step' || (every !== null && batch % every === 0) || isTime();
+      if (!due) return;
+      await saveCheckpoint(path, await training.state());
+      last = performance.now();
     },
   };
 }

@@ -1,4 +1,5 @@
 /** What `compile` decides about a network, before anything runs. */
+import { tell } from '../core/console.node.ts';
 import { type CacheMode, type CacheOptions, cacheOptions, type ResolvedCache } from '../features/index.ts';
 import type { Layer } from '../layers/layer.ts';
 import { type Loss, loss as lossOf } from '../losses/index.ts';
@@ -65,7 +66,8 @@ export function compileNetwork(network: Network, options: CompileOptions, trains
   const drawn = network.initialize(seed);
   if (drawn.length > 0) {
     const names = [...new Set(drawn.map(({ layer }) => layer.name))];
-    process.stderr.write(
+    tell(
+      process.stderr,
       `Initialized ${names.length} trainable layers that the weights file lacks: ${someOf(names)}.\n`,
     );
   }

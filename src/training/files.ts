@@ -1,4 +1,5 @@
 /** Between a training and what files keep of it. */
+import { tell } from '../core/console.node.ts';
 import { GraftError } from '../core/errors.ts';
 import type { Loss } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
@@ -48,6 +49,6 @@ export function takeOptimizer(
     if (learningRate !== null && !scheduled) executor.learningRate = learningRate;
   } catch (error) {
     if (!(error instanceof GraftError) || error.code !== 'weights') throw error;
-    process.stderr.write(`The optimizer keeps its own state. ${error.message}\n`);
+    tell(process.stderr, `The optimizer keeps its own state. ${error.message}\n`);
   }
 }

@@ -173,14 +173,19 @@ async function trainSteps(
   // Where nobody watches each step, the engine gets the next before the last one's numbers are here, and several at once.
   const together = !run.stepwise && executor.runsSteps(kind);
   const sent: SentSteps[] = [];
-  const settle = async () => {
+  const settle = async (asked = run.stepwise) => {
     await settleSteps(run, sent.shift()!, progress);
     // The last step settles with its epoch.
-    const settles = run.stopping === 'step' || (run.stepwise && run.batch < run.stepsPerEpoch);
+    const settles = run.stopping === 'step' || (asked && run.batch < run.stepsPerEpoch);
     if (sent.length === 0 && settles) await run.each((callback) => callback.onSettled?.(run));
+  };
+  const settleAll = async () => {
+    while (sent.length > 0) await settle(true);
+    run.pace.pause();
   };
   const all = weightedBatches(batches(rows(epoch), place), drawing);
   for await (const group of grouped(all, () => (together ? run.pace.steps : 1))) {
+    if (run.wantsToSettle) await settleAll();
     while (sent.length > run.pace.ahead) await settle();
     if (run.stopping !== 'step') sent.push(await executor.send(kind, group));
     if (run.stepwise) await settle();

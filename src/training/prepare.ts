@@ -2,7 +2,9 @@
  * Puts the frozen part of a model behind a data set: features are computed once and kept where that is allowed,
  * else computed whenever they are read.
  */
+
 import type { Program } from '../compile/program.ts';
+import { tell } from '../core/console.node.ts';
 import { fail } from '../core/errors.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { type Dataset, fromTensors } from '../data/dataset.ts';
@@ -273,7 +275,7 @@ function watcherFor({ name, verbose }: { readonly name: string; readonly verbose
     note(text) {
       if (!verbose) return;
       leaveStatusLine();
-      process.stderr.write(`${text}\n`);
+      tell(process.stderr, `${text}\n`);
     },
   };
 }

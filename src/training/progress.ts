@@ -1,4 +1,5 @@
 /** Progress on the terminal: Keras's bar with time left; plain lines where nobody can see a bar move. */
+import { tell } from '../core/console.node.ts';
 import type { Logs } from './callback.ts';
 import { isLive, StatusLine } from './status_line.ts';
 
@@ -98,7 +99,7 @@ class Bar implements Progress {
   constructor(options: ProgressOptions) {
     this.#options = options;
     const { title } = options;
-    if (isLive() && title) process.stderr.write(`${title}\n`);
+    if (isLive() && title) tell(process.stderr, `${title}\n`);
     const prefix = isLive() || !title ? '' : `${title}: `;
     this.#line = new StatusLine(() => prefix + (this.#part?.() ?? this.#render()));
   }

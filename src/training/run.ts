@@ -62,6 +62,11 @@ export class Run implements Training {
     );
   }
 
+  /** True if a callback wants to save the training between the steps of an epoch. */
+  get wantsToSettle(): boolean {
+    return this.#callbacks.some((callback) => callback.wantsToSettle?.() ?? false);
+  }
+
   async each(call: (callback: Callback) => unknown): Promise<void> {
     for (const callback of this.#callbacks) await call(callback);
   }

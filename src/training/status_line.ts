@@ -2,6 +2,7 @@
  * One line on standard error that says how far something is. On a terminal it is written over in place, and once a
  * second even if nothing came; elsewhere, and in CI, it is a few plain lines.
  */
+import { tell } from '../core/console.node.ts';
 
 /** Milliseconds between two drawings on a terminal, and between two lines in a log. */
 const drawEvery = 100;
@@ -44,7 +45,7 @@ export class StatusLine {
 
   /** Draws the text as it is now a last time; below what was said meanwhile, if something was. */
   end(): void {
-    if (this.#live && open !== this) process.stderr.write(`${this.#text()}\n`);
+    if (this.#live && open !== this) tell(process.stderr, `${this.#text()}\n`);
     else this.#draw(Number.POSITIVE_INFINITY);
     this.leave();
   }
@@ -52,17 +53,17 @@ export class StatusLine {
   leave(): void {
     if (this.#timer !== null) clearInterval(this.#timer);
     if (open !== this) return;
-    process.stderr.write('\n');
+    tell(process.stderr, '\n');
     open = null;
   }
 
   #draw(width = (process.stderr.columns ?? 80) - 1): void {
     this.#last = performance.now();
     const text = this.#text();
-    if (!this.#live) process.stderr.write(`${text}\n`);
+    if (!this.#live) tell(process.stderr, `${text}\n`);
     // Written over and then cut, never cleared first: a cleared line flickers.
     else if (open === this)
-      process.stderr.write(`\r${text.slice(0, width).replaceAll('\n', '\x1b[K\n')}\x1b[K`);
+      tell(process.stderr, `\r${text.slice(0, width).replaceAll('\n', '\x1b[K\n')}\x1b[K`);
   }
 }
 

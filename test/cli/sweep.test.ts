@@ -166,18 +166,22 @@ it('a sweep that was killed ends its trials, and the same command goes on to the
   await expectSameAsWhole('runs/killed');
 });
 
-it('Ctrl-C stops the trials, which can go on', async () => {
-  const { child, finished, seen } = workplace.start(words(`${few} --epochs 20 --out runs/stopped --json`));
+it.each([
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const)('%s stops the trials, which can continue', async (signal, code) => {
+  const folder = `runs/stopped-${signal}`;
+  const { child, finished, seen } = workplace.start(words(`${few} --epochs 20 --out ${folder} --json`));
   await seen('Up to 2 trials');
-  while (!existsSync(workplace.path('runs/stopped/001/run.json'))) await wait(5);
-  child.kill('SIGINT');
+  while (!existsSync(workplace.path(folder, '001/run.json'))) await wait(5);
+  child.kill(signal);
   const stopped = await finished;
-  expect(stopped.code, stopped.stderr).toBe(130);
+  expect(stopped.code, stopped.stderr).toBe(code);
   expect(stopped.stderr).toContain('Continue with: ');
   expect(jsonOf(stopped)).toMatchObject({ status: 'unfinished' });
-  const again = await run('sweep --resume runs/stopped --quiet');
+  const again = await run(`sweep --resume ${folder} --quiet`);
   expect(again.code, again.stderr).toBe(0);
-  const { trials } = await recordOf('runs/stopped');
+  const { trials } = await recordOf(folder);
   expect(trials.map(({ status, result }) => [status, result?.epochs])).toEqual(
     new Array(2).fill(['finished', 20]),
   );

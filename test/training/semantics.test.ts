@@ -1,5 +1,5 @@
 /** What a training promises: it can be repeated and continued bit for bit, and says what is wrong with its input. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { copyFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -17,7 +17,7 @@ import {
   modelCheckpoint,
   reduceLROnPlateau,
 } from '../../src/training/callbacks.ts';
-import { loadCheckpoint, saveCheckpoint } from '../../src/training/checkpoint.node.ts';
+import { backup, loadCheckpoint, saveCheckpoint } from '../../src/training/checkpoint.node.ts';
 import { Executor } from '../../src/training/executor.ts';
 import type { CompileOptions, Model } from '../../src/training/model.ts';
 import { labels, smallModel, x, y } from '../support/small_model.ts';
@@ -253,6 +253,41 @@ describe('a training can be continued', () => {
     );
     expect(after.getWeights()).toEqual(whole.weights);
   });
+
+  it('from a checkpoint that was written inside an epoch because it was time, it ends the same bit for bit', async () => {
+    const whole = await uninterrupted();
+    const checkpoint = join(folder, 'timed.safetensors');
+    const batchesOfCheckpoints = async (minutes: number, path: (number: number) => string) => {
+      const batches: number[] = [];
+      const copy: Callback = {
+        name: 'copy',
+        stepwise: false,
+        onSettled: async ({ batch }) => {
+          await copyFile(checkpoint, path(batches.length));
+          batches.push(batch);
+        },
+      };
+      const model = compiled(lively(), { optimizer: optimizer(), seed: 3 });
+      const timed = [...callbacks('part'), backup(checkpoint, { minutes }), copy];
+      expect(await model.fit(data, { ...fitOptions, callbacks: timed })).toEqual(whole.history);
+      return batches;
+    };
+    const path = (number: number) => join(folder, `timed-${number}.safetensors`);
+    expect(new Set(await batchesOfCheckpoints(60, path))).toEqual(new Set([0]));
+    const batches = await batchesOfCheckpoints(1e-9, path);
+    const inside = [...batches.keys()].filter((number) => batches[number] !== 0);
+    // Epochs have four steps, of which up to three run at once.
+    expect(inside.length).toBeGreaterThan(1);
+    for (const number of inside.slice(0, 2)) {
+      const after = compiled(lively(), { optimizer: optimizer(), seed: 3 });
+      const resume = await loadCheckpoint(path(number));
+      expect(resume.batch).toBe(batches[number]);
+      const again = await after.fit(data, { ...fitOptions, callbacks: callbacks('part'), resume });
+      expect(again, `checkpoint ${number}`).toEqual(whole.history);
+      expect(after.getWeights()).toEqual(whole.weights);
+      await after.close();
+    }
+  }, 60_000);
 
   it('a training that a callback has ended trains no further when it is continued', async () => {
     const states: TrainingState[] = [];
