@@ -37,7 +37,7 @@ export function definePredict(program: Command): void {
   const command = program
     .command('predict')
     .description('Say which class each picture is.')
-    .argument('<image...>', 'pictures (JPEG, PNG, WebP, GIF, AVIF, TIFF or SVG), or folders of them')
+    .argument('<image...>', 'images (JPEG, PNG, WebP, GIF, AVIF or TIFF), or folders of them')
     .option(
       '--model <path>',
       'a model (.keras, .h5) or the folder of a run, which knows the names of classes',

@@ -1,7 +1,6 @@
 /** What `graft data` shows: some pictures of each class, and pairs that deserve a look. */
-import { readFile } from 'node:fs/promises';
 import sharp, { type Sharp } from 'sharp';
-import { type Dataset, labelsOf, lengthOf, type Picture } from '../data/index.ts';
+import { type Dataset, labelsOf, lengthOf, openImage, type Picture, readImage } from '../data/index.ts';
 import { progressFor } from '../training/progress.ts';
 import { type SheetRow, side, writeContactSheet } from './contact_sheet.ts';
 import type { Review } from './data_report.ts';
@@ -75,7 +74,7 @@ async function pictureOf(dataset: Dataset, index: number): Promise<Sharp> {
 }
 
 function shownFile({ path, name }: Picture): Shown {
-  return { name, open: async () => sharp(await readFile(path)).autoOrient() };
+  return { name, open: async () => (await openImage(await readImage(path))).image() };
 }
 
 /** Some of many, from all over them. */

@@ -1,10 +1,9 @@
 /** Picture files as a data set: each is read and decoded when it is asked for, several at a time. */
 import { randomUUID } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { fail } from '../core/errors.ts';
 import { sizeOf, type Tensor, tensor } from '../core/tensor.ts';
 import { checkIndices, type Dataset } from './dataset.ts';
-import { decodeBytes, decodeImage, type ImageSize } from './image.node.ts';
+import { decodeBytes, decodeImage, type ImageSize, readImage, troubleOf } from './image.node.ts';
 import { inLanes, sha256Of } from './image-scan.node.ts';
 
 /** A picture of a data set. */
@@ -77,12 +76,8 @@ export function imageDataset(files: readonly ImageFile[], options: ImageDatasetO
 
 async function decode({ path, name, sha256 }: ImageFile, size: ImageSize): Promise<Tensor<'uint8'>> {
   if (sha256 === null) return decodeImage(path, size);
-  const file = await readFile(path).catch((error) =>
-    fail(
-      'data',
-      `${name} was there when the data set was opened, and cannot be read now (${error.code}).`,
-      error,
-    ),
+  const file = await readImage(path).catch((error) =>
+    fail('data', `${name} could be read when the data set was opened. Now ${troubleOf(error).reason}`, error),
   );
   if (sha256Of(file) !== sha256)
     fail('data', `${name} has changed since the data set was opened. Start again.`);

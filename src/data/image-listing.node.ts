@@ -5,6 +5,7 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, extname, join, resolve } from 'node:path';
 import { fail } from '../core/errors.ts';
+import { readable } from './image_format.ts';
 
 export const splitNames = ['train', 'validation', 'test'] as const;
 export type SplitName = (typeof splitNames)[number];
@@ -75,8 +76,6 @@ const foreign = new Set([
   '.dng',
   '.ico',
 ]);
-
-export const readable = 'JPEG, PNG, WebP, GIF, AVIF and TIFF';
 
 const astral = /[\ud800-\udfff]/;
 

@@ -4,13 +4,13 @@
  * that did not change costs no more than looking at its files.
  */
 import { createHash } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
-import sharp from 'sharp';
 import { writeAtomically } from '../core/files.node.ts';
 import { cacheFolder, makeFolder } from './cache.node.ts';
-import { backdrop, emptyFile, isEnormous, limits, pictureProblem, pixelsOf } from './image.node.ts';
+import { backdrop, openImage, pixelsOf, readImage, troubleOf } from './image.node.ts';
+import type { ImageFormat } from './image_format.ts';
 import type { ImageEntry, ImageProblem } from './image-listing.node.ts';
 import { differenceHash } from './near-duplicates.ts';
 import { readIfThere } from './verify.node.ts';
@@ -20,8 +20,7 @@ export interface ImageFacts {
   /** Of the file, in hexadecimal. */
   readonly sha256: string;
   readonly bytes: number;
-  /** jpeg, png, webp, gif, avif, tiff. */
-  readonly format: string;
+  readonly format: ImageFormat;
   /** Pixels, upright. */
   readonly width: number;
   readonly height: number;
@@ -41,7 +40,7 @@ export interface ScanOptions {
 }
 
 /** Raise it when `Examined` changes. */
-const format = 2;
+const format = 3;
 
 /** What was found is kept so often, for scans that are stopped. */
 const saveEveryMs = 30_000;
@@ -100,18 +99,16 @@ export function sha256Of(bytes: Uint8Array): string {
 
 async function examine(path: string): Promise<Examined> {
   try {
-    const file = await readFile(path);
-    if (file.length === 0) return { kind: 'empty', reason: emptyFile };
-    const { format: container, compression, autoOrient } = await sharp(file, limits).metadata();
-    const format = compression === 'av1' ? 'avif' : container;
+    const file = await readImage(path);
+    const { format, whole, image } = await openImage(file);
     // Decodes everything there is of a file: one that was cut off does not get through.
-    const picture = sharp(file, limits).autoOrient().flatten({ background: backdrop });
-    // For a small picture, resizing costs three times what decoding does.
-    const isSmall = Math.max(autoOrient.width, autoOrient.height) <= 96;
+    const picture = image().flatten({ background: backdrop });
+    // For a small image, resizing costs three times what decoding does.
+    const isSmall = Math.max(whole.width, whole.height) <= 96;
     const small = await pixelsOf(isSmall ? picture : picture.resize(72, 64, { fit: 'fill' }));
-    return { sha256: sha256Of(file), bytes: file.length, format, ...autoOrient, ...differenceHash(small) };
+    return { sha256: sha256Of(file), bytes: file.length, format, ...whole, ...differenceHash(small) };
   } catch (error) {
-    return { kind: isEnormous(error) ? 'enormous' : 'broken', reason: pictureProblem(error) };
+    return troubleOf(error);
   }
 }
 

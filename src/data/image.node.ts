@@ -1,14 +1,15 @@
-/** Picture files to tensors. It owns decoding; enlarging and normalising for a backbone are layers' work. */
-import { readFile } from 'node:fs/promises';
+/** Image files to tensors. It owns decoding; enlarging and normalising for a backbone are layers' work. */
 import sharp, { type Sharp } from 'sharp';
 import { fail, messageOf } from '../core/errors.ts';
+import { byteLimits, isMissing, UnreadableFileError, withRegularFile } from '../core/regular_file.node.ts';
 import { type Tensor, tensor } from '../core/tensor.ts';
+import { formatBytes, type ImageFormat, imageFormatOf, otherFormatOf, readable } from './image_format.ts';
 
-/** A picture that unpacks to more pixels than this (16383 x 16383) is refused before it fills the memory. */
+/** An image that unpacks to more pixels than this (16383 x 16383) is refused before it fills the memory. */
 const mostPixels = 0x3fff ** 2;
 
-/** How sharp reads every picture: damaged and enormous ones are errors. */
-export const limits = { failOn: 'error', limitInputPixels: mostPixels } as const;
+/** How sharp reads every image: damaged and enormous ones are errors. */
+const limits = { failOn: 'error', limitInputPixels: mostPixels } as const;
 
 /** What transparent pixels lie on. */
 export const backdrop = '#ffffff';
@@ -24,8 +25,7 @@ export interface ImageSize {
 }
 
 /**
- * Reads a picture (JPEG, PNG, WebP, GIF, AVIF, TIFF, SVG; of an animation the first frame) as 8-bit sRGB,
- * upright: the EXIF orientation is applied, grey, CMYK and 16-bit pictures are converted, embedded colour
+ * Reads an image (JPEG, PNG, WebP, GIF, AVIF, TIFF; of an animation the first frame) as 8-bit sRGB, upright: the EXIF orientation is applied, grey, CMYK and 16-bit pictures are converted, embedded colour
  * profiles are honoured, transparency lies on white.
  *
  * With a size, the picture is stretched to exactly that, whatever its proportions, with a linear kernel and
@@ -35,25 +35,68 @@ export interface ImageSize {
  * `keras.utils.image_dataset_from_directory`; `padToAspectRatio` puts black around after it, to whole pixels.
  *
  * @returns uint8 [height, width, 3]
- * @throws `data` naming the file, if it is not there, no picture, damaged or too large
+ * @throws `data` naming the file, if it is not there, no image in one of these formats, damaged or too large
  */
 export async function decodeImage(path: string, size?: ImageSize): Promise<Tensor<'uint8'>> {
   if (size !== undefined) checkSize(size);
-  // Read here rather than by sharp, whose cache would not notice that the file changed.
-  const file = await readFile(path).catch((error) =>
-    fail('data', `${path}: ${pictureProblem(error)}`, error),
+  const file = await readImage(path).catch((error) =>
+    fail('data', `${path}: ${troubleOf(error).reason}`, error),
   );
   return decodeBytes(file, path, size);
 }
 
+/**
+ * The bytes of an image file; their beginning is that of a format which is read. Read here rather than by sharp,
+ * whose cache would not notice that the file changed. What it throws is for `troubleOf`.
+ */
+export function readImage(path: string): Promise<Buffer> {
+  return withRegularFile(path, { limit: byteLimits.image, kind: 'an image' }, async (file) => {
+    const start = await file.read(0, Math.min(formatBytes, file.bytes));
+    checkStart(start);
+    return Buffer.concat([start, await file.read(start.length, file.bytes - start.length)]);
+  });
+}
+
+/** An image that can be decoded, upright. What it throws is for `troubleOf`. */
+export interface OpenImage {
+  readonly format: ImageFormat;
+  /** Upright, in pixels. */
+  readonly whole: { readonly width: number; readonly height: number };
+  /** To be resized and written in any format, by sharp's means. */
+  image(): Sharp;
+}
+
+/** Looks at what the bytes of a file say of the image in them. */
+export async function openImage(file: Buffer): Promise<OpenImage> {
+  const format = checkStart(file);
+  const { autoOrient: whole, depth } = await sharp(file, limits).metadata();
+  if (depth !== 'uchar' && depth !== 'ushort') {
+    // Such a file does not say which value is white: 1, 255, 65,535 or what a sensor counts to.
+    const values = depth === 'float' || depth === 'double' ? 'floating-point numbers' : `of type ${depth}`;
+    throw new UnusableImage(
+      'unsupported',
+      `its values are ${values}, of which nobody knows the range; save it with 8 or 16 bits a channel.`,
+    );
+  }
+  return { format, whole, image: () => sharp(file, limits).autoOrient() };
+}
+
+function checkStart(start: Buffer): ImageFormat {
+  if (start.length === 0) throw new UnusableImage('empty', 'the file is empty.');
+  const format = imageFormatOf(start);
+  if (format !== null) return format;
+  const other = otherFormatOf(start);
+  if (other !== null) throw new UnusableImage('unsupported', other);
+  throw new UnusableImage('broken', `not an image in a known format (${readable}).`);
+}
+
 /** `decodeImage` of a file that has been read; `path` is for messages. */
 export async function decodeBytes(file: Buffer, path: string, size?: ImageSize): Promise<Tensor<'uint8'>> {
-  if (file.length === 0) fail('data', `${path}: ${emptyFile}`);
   try {
+    const { whole, image } = await openImage(file);
     // Sharp's output is sRGB unless told otherwise, of grey and CMYK pictures too.
-    const picture = sharp(file, limits).autoOrient().flatten({ background: backdrop });
+    const picture = image().flatten({ background: backdrop });
     if (size === undefined) return await pixelsOf(picture);
-    const whole = (await sharp(file, limits).metadata()).autoOrient;
     if (size.cropToAspectRatio) {
       const window = middle(whole, size);
       return await pixelsAt(picture.extract(window), window, size);
@@ -62,7 +105,7 @@ export async function decodeBytes(file: Buffer, path: string, size?: ImageSize):
     const inside = middle(size, whole);
     return placed(await pixelsAt(picture, whole, inside), inside, size);
   } catch (error) {
-    fail('data', `${path}: ${pictureProblem(error)}`, error);
+    fail('data', `${path}: ${troubleOf(error).reason}`, error);
   }
 }
 
@@ -155,23 +198,38 @@ export function checkSize({ height, width, cropToAspectRatio, padToAspectRatio }
   }
 }
 
-export const emptyFile = 'the file is empty.';
-
-/** True if a picture was refused for its size, before it was decoded. */
-export function isEnormous(error: unknown): boolean {
-  return /exceeds pixel limit/i.test(messageOf(error));
+/** Why a file cannot be used as an image. */
+export interface ImageTrouble {
+  readonly kind: 'missing' | 'empty' | 'broken' | 'enormous' | 'unsupported';
+  /** A sentence. */
+  readonly reason: string;
 }
 
-/** What is wrong with a picture that could not be read, as a sentence. */
-export function pictureProblem(error: unknown): string {
-  const code = (error as NodeJS.ErrnoException).code;
-  if (code === 'ENOENT') return 'there is no such file.';
-  if (code === 'EISDIR') return 'this is a folder, not a picture.';
-  const message = messageOf(error);
-  if (/unsupported image format/i.test(message)) {
-    return 'not a picture in a known format (JPEG, PNG, WebP, GIF, AVIF, TIFF, SVG).';
+/** What was found wrong before a decoder saw the file. */
+class UnusableImage extends Error implements ImageTrouble {
+  readonly kind: ImageTrouble['kind'];
+  readonly reason: string;
+
+  constructor(kind: ImageTrouble['kind'], reason: string) {
+    super(reason);
+    this.kind = kind;
+    this.reason = reason;
   }
-  if (isEnormous(error)) return `the picture has more than ${mostPixels.toLocaleString('en')} pixels.`;
+}
+
+/** What is wrong with an image, given what reading or decoding it threw. */
+export function troubleOf(error: unknown): ImageTrouble {
+  if (error instanceof UnusableImage) return { kind: error.kind, reason: error.reason };
+  if (error instanceof UnreadableFileError) {
+    return { kind: isMissing(error) ? 'missing' : 'broken', reason: error.reason };
+  }
+  const message = messageOf(error);
+  if (/exceeds pixel limit/i.test(message)) {
+    return {
+      kind: 'enormous',
+      reason: `the image has more than ${mostPixels.toLocaleString('en')} pixels.`,
+    };
+  }
   const first = message.split('\n')[0]!.replace(/[\s.:]+$/, '');
-  return `the picture cannot be decoded: ${first}. Replace or remove it.`;
+  return { kind: 'broken', reason: `the image cannot be decoded: ${first}. Replace or remove it.` };
 }

@@ -17,13 +17,13 @@ export {
   splitValidation,
 } from './dataset.ts';
 export { type EmojiSet, emojiSets } from './emoji10.node.ts';
-export { decodeImage, type ImageSize } from './image.node.ts';
+export { decodeImage, type ImageSize, openImage, readImage } from './image.node.ts';
+export { readable } from './image_format.ts';
 export { classNamesIn, type ImageData, type ImageOptions, type Picture } from './image-data.node.ts';
 export { type ImageDataset, type ImageFile, imageDataset } from './image-dataset.node.ts';
 export {
   type ImageProblem,
   imagesIn,
-  readable,
   type SplitName,
   splitNames,
   titleOf,

@@ -91,7 +91,7 @@ describe('graft predict', () => {
   });
 
   it.each([
-    ['text.png', 'not a picture in a known format (JPEG, PNG, WebP, GIF, AVIF, TIFF, SVG).'],
+    ['text.png', 'not an image in a known format (JPEG, PNG, WebP, GIF, AVIF and TIFF).'],
     ['missing.png', 'there is no such file.'],
   ])('names a picture that it cannot read: %s', async (name, reason) => {
     const { code, stderr, stdout } = await run(`predict --model runs/colours bird.png ${name}`);

@@ -385,9 +385,9 @@ describe('files that cannot be used', () => {
   dog/link\\.png: a link to something that is not there\\.
   dog/old\\.bmp: \\.bmp cannot be read; convert it to one of JPEG, PNG, WebP, GIF, AVIF and TIFF\\.
   cat/empty\\.jpg: the file is empty\\.
-  cat/text\\.png: not a picture in a known format .*
-  dog/bomb\\.png: the picture has more than 268,402,689 pixels\\.
-  dog/truncated\\.jpg: the picture cannot be decoded: .*premature end.*
+  cat/text\\.png: not an image in a known format .*
+  dog/bomb\\.png: the image has more than 268,402,689 pixels\\.
+  dog/truncated\\.jpg: the image cannot be decoded: .*premature end.*
 Mend or remove them, or leave them out with skipBroken \\(--skip-broken\\)\\.$`,
         ),
       ),

@@ -25,7 +25,7 @@ it('takes what it knows from the cache, until the file changes, whatever its tim
   });
   const memory = join(cacheDir, 'pictures', (await readdir(join(cacheDir, 'pictures')))[0]!);
   // It changed a moment ago and may change again within the same tick of the clock.
-  expect(JSON.parse(await readFile(memory, 'utf8'))).toEqual({ format: 2, files: [] });
+  expect(JSON.parse(await readFile(memory, 'utf8'))).toEqual({ format: 3, files: [] });
 
   await setTimeout(2100);
   await scan();

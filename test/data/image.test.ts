@@ -1,8 +1,9 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp, { type Sharp } from 'sharp';
 import { describe, expect, it } from 'vitest';
 import { decodeImage } from '../../src/data/image.node.ts';
+import { bomb, grayTiff } from './pictures.ts';
 import { temporaryFolder } from './support.ts';
 
 /** Writes a picture of raw values and gives its path. */
@@ -156,11 +157,11 @@ describe('decodeImage', () => {
     const folder = await temporaryFolder();
     const cases = [
       [join(folder, 'none.png'), 'there is no such file.'],
-      [folder, 'this is a folder, not a picture.'],
+      [folder, 'it is a folder; expected a file with an image.'],
       [await fileOf(''), 'the file is empty.'],
       [
         await fileOf('hello, I am a text'),
-        'not a picture in a known format (JPEG, PNG, WebP, GIF, AVIF, TIFF, SVG).',
+        'not an image in a known format (JPEG, PNG, WebP, GIF, AVIF and TIFF).',
       ],
     ] as const;
     await mkdir(folder, { recursive: true });
@@ -183,16 +184,72 @@ describe('decodeImage', () => {
     const path = await fileOf(whole.subarray(0, Math.floor(whole.length / 2)), `cut.${format}`);
     await expect(decodeImage(path)).rejects.toMatchObject({
       code: 'data',
-      message: expect.stringMatching(/cut\.\w+: the picture cannot be decoded: .+ Replace or remove it\.$/s),
+      message: expect.stringMatching(/cut\.\w+: the image cannot be decoded: .+ Replace or remove it\.$/s),
     });
   });
 
   it('refuses a picture of absurd size before it fills the memory', async () => {
-    const path = await fileOf(
-      '<svg xmlns="http://www.w3.org/2000/svg" width="20000" height="20000"/>',
-      'huge.svg',
+    const path = join(await temporaryFolder(), 'huge.png');
+    await bomb(path);
+    await expect(decodeImage(path)).rejects.toThrow(`${path}: the image has more than 268,402,689 pixels.`);
+  });
+
+  // A drawing is a program: this one asks for 2^30 rectangles, others for files and addresses.
+  it('refuses a drawing under the name of an image before anything reads it', { timeout: 5000 }, async () => {
+    const uses = Array.from(
+      { length: 30 },
+      (_, i) => `<g id="u${i + 1}"><use href="#u${i}"/><use href="#u${i}"/></g>`,
     );
-    await expect(decodeImage(path)).rejects.toThrow(`${path}: the picture has more than 268,402,689 pixels.`);
+    const start = '<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64">';
+    const drawing = `${start}<defs><rect id="u0" width="1" height="1"/>${uses.join('')}</defs><use href="#u30"/></svg>`;
+    const utf16 = Buffer.from(`\ufeff${drawing}`, 'utf16le');
+    for (const content of [drawing, `\ufeff \n<?xml version="1.0"?>${drawing}`, utf16]) {
+      const path = await fileOf(content, 'x.png');
+      await expect(decodeImage(path)).rejects.toMatchObject({
+        code: 'data',
+        message: `${path}: it is an SVG drawing, or other XML; convert it to one of JPEG, PNG, WebP, GIF, AVIF and TIFF.`,
+      });
+    }
+  });
+
+  it.each(['png', 'jpeg', 'webp', 'gif', 'avif', 'tiff'] as const)(
+    'reads %s whatever its name',
+    async (format) => {
+      const path = await picture(
+        new Array<number>(16 * 16 * 3).fill(200),
+        { width: 16, channels: 3 },
+        (image) => image.toFormat(format),
+      );
+      expect((await decodeImage(path)).data[0]).toBeGreaterThan(190);
+    },
+  );
+
+  it('reads no endless device and no file of more bytes than an image has', { timeout: 5000 }, async () => {
+    await expect(decodeImage('/dev/zero')).rejects.toThrow(
+      '/dev/zero: it is a device; expected a file with an image.',
+    );
+    const path = await fileOf('\xff\xd8\xff');
+    await truncate(path, 2 ** 32);
+    await expect(decodeImage(path)).rejects.toThrow(
+      `${path}: it has 4,294,967,296 bytes; an image may have at most 268,435,456.`,
+    );
+  });
+
+  // White is 1 for some programs and 255 for others; sharp would make 0, 188, 255 of the colours 0, ½, 1, and black
+  // of grey ones.
+  it('refuses a TIFF whose values have no known range, and reads one of 16 bits', async () => {
+    const float = await fileOf(grayTiff(Buffer.from(Float32Array.of(0, 0.5).buffer), 32, 3), 'x.tif');
+    await expect(decodeImage(float)).rejects.toThrow(
+      `${float}: its values are floating-point numbers, of which nobody knows the range; ` +
+        'save it with 8 or 16 bits a channel.',
+    );
+    const long = await fileOf(grayTiff(Buffer.from(Uint32Array.of(0, 2 ** 31).buffer), 32, 1), 'x.tif');
+    await expect(decodeImage(long)).rejects.toThrow('its values are of type uint');
+    const signed = await fileOf(grayTiff(Buffer.from(Int16Array.of(-1, 255).buffer), 16, 2), 'x.tif');
+    await expect(decodeImage(signed)).rejects.toThrow('its values are of type short');
+    // 257 · v is v of 255.
+    const short = await fileOf(grayTiff(Buffer.from(Uint16Array.of(257 * 7, 65_535).buffer), 16, 1), 'x.tif');
+    expect([...(await decodeImage(short)).data]).toEqual([7, 7, 7, 255, 255, 255]);
   });
 
   it('refuses a size that is no size', async () => {

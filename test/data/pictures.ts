@@ -58,3 +58,32 @@ export async function bomb(path: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   await writeFile(path, Buffer.concat([signature, ...chunks]));
 }
+
+/** A TIFF of one grey row. `format` is TIFF's SampleFormat: 1 unsigned, 2 signed, 3 floating point. */
+export function grayTiff(values: Buffer, bits: number, format: 1 | 2 | 3): Buffer {
+  const [short, long, count] = [3, 4, 10];
+  const start = 8 + 2 + count * 12 + 4;
+  const entries = [
+    [256, long, values.length / (bits / 8)], // ImageWidth
+    [257, long, 1], // ImageLength
+    [258, short, bits], // BitsPerSample
+    [259, short, 1], // Compression: none
+    [262, short, 1], // PhotometricInterpretation: black is 0
+    [273, long, start], // StripOffsets
+    [277, short, 1], // SamplesPerPixel
+    [278, long, 1], // RowsPerStrip
+    [279, long, values.length], // StripByteCounts
+    [339, short, format], // SampleFormat
+  ] as const;
+  const head = Buffer.alloc(start);
+  head.write('II*');
+  head.writeUInt32LE(8, 4);
+  head.writeUInt16LE(count, 8);
+  entries.forEach(([tag, type, value], i) => {
+    head.writeUInt16LE(tag, 10 + 12 * i);
+    head.writeUInt16LE(type, 12 + 12 * i);
+    head.writeUInt32LE(1, 14 + 12 * i);
+    head.writeUInt32LE(value, 18 + 12 * i);
+  });
+  return Buffer.concat([head, values]);
+}
