@@ -1,7 +1,7 @@
 /** Published weights: how they come into a model. */
-import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { fail } from '../core/errors.ts';
+import { kindOf, refuseKind } from '../core/file_kind.node.ts';
 import { type Asset, type AssetOptions, fetchAsset } from '../data/index.ts';
 import type { Variable } from '../layers/layer.ts';
 import type { Network } from '../models/network.ts';
@@ -46,24 +46,20 @@ export async function loadPretrained(
  * trainable ones and refuses frozen ones. Throws `weights` if nothing matches or shapes differ.
  */
 export async function loadWeights(network: Network, path: string): Promise<void> {
+  const kind = await kindOf(path);
   // Files of Keras 3 do not name layers, so all of them must be there.
-  if (/\.(weights\.h5|keras)$/i.test(path)) {
+  if (kind === 'kerasArchive' || /\.weights\.h5$/i.test(path)) {
     await loadAllWeights(path, network);
     return;
   }
-  const ending = extname(path).toLowerCase();
   let assigned: ReadonlySet<Variable>;
-  if (ending === '.safetensors') assigned = await assignSafetensors(network, path);
-  else if (ending === '.h5' || ending === '.hdf5') {
+  if (kind === 'safetensors') assigned = await assignSafetensors(network, path);
+  else if (kind === 'hdf5') {
     const file = await readKerasH5(path, { training: false });
     const whole = file.layers.find(({ layer }) => layer === network.name);
     const layers = whole === undefined ? file.layers : layersWithin(whole);
     assigned = assignLayers(path, network, layers, pairing(network, layers));
-  } else
-    return fail(
-      'argument',
-      `Weights are read from .h5, .weights.h5, .keras and .safetensors files, got "${path}".`,
-    );
+  } else return refuseKind(path, kind, 'weights in a .h5, .weights.h5, .keras or .safetensors file');
   if (assigned.size === 0) {
     fail(
       'weights',

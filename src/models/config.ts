@@ -143,6 +143,14 @@ export function networkFromConfig(
 
 function readNetwork({ class_name, config }: KerasLayerConfig, reading: Reading): Network {
   const name = String(config['name'] ?? class_name);
+  if (!modelClasses.includes(class_name)) {
+    fail(
+      'unsupported',
+      `Model ${name} is of class ${class_name}, a subclass of keras.Model: Python code, which its file does not hold. ` +
+        'Graft reads Sequential and Functional models. In Python, build it of layers, keras.Model(inputs, outputs), ' +
+        "and save that, or write ONNX: model.export('model.onnx', format='onnx').",
+    );
+  }
   if (!Array.isArray(config['layers'])) fail('file', `The config of model ${name} lists no layers.`);
   if (config['layers'].length > LAYER_LIMIT) {
     fail(
@@ -152,13 +160,11 @@ function readNetwork({ class_name, config }: KerasLayerConfig, reading: Reading)
   }
   const layers = config['layers'].map(layerConfig);
   if (class_name === 'Sequential') return sequentialFromConfig(name, config, layers, reading);
-  if (class_name === 'Functional' || class_name === 'Model')
-    return functionalFromConfig(name, config, layers, reading);
-  return fail(
-    'unsupported',
-    `Model ${name} is of class ${class_name}; Graft reads Sequential and Functional models.`,
-  );
+  return functionalFromConfig(name, config, layers, reading);
 }
+
+/** What Keras calls models that are described by their layers. */
+const modelClasses: readonly string[] = ['Sequential', 'Functional', 'Model'];
 
 /** Layers of one model; the largest of keras.applications has 816. */
 const LAYER_LIMIT = 10_000;
@@ -183,8 +189,7 @@ function layerConfig(value: unknown): KerasLayerConfig {
   return fail('file', `Expected a layer as Keras describes it, with class_name and config; got ${text}.`);
 }
 
-const isNetwork = ({ class_name }: KerasLayerConfig) =>
-  ['Functional', 'Model', 'Sequential'].includes(class_name);
+const isNetwork = ({ class_name }: KerasLayerConfig) => modelClasses.includes(class_name);
 
 /** True for arithmetic between layers, which Keras 3 knows by its module and Keras 2 by these two classes. */
 const isOperation = ({ module, class_name }: KerasLayerConfig) =>

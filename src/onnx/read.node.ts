@@ -5,6 +5,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fail, messageOf } from '../core/errors.ts';
+import { kindOf, refuseKind } from '../core/file_kind.node.ts';
 import { readRegularFile } from '../core/regular_file.node.ts';
 import { checkModel, decodeForeign } from './check.ts';
 import type { GraphProto, ModelProto, StoredTensorProto } from './proto.ts';
@@ -22,6 +23,8 @@ const external = 1;
  * @throws `file` if it is missing, damaged or no ONNX model, `unsupported` for what Graft cannot take apart
  */
 export async function readOnnx(path: string): Promise<ModelProto> {
+  const kind = await kindOf(path);
+  if (kind !== 'onnx') refuseKind(path, kind, 'an ONNX model (.onnx)');
   const bytes = await readRegularFile(path, { limit: largest, kind: 'an ONNX model' });
   const model = decodeForeign(path, bytes);
   const folder = new Folder(path, largest - bytes.byteLength);

@@ -1,13 +1,12 @@
 /** Opening HDF5 files to read them, and writing them whole or not at all. What is in them is others' business. */
 import { fail } from '../core/errors.ts';
+import { kindOf, refuseKind } from '../core/file_kind.node.ts';
 import { writeAtomically } from '../core/files.node.ts';
 import { byteLimits, withRegularFile } from '../core/regular_file.node.ts';
 import { endlessHeap } from './hdf5_heaps.node.ts';
 import { withHdf5 } from './hdf5_library.node.ts';
 import { Hdf5Reader } from './hdf5_reader.node.ts';
 import { Hdf5Writer } from './hdf5_writer.node.ts';
-
-const SIGNATURE = Buffer.from('\x89HDF\r\n\x1a\n', 'latin1');
 
 /**
  * Hands an HDF5 file to a synchronous function. Throws `file`, calling the file `shownAs`, when it is missing,
@@ -33,15 +32,10 @@ export async function fillHdf5(
 }
 
 /** Checks that a file is HDF5 that the library can read to its end. Returns its size in bytes. */
-function checkFile(path: string, shownAs: string): Promise<number> {
-  const options = { limit: byteLimits.weights, kind: 'weights', shownAs };
-  return withRegularFile(path, options, async (file) => {
-    const start = await file.read(0, Math.min(SIGNATURE.length, file.bytes));
-    if (!start.equals(SIGNATURE)) {
-      const isZip = start.toString('latin1', 0, 2) === 'PK';
-      const found = isZip ? ' but a zip archive, perhaps a .keras file' : '';
-      fail('file', `${shownAs} is not an HDF5 file${found}; expected a .h5 file written by Keras or Graft.`);
-    }
+async function checkFile(path: string, shownAs: string): Promise<number> {
+  const kind = await kindOf(path, shownAs);
+  if (kind !== 'hdf5') refuseKind(shownAs, kind, 'an .h5 file written by Keras or Graft');
+  return withRegularFile(path, { limit: byteLimits.weights, kind: 'weights', shownAs }, async (file) => {
     const heap = await endlessHeap(file.handle);
     if (heap !== null) {
       fail('file', `${shownAs} is damaged or not a Keras .h5 file: its texts at byte ${heap} have no end.`);

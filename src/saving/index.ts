@@ -1,5 +1,6 @@
 /** Whole models to files and back. The file's ending says the format; files of weights alone are `weights.ts`. */
 import { fail, GraftError } from '../core/errors.ts';
+import { kindOf, refuseKind } from '../core/file_kind.node.ts';
 import { isRecord } from '../core/records.ts';
 import type { Loss } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
@@ -23,7 +24,7 @@ import {
   readTraining,
   trainingConfig,
 } from './training_config.ts';
-import { kerasGroups, readGroups, writeGroups } from './weights_h5.node.ts';
+import { hasKerasGroups, kerasGroups, readGroups, writeGroups } from './weights_h5.node.ts';
 
 /** How a model was being trained, as far as files keep it. */
 export interface SavedTraining {
@@ -100,21 +101,39 @@ export async function loadModel(
   make: MakeNetwork,
   options: LoadingOptions,
 ): Promise<SavedModel> {
-  return endingOf(path) === '.keras' ? loadArchive(path, make, options) : loadH5(path, make, options);
+  // What the file is counts, not its name: people rename .h5 to .keras and back.
+  const kind = await kindOf(path);
+  if (kind === 'kerasArchive') return loadArchive(path, make, options);
+  if (kind === 'hdf5') return loadH5(path, make, options);
+  return refuseKind(path, kind, 'a model in a .keras or .h5 file');
 }
 
 async function loadH5(path: string, make: MakeNetwork, options: LoadingOptions): Promise<SavedModel> {
-  const file = await readKerasH5(path, { training: options.training });
+  const file = await readKerasH5(path, { training: options.training }).catch((error: unknown) =>
+    refuseWeights(path, error),
+  );
   const { modelConfig, extra } = file;
-  if (modelConfig === null) {
-    fail('file', `${path} holds weights without a model; build the model and use loadWeights.`);
-  }
+  if (modelConfig === null) return weightsAlone(path);
   const reading = readingOptions(file.kerasVersion ?? '1', options);
   const network = interpret(path, () => networkFromConfig(modelConfig, make, reading));
   await loadAssets(path, network);
   assignLayers(path, network, file.layers, 'order');
   const described = options.training ? describedTraining(file.trainingConfig, extra?.json) : null;
   return { network, training: training(path, network, described, file.optimizer) };
+}
+
+/** A file that cannot be read as a model may be weights alone in Keras 3's layout. */
+async function refuseWeights(path: string, error: unknown): Promise<never> {
+  if (error instanceof GraftError && (await readHdf5(path, hasKerasGroups))) weightsAlone(path);
+  throw error;
+}
+
+function weightsAlone(path: string): never {
+  return fail(
+    'file',
+    `${path} holds weights without a model. Build the model and use loadWeights (on the command line: graft train ` +
+      "--weights), or write both in Python: model.save('model.keras').",
+  );
 }
 
 async function loadArchive(path: string, make: MakeNetwork, options: LoadingOptions): Promise<SavedModel> {
@@ -164,7 +183,5 @@ function endingOf(path: string): (typeof modelEndings)[number] {
       `"${path}" names a file of weights alone; use saveWeights and loadWeights, or another name.`,
     );
   }
-  return (
-    ending ?? fail('argument', `Graft saves and loads models as ${modelEndings.join(', ')}; got "${path}".`)
-  );
+  return ending ?? fail('argument', `Graft saves models as ${modelEndings.join(', ')}; got "${path}".`);
 }

@@ -3,6 +3,7 @@
  * written from the memory it lies in.
  */
 import { open } from 'node:fs/promises';
+import { kindOf, refuseKind } from '../core/file_kind.node.ts';
 import { writeAtomically } from '../core/files.node.ts';
 import { byteLimits, RegularFile } from '../core/regular_file.node.ts';
 import { bytesOf, type Tensor } from '../core/tensor.ts';
@@ -41,7 +42,10 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
     return { ...header, read, close, [Symbol.asyncDispose]: close };
   } catch (error) {
     await file.close();
-    throw error;
+    const kind = await kindOf(path);
+    // Of a file that is damaged the reader knows more.
+    const damaged = kind === 'safetensors' || (typeof kind === 'object' && kind.unknown);
+    return damaged ? Promise.reject(error) : refuseKind(path, kind, 'a .safetensors file');
   }
 }
 

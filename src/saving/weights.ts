@@ -6,6 +6,7 @@
  * - `.safetensors`: tensors called `layer/weight`, as in Keras (`conv1_conv/kernel`)
  */
 import { fail } from '../core/errors.ts';
+import { kindOf, refuseKind } from '../core/file_kind.node.ts';
 import { tensor } from '../core/tensor.ts';
 import type { Network } from '../models/network.ts';
 import { someOf } from '../models/network.ts';
@@ -23,7 +24,7 @@ export const weightEndings = ['.weights.h5', '.h5', '.hdf5', '.safetensors'] as 
 
 /** Writes the weights of a model, whole or not at all. Throws `argument` for other endings. */
 export async function saveWeights(path: string, { network, training }: SavedModel): Promise<void> {
-  switch (endingOf(path, weightEndings)) {
+  switch (endingOf(path)) {
     case '.weights.h5': {
       const groups = kerasGroups(network, training);
       return writeHdf5(path, (file) => writeGroups(file, groups));
@@ -47,14 +48,17 @@ export async function saveWeights(path: string, { network, training }: SavedMode
  * if the file is Keras 3's and has them. Throws `weights`, and sets nothing, if file and model do not fit.
  */
 export async function loadWeights(path: string, network: Network): Promise<readonly NamedTensor[] | null> {
-  switch (endingOf(path, [...weightEndings, '.keras'])) {
-    case '.keras':
+  const kind = await kindOf(path);
+  switch (kind) {
+    case 'kerasArchive':
       return readArchive(path, ({ weightsPath }) => loadHdf5(weightsPath, network, path));
-    case '.safetensors':
+    case 'safetensors':
       await loadSafetensors(path, network);
       return null;
-    default:
+    case 'hdf5':
       return loadHdf5(path, network, path);
+    default:
+      return refuseKind(path, kind, 'weights in a .weights.h5, .h5, .safetensors or .keras file');
   }
 }
 
@@ -114,7 +118,7 @@ async function loadSafetensors(path: string, network: Network): Promise<void> {
   assignAll(path, found);
 }
 
-function endingOf<E extends string>(path: string, endings: readonly E[]): E {
-  const ending = endings.find((known) => path.toLowerCase().endsWith(known));
-  return ending ?? fail('argument', `Files of weights end in ${endings.join(', ')}; got "${path}".`);
+function endingOf(path: string): (typeof weightEndings)[number] {
+  const ending = weightEndings.find((known) => path.toLowerCase().endsWith(known));
+  return ending ?? fail('argument', `Files of weights end in ${weightEndings.join(', ')}; got "${path}".`);
 }

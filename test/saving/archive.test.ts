@@ -117,7 +117,7 @@ describe('an archive', () => {
 
   it('that is none is refused', async () => {
     await refused(Buffer.from('PK\x03\x04 and more'), /is damaged or not a \.keras file/);
-    await refused(Buffer.alloc(0), /is damaged or not a \.keras file/);
+    await refused(Buffer.alloc(0), /is empty; expected a model in a \.keras or \.h5 file/);
     await expect(load(join(folder, 'missing.keras'))).rejects.toThrow(
       /Cannot read .*missing\.keras: there is no such file\./,
     );

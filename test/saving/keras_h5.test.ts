@@ -282,9 +282,11 @@ describe('files that are refused', () => {
     await expect(readKerasH5(join(folder, 'none.h5'))).rejects.toThrow('none.h5: there is no such file');
     await expect(readKerasH5(folder)).rejects.toMatchObject({ code: 'file' });
     await writeFile(path, 'text');
-    await expect(readKerasH5(path)).rejects.toThrow(`${path} is not an HDF5 file; expected a .h5 file`);
+    await expect(readKerasH5(path)).rejects.toThrow(
+      `${path} is of no kind that Graft knows (it begins with the text "text"); expected an .h5 file`,
+    );
     await writeFile(path, 'PK\x03\x04 and more');
-    await expect(readKerasH5(path)).rejects.toThrow('but a zip archive, perhaps a .keras file');
+    await expect(readKerasH5(path)).rejects.toThrow(`${path} is a zip archive; expected`);
     await rm(path);
   });
 
