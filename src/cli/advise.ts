@@ -4,6 +4,8 @@ import { existsSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
+import * as v from 'valibot';
+import { checked, type Entries, notNegative, positive } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { readJson, writeJson } from '../core/files.node.ts';
 import type { Point } from '../search/space.ts';
@@ -215,6 +217,11 @@ async function sampleWords({ data, images, mirror }: AdviseOptions, words: reado
     : [...limits, '--validation-split', '0.2'];
 }
 
+const frozenCosts = v.record(
+  v.string(),
+  v.object({ imagesPerSecond: positive, bytesPerImage: notNegative } satisfies Entries<FrozenCost>),
+);
+
 /** Measured once and kept beside the trials, whose features are computed on the way. */
 async function measureAll(
   folder: SearchFolder,
@@ -223,7 +230,7 @@ async function measureAll(
   out: Output,
 ): Promise<Readonly<Record<string, FrozenCost>>> {
   const path = join(folder.path, 'frozen.json');
-  const measured = existsSync(path) ? ((await readJson(path)) as Record<string, FrozenCost>) : {};
+  const measured = existsSync(path) ? checked(frozenCosts, await readJson(path), path, 'file') : {};
   for (const { name, config } of trials) {
     if (measured[name] !== undefined) continue;
     measured[name] = await withModel(config, mirror, out, async (model, data) => {
@@ -246,6 +253,6 @@ async function costsOf(
   if (finished.length === 0)
     fail('state', `No trial came to an end: ${trials.map(({ problem }) => problem).join(' ')}`);
   return Promise.all(
-    finished.map(async ({ name }) => costOf(name, await folder.trial(name).read(), frozen[name]!, amounts)),
+    finished.map(async ({ name }) => costOf(name, await folder.trial(name).readFinished(), frozen[name]!, amounts)),
   );
 }

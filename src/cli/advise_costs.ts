@@ -7,7 +7,7 @@ import { kindOf, planFeatures } from '../training/prepare.ts';
 import { cacheOf, type TrainConfig } from './config.ts';
 import type { LoadedData } from './data.ts';
 import { usesOf } from './prepare_features.ts';
-import type { Phase, RunRecord } from './run_folder.ts';
+import type { FinishedRecord, Phase } from './run_folder.ts';
 import { phasesOf } from './run_report.ts';
 
 /** What is measured before a trial. */
@@ -74,9 +74,9 @@ export function amountsOf({ whole: { train, validation, test } }: LoadedData): A
 }
 
 /** From the record of a finished trial on a sample. */
-export function costOf(name: string, record: RunRecord, frozen: FrozenCost, amounts: Amounts): Cost {
+export function costOf(name: string, record: FinishedRecord, frozen: FrozenCost, amounts: Amounts): Cost {
   const { config, data, metrics } = record;
-  const { valAccuracy, epochs } = metrics!;
+  const { valAccuracy, epochs } = metrics;
   const phases = phasesOf(record);
   const seconds = (wanted: Phase['name']) => phases.find(({ name }) => name === wanted)?.seconds ?? 0;
   // Training and validation grow with the pictures; keeping the best epoch does not.

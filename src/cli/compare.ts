@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { fail } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
+import { lengthOf } from '../data/index.ts';
 import type { Change, ComparedRun } from '../report/compare.ts';
 import { judge } from '../report/predictions.ts';
 import { accuracyOf } from '../report/scores.ts';
@@ -11,7 +12,7 @@ import type { TrainConfig } from './config.ts';
 import { columns, columnsOf, outputFor } from './output.ts';
 import { RunFolder, type RunRecord } from './run_folder.ts';
 import { readPredictions } from './run_predictions.ts';
-import { picturesOf, readHistory } from './run_report.ts';
+import { checkCount, picturesOf, readHistory } from './run_report.ts';
 
 export interface CompareOptions extends CommonOptions {
   readonly mirror?: string;
@@ -47,8 +48,15 @@ async function runCompare(paths: string[], options: CompareOptions): Promise<voi
   const names = namesOfRuns(paths);
   const runs = await Promise.all(records.map((record, i) => compared(paths[i]!, names[i]!, record)));
   const samePictures = judgedAlike(records);
+  if (samePictures) {
+    const [first] = runs;
+    runs.forEach(({ predictions }, i) => {
+      checkCount(first!.predictions.labels.length, predictions, new RunFolder(paths[i]!));
+    });
+  }
   const pictures =
     options.pictures && samePictures ? await picturesOf(records[0]!, options.mirror, out) : null;
+  if (pictures !== null) checkCount(lengthOf(pictures), runs[0]!.predictions, new RunFolder(paths[0]!));
   const page = await renderComparison({
     ...{ runs, samePictures, pictures, names: pictures?.names ?? null },
     classNames: records[0]!.data.classNames,

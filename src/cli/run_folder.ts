@@ -5,6 +5,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { checked } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { isUnfinished, readJson, writeJson } from '../core/files.node.ts';
 import { graftVersion } from '../core/version.node.ts';
@@ -12,8 +13,9 @@ import type { Beside } from '../report/curves.ts';
 import type { DataSummary } from '../report/data_summary.ts';
 import { findRuntime } from '../runtime/onnxruntime.node.ts';
 import type { WeightsFile } from './backbone.ts';
-import { earlierChoices, type TrainConfig } from './config.ts';
+import type { TrainConfig } from './config.ts';
 import { invocation, type Row, shellWord } from './output.ts';
+import { runRecord } from './record_schema.ts';
 import { lockRun } from './run_lock.ts';
 
 /** What a training came to. Without a prefix: on the training pictures, in the best epoch. */
@@ -119,6 +121,9 @@ export interface RunRecord {
   readonly memory: Memory | null;
 }
 
+/** Of a run that is finished, which its schema requires to have metrics. */
+export type FinishedRecord = RunRecord & { readonly metrics: Metrics };
+
 export class RunFolder {
   readonly path: string;
 
@@ -191,11 +196,15 @@ export class RunFolder {
         `${this.path} is no run folder: it has no run.json. Expected a folder that graft train made.`,
       );
     }
-    const record = (await readJson(this.recordPath)) as Partial<RunRecord> | null;
-    if (record?.format !== 1 || record.config === undefined || record.data === undefined) {
-      fail('file', `${this.recordPath} is no record of a run that this version of Graft can read.`);
-    }
-    return { ...(record as RunRecord), config: { ...earlierChoices, ...record.config } };
+    return checked(runRecord, await readJson(this.recordPath), this.recordPath, 'file');
+  }
+
+  /** The same of a run that has to be finished. Throws `state` if it is not. */
+  async readFinished(): Promise<FinishedRecord> {
+    const record = await this.read();
+    const { status, metrics } = record;
+    if (status === 'finished' && metrics !== null) return { ...record, metrics };
+    return fail('state', `${this.path} is ${status}; expected a finished run.`);
   }
 
   async write(record: RunRecord): Promise<void> {
@@ -213,9 +222,9 @@ export class RunFolder {
     if (!this.exists) return;
     const { model, weights } = await this.read();
     await rm(this.file(model.file), { force: true });
-    // A foreign backbone lies beside the model.
-    if (weights && dirname(resolve(weights.path)) === resolve(this.path))
-      await rm(weights.path, { force: true });
+    // An imported backbone lies beside the model.
+    const beside = weights !== null && dirname(resolve(weights.path)) === resolve(this.path);
+    if (beside && weights.path.endsWith('.onnx')) await rm(weights.path, { force: true });
     await this.removeCheckpoint();
   }
 

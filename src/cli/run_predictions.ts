@@ -1,13 +1,13 @@
 /** What the kept model of a run makes of the pictures that it did not learn from: computed, kept, read again. */
 
 import { fail } from '../core/errors.ts';
-import { type Tensor, tensor } from '../core/tensor.ts';
+import { type DType, type Tensor, tensor } from '../core/tensor.ts';
 import { type Dataset, labelsOf, lengthOf, sourcesOf } from '../data/index.ts';
 import { negativeLogLikelihood } from '../report/calibration.ts';
 import type { HeatMap, Saliency } from '../report/heatmap.node.ts';
 import { explainedMistakes, judge, type Predictions, worstMistakes } from '../report/predictions.ts';
 import { accuracyOf } from '../report/scores.ts';
-import { readSafetensors, writeSafetensors } from '../saving/safetensors.node.ts';
+import { openSafetensors, readSafetensors, writeSafetensors } from '../saving/safetensors.node.ts';
 import type { Logs } from '../training/callback.ts';
 import type { Model, PredictOptions } from '../training/model.ts';
 import { progressFor } from '../training/progress.ts';
@@ -95,22 +95,42 @@ async function explain(
   return { layer, tensors };
 }
 
-/** What a run keeps of the explanation of its worst mistakes; null if there is none. */
-export async function readSaliency(folder: RunFolder, { predictions }: RunRecord): Promise<Saliency | null> {
-  const { saliencyLayer: layer = null, file: name } = predictions!;
+/**
+ * What a run keeps of the explanation of its worst mistakes; null if there is none. Throws `file` if it does not fit
+ * the run's predictions.
+ */
+export async function readSaliency(
+  folder: RunFolder,
+  { predictions: record }: RunRecord,
+  { labels }: Predictions,
+): Promise<Saliency | null> {
+  const { saliencyLayer: layer = null, file: name } = record!;
   if (layer === null) return null;
-  const tensors = await readSafetensors(folder.file(name));
+  const path = folder.file(name);
+  await using file = await openSafetensors(path);
   const maps = new Map<number, HeatMap>();
-  const [indices, values] = [tensors.get('saliencyIndices'), tensors.get('saliencyMaps')];
   // Without a mistake there is nothing to explain.
-  if (indices === undefined || values === undefined) return { layer, maps };
-  const [, height, width] = values.shape as [number, number, number];
+  if (!file.entries.has('saliencyIndices') || !file.entries.has('saliencyMaps')) return { layer, maps };
+  const [indices, values] = [await file.read('saliencyIndices'), await file.read('saliencyMaps')];
+  const [, height = 0, width = 0] = values.shape;
+  const fits =
+    isA(indices, 'int32', 1) &&
+    isA(values, 'float32', 3) &&
+    values.shape[0] === indices.shape[0] &&
+    height > 0 &&
+    width > 0 &&
+    indices.data.every((index) => index >= 0 && index < labels.length) &&
+    values.data.every(Number.isFinite);
+  if (!fits) fail('file', `${path}: its heat maps do not belong to the run's ${labels.length} predictions.`);
   const size = height * width;
-  for (const [i, index] of (indices as Tensor<'int32'>).data.entries()) {
-    const data = (values as Tensor<'float32'>).data.subarray(i * size, (i + 1) * size);
-    maps.set(index, { height, width, data });
+  for (const [i, index] of indices.data.entries()) {
+    maps.set(index, { height, width, data: values.data.subarray(i * size, (i + 1) * size) });
   }
   return { layer, maps };
+}
+
+function isA<D extends DType>(values: Tensor, dtype: D, rank: number): values is Tensor<D> {
+  return values.dtype === dtype && values.shape.length === rank;
 }
 
 /** Accuracy and mean crossentropy of what a model says of several views of labelled pictures. */
@@ -127,7 +147,7 @@ export async function scoreViews(
 /** Throws `argument` if the run has none, `file` if they do not fit its record. */
 export async function readPredictions(folder: RunFolder, record: RunRecord): Promise<Predictions> {
   const { predictions, data, status } = record;
-  if (predictions === undefined) {
+  if (predictions === undefined || status !== 'finished') {
     const why = status === 'finished' ? 'it is from an earlier version' : `it is ${status}`;
     fail('argument', `${folder.path} holds no predictions to report on: ${why}. Expected a finished run.`);
   }
@@ -137,14 +157,26 @@ export async function readPredictions(folder: RunFolder, record: RunRecord): Pro
   const probabilities = tensors.get('probabilities')!;
   const classes = data.classNames.length;
   const fits =
-    labels.dtype === 'int32' &&
-    probabilities.dtype === 'float32' &&
-    probabilities.shape[0] === labels.shape[0] &&
-    probabilities.shape[1] === classes;
-  if (!fits) fail('file', `${path} does not fit the run's ${classes} classes.`);
-  return {
-    labels: (labels as Tensor<'int32'>).data,
-    probabilities: (probabilities as Tensor<'float32'>).data,
-    classes,
-  };
+    isA(labels, 'int32', 1) &&
+    isA(probabilities, 'float32', 2) &&
+    labels.data.length > 0 &&
+    probabilities.shape[0] === labels.data.length &&
+    probabilities.shape[1] === classes &&
+    labels.data.every((label) => label >= 0 && label < classes) &&
+    probabilities.data.every(isProbability);
+  if (!fits) {
+    fail(
+      'file',
+      `${path} does not fit the run: expected a label and probabilities of ${classes} classes for each image. ` +
+        'It is damaged, or belongs to another run.',
+    );
+  }
+  return { labels: labels.data, probabilities: probabilities.data, classes };
+}
+
+/** Softmax rounds. */
+const slack = 1e-3;
+
+function isProbability(value: number): boolean {
+  return value >= -slack && value <= 1 + slack;
 }

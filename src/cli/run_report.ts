@@ -1,10 +1,11 @@
 /** `report.html` of a run: written when a training is finished, and again by `graft report`. */
 import { basename } from 'node:path';
 import type { Command } from 'commander';
+import { shown } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
-import { writeAtomically } from '../core/files.node.ts';
-import { byteLimits, readRegularFile } from '../core/regular_file.node.ts';
-import type { Dataset } from '../data/index.ts';
+import { readText, writeAtomically } from '../core/files.node.ts';
+import { type Dataset, lengthOf } from '../data/index.ts';
+import type { Predictions } from '../report/predictions.ts';
 import type { Measured } from '../report/run_report.ts';
 import { addCommonOptions, addMirrorOption, type CommonOptions } from './arguments.ts';
 import { dataTitle, type LoadedData, loadData } from './data.ts';
@@ -59,6 +60,16 @@ export async function picturesOf(
   return pictures;
 }
 
+/** Throws `file` if a run has predictions of another number of pictures than it was judged by. */
+export function checkCount(pictures: number, { labels }: Predictions, folder: RunFolder): void {
+  if (pictures === labels.length) return;
+  fail(
+    'file',
+    `${folder.path} has predictions of ${labels.length} pictures, but was judged by ${pictures}: ` +
+      'its files are damaged, or belong to different runs.',
+  );
+}
+
 /** Writes the report of a run that has just been finished. */
 export async function reportFinished(folder: RunFolder, record: RunRecord, data: LoadedData): Promise<void> {
   await writeReport(folder, record, judges(data).pictures);
@@ -67,13 +78,14 @@ export async function reportFinished(folder: RunFolder, record: RunRecord, data:
 async function writeReport(folder: RunFolder, record: RunRecord, pictures: Dataset | null): Promise<void> {
   const { config, data, metrics, versions } = record;
   const predictions = await readPredictions(folder, record);
+  if (pictures !== null) checkCount(lengthOf(pictures), predictions, folder);
   const { on } = record.predictions!;
   // What draws takes a fifth of a second to load, and most commands draw nothing.
   const { renderRunReport } = await import('../report/run_report.ts');
   const page = await renderRunReport({
     title: `${basename(config.backbone)} on ${dataTitle(config.data)}`,
     ...{ predictions, pictures, names: pictures?.names ?? null, classNames: data.classNames },
-    saliency: await readSaliency(folder, record),
+    saliency: await readSaliency(folder, record, predictions),
     what: `${on} pictures`,
     numbers: numbersOf(record),
     // Other pictures chose the epoch only where test pictures were kept for the end.
@@ -107,16 +119,29 @@ function numbersOf({ metrics, data, config }: RunRecord): Measured[] {
   ];
 }
 
-/** The rows of `history.csv`. */
-export async function readHistory(folder: RunFolder): Promise<Record<string, number>[]> {
-  const table = { limit: byteLimits.table, kind: 'a CSV file' };
-  const text = (await readRegularFile(folder.historyPath, table)).toString('utf8');
-  const [header = '', ...rows] = text.trimEnd().split('\n');
+/**
+ * The rows of `history.csv`: a number under each name, NaN for what was not measured in an epoch. Throws `file` for
+ * anything else.
+ */
+export async function readHistory({ historyPath }: RunFolder): Promise<Record<string, number>[]> {
+  const [header = '', ...rows] = (await readText(historyPath)).trimEnd().split('\n');
   const keys = header.split(',');
-  return rows.map((row) => {
-    const values = row.split(',').map(Number);
-    return Object.fromEntries(keys.map((key, i) => [key, values[i]!]));
+  if (!keys.every((key) => /^\w{1,64}$/.test(key)) || new Set(keys).size < keys.length || keys[0] !== 'epoch') {
+    fail('file', `${historyPath}: the first line has to name its columns, epoch first; got ${shown(header)}.`);
+  }
+  if (rows.length === 0) fail('file', `${historyPath} has no epoch.`);
+  return rows.map((row, i) => {
+    const cells = row.split(',');
+    const values = cells.map((cell) => (/^(NA|NaN|-?Infinity)$/.test(cell) ? Number.NaN : numberIn(cell)));
+    if (cells.length !== keys.length || values.includes(null)) {
+      fail('file', `${historyPath}, line ${i + 2}: expected ${keys.length} numbers, got ${shown(row)}.`);
+    }
+    return Object.fromEntries(keys.map((key, column) => [key, values[column]!]));
   });
+}
+
+function numberIn(cell: string): number | null {
+  return cell.trim() !== '' && Number.isFinite(Number(cell)) ? Number(cell) : null;
 }
 
 /** Time of all sessions together, and the most memory of any. */

@@ -4,10 +4,12 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { checked } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { readJson, writeJson } from '../core/files.node.ts';
 import type { Trial } from '../search/trials.ts';
-import { earlierChoices, type TrainConfig } from './config.ts';
+import type { TrainConfig } from './config.ts';
+import { searchRecord } from './record_schema.ts';
 import { RunFolder } from './run_folder.ts';
 import { lockRun } from './run_lock.ts';
 
@@ -54,15 +56,7 @@ export class SearchFolder {
     if (!this.exists) {
       fail('argument', `${this.path} has no sweep.json. Expected a folder that graft sweep made.`);
     }
-    const record = (await readJson(this.recordPath)) as Partial<SearchRecord> | null;
-    if (record?.format !== 1 || !Array.isArray(record.trials)) {
-      fail('file', `${this.recordPath} is no record of a search that this version of Graft can read.`);
-    }
-    const trials = (record as SearchRecord).trials.map((trial) => ({
-      ...trial,
-      config: { ...earlierChoices, ...trial.config },
-    }));
-    return { ...(record as SearchRecord), trials };
+    return checked(searchRecord, await readJson(this.recordPath), this.recordPath, 'file');
   }
 
   async write(record: SearchRecord): Promise<void> {

@@ -61,7 +61,8 @@ export async function configFor(words: readonly string[]): Promise<TrainConfig> 
 export function wordsOf(point: Point): string[] {
   const options = new Map(trainCommand().options.map((option) => [option.long, option]));
   return Object.entries(point).flatMap(([name, value]) => {
-    if (!options.get(`--${name}`)!.isBoolean()) return [`--${name}`, value];
+    const option = options.get(`--${name}`) ?? fail('argument', `train has no option --${name}.`);
+    if (!option.isBoolean()) return [`--${name}`, value];
     return value === 'yes' ? [`--${name}`] : [];
   });
 }

@@ -3,12 +3,12 @@ import { shareOf } from '../report/scores.ts';
 import { ranking, remaining } from '../search/trials.ts';
 import { duration } from '../training/progress.ts';
 import { columns, count, invocation, type Output, percent, plural, shellWord, table } from './output.ts';
-import type { RunRecord } from './run_folder.ts';
+import type { FinishedRecord } from './run_folder.ts';
 import type { SearchFolder, SearchRecord } from './search_folder.ts';
 
 export async function reportSweep(folder: SearchFolder, record: SearchRecord, out: Output): Promise<void> {
   const { trials, best } = record;
-  const run = best === null ? null : await folder.trial(best).read();
+  const run = best === null ? null : await folder.trial(best).readFinished();
   out.result(`\n${trialTable(record)}`);
   if (run !== null) out.result(`\n${describeBest(folder, record, run)}`);
   const left = remaining(trials);
@@ -19,7 +19,7 @@ export async function reportSweep(folder: SearchFolder, record: SearchRecord, ou
     status: left.length === 0 ? 'finished' : 'unfinished',
     sweep: folder.path,
     best: best === null ? null : folder.trial(best).path,
-    testAccuracy: run?.metrics?.testAccuracy ?? null,
+    testAccuracy: run?.metrics.testAccuracy ?? null,
     trials: trials.map(({ config, ...trial }) => ({ ...trial, run: folder.trial(trial.name).path })),
   });
 }
@@ -44,9 +44,9 @@ export function trialTable({ trials, best }: SearchRecord): string {
 /** Of the best trials, for curves that can be told apart. */
 const compared = 3;
 
-function describeBest(folder: SearchFolder, { trials, best }: SearchRecord, run: RunRecord): string {
+function describeBest(folder: SearchFolder, { trials, best }: SearchRecord, run: FinishedRecord): string {
   const { metrics, data } = run;
-  const { valAccuracy, testAccuracy } = metrics!;
+  const { valAccuracy, testAccuracy } = metrics;
   const { validationImages: images } = data;
   const { low, high } = shareOf(Math.round(valAccuracy * images), images);
   const rivals = ranking(trials).filter(

@@ -6,6 +6,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fail, GraftError, messageOf } from './errors.ts';
+import { parseJson } from './json.ts';
 import { byteLimits, readRegularFile, withRegularFile } from './regular_file.node.ts';
 
 /** What a file is to hold: bytes, text, or a function that writes them to the path it is given. */
@@ -76,13 +77,21 @@ export async function sha256File(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** The value in a JSON file. Throws `file` when the file cannot be read or is not JSON. */
+/**
+ * The value in a JSON file. Throws `file` when the file cannot be read, is no regular file or a larger one than records
+ * are, is not UTF-8 or not JSON, has a key twice or nests too deeply.
+ */
 export async function readJson(path: string): Promise<unknown> {
-  const bytes = await readRegularFile(path, { limit: byteLimits.record, kind: 'JSON' });
+  return parseJson(await readText(path), path);
+}
+
+/** The text of a file in UTF-8. Throws `file` as `readJson` does. */
+export async function readText(path: string): Promise<string> {
+  const bytes = await readRegularFile(path, { limit: byteLimits.record, kind: 'a text file' });
   try {
-    return JSON.parse(bytes.toString('utf8'));
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (error) {
-    fail('file', `${path} is not valid JSON: ${messageOf(error)}`, error);
+    return fail('file', `${path} is not text in UTF-8.`, error);
   }
 }
 

@@ -1,10 +1,11 @@
 /** What `graft cache` does: lists, verifies and removes kept features. */
-import { readdir, readFile, rm, stat } from 'node:fs/promises';
+import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fail } from '../core/errors.ts';
+import { readRegularFile } from '../core/regular_file.node.ts';
 import { privatePath, tryRename } from '../data/cache.node.ts';
 import { type CacheMeta, featuresFolder, readMeta } from './meta.node.ts';
-import { inspect, layoutOf } from './shard.ts';
+import { inspect, layoutOf, type Seal, type ShardLayout } from './shard.ts';
 
 /** Kept features of one data set behind one frozen part. */
 export interface CacheRecord {
@@ -111,18 +112,25 @@ async function verify(record: CacheRecord, onShard: () => void): Promise<Verific
   const { meta, key, folder } = record;
   const damaged: number[] = [];
   const missing: number[] = [];
+  const there = new Set((await readdir(folder).catch(() => [])).map(shardNumber));
   for (let shard = 0; shard < (meta?.shards ?? 0); shard++) {
     const { rows, shardRows, columns } = meta!;
     const layout = layoutOf(columns, Math.min(shardRows, rows - shard * shardRows));
-    const path = join(folder, `shard-${String(shard).padStart(5, '0')}`);
-    const image = await readFile(path).catch((error: NodeJS.ErrnoException) =>
-      error.code === 'ENOENT' ? null : new Uint8Array(),
-    );
-    if (image === null) missing.push(shard);
-    else if (inspect(image, layout, { key, shard }) === null) damaged.push(shard);
+    if (!there.has(shard)) missing.push(shard);
+    else if (!(await isIntact(join(folder, shardName(shard)), layout, { key, shard }))) damaged.push(shard);
     onShard();
   }
   return { record, damaged, missing };
+}
+
+async function isIntact(path: string, layout: ShardLayout, seal: Seal): Promise<boolean> {
+  const reading = { limit: layout.bytes, kind: 'a shard of features' };
+  const image = await readRegularFile(path, reading).catch(() => null);
+  return image !== null && inspect(image, layout, seal) !== null;
+}
+
+function shardName(shard: number): string {
+  return `shard-${String(shard).padStart(5, '0')}`;
 }
 
 /**

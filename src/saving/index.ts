@@ -10,7 +10,7 @@ import type { LearningRateMultipliers } from '../models/rates.ts';
 import type { Optimizer } from '../optimizers/index.ts';
 import { loadAssets, saveAssets } from './assets.node.ts';
 import { fillHdf5, readHdf5 } from './hdf5_files.node.ts';
-import { interpret } from './json.ts';
+import { interpret } from '../core/json.ts';
 import { readArchive, writeArchive } from './keras_archive.node.ts';
 import { readKerasH5, writeKerasH5 } from './keras_h5.node.ts';
 import { assignGroups, assignLayers, layersOf } from './keras_weights.ts';

@@ -15,8 +15,8 @@ import { type Entry, fromRandomAccessReaderPromise, RandomAccessReader, type Zip
 import { ZipFile as ZipWriter } from 'yazl';
 import { fail, GraftError, messageOf } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
+import { parseJson } from '../core/json.ts';
 import { byteLimits, RegularFile } from '../core/regular_file.node.ts';
-import { parseJson } from './json.ts';
 
 const METADATA = 'metadata.json';
 const CONFIG = 'config.json';

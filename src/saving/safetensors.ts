@@ -13,7 +13,7 @@ import {
   type Tensor,
   tensor,
 } from '../core/tensor.ts';
-import { parseStrictly } from './json.ts';
+import { parseStrictly } from '../core/json.ts';
 import type { NamedTensor } from './tensors.ts';
 
 /** Element types that Graft reads; the format knows more. BF16 and F64 become float32. */

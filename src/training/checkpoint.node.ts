@@ -2,8 +2,11 @@
  * Trainings on disk: everything that a continuation needs, in one safetensors file that appears whole or not at
  * all. Continuing gives bit for bit what an uninterrupted training gives.
  */
+import * as v from 'valibot';
+import { checked, type Entries, flag, number, wholeNumber } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
-import { type Tensor, tensor } from '../core/tensor.ts';
+import { parseJson } from '../core/json.ts';
+import { tensor } from '../core/tensor.ts';
 import { openSafetensors, writeSafetensors } from '../saving/safetensors.node.ts';
 import type { NamedTensor } from '../saving/tensors.ts';
 import type { Callback, CallbackState, TrainingState } from './callback.ts';
@@ -41,28 +44,76 @@ export async function saveCheckpoint(path: string, state: TrainingState): Promis
   await writeSafetensors(path, tensors, { training: JSON.stringify(described, markNonFinite) });
 }
 
+/** As `markNonFinite` writes it. */
+const anyNumber = v.union([
+  number,
+  v.pipe(
+    v.picklist(['#NaN', '#Infinity', '#-Infinity']),
+    v.transform((text) => Number(text.slice(1))),
+  ),
+]);
+
+const count = wholeNumber(0);
+const logs = v.record(v.string(), anyNumber);
+
+const describedSchema: v.GenericSchema<unknown, Described> = v.pipe(
+  v.object({
+    format: v.literal(1, '1, the format that this version of Graft reads'),
+    epoch: count,
+    batch: count,
+    finished: flag,
+    step: count,
+    learningRate: number,
+    totals: logs,
+    history: v.array(logs),
+    callbacks: v.record(
+      v.string(),
+      v.object({ values: v.record(v.string(), v.nullable(anyNumber)), weights: v.nullable(count) }),
+    ),
+    weights: count,
+    slots: v.array(v.string()),
+  } satisfies Entries<Described>),
+  v.check(
+    ({ epoch, history }) => history.length === epoch,
+    'has the numbers of another count of epochs than are done',
+  ),
+);
+
 /** Reads what `saveCheckpoint` wrote. Throws `file` if the file is missing, damaged, or something else. */
 export async function loadCheckpoint(path: string): Promise<TrainingState> {
   await using file = await openSafetensors(path);
   const json = file.metadata.get('training');
   if (json === undefined) fail('file', `${path} is not a checkpoint of a training.`);
-  const described = JSON.parse(json, restoreNonFinite) as Described;
-  const { format, weights, slots, callbacks, ...rest } = described;
-  if (format !== 1)
-    fail('file', `${path} has checkpoint format ${String(format)}; this version reads format 1.`);
-  const read = async (name: string) => ((await file.read(name)) as Tensor<'float32'>).data;
-  const list = async (prefix: string, count: number) => {
+  const described = checked(describedSchema, parseJson(json, path), path, 'file');
+  const { format: _, weights, slots, callbacks, ...rest } = described;
+  const read = async (name: string): Promise<Float32Array> => {
+    if (!file.entries.has(name)) fail('file', `${path} is damaged: it lacks its ${name}.`);
+    const { dtype, shape, data } = await file.read(name);
+    if (dtype !== 'float32' || shape.length !== 1) {
+      fail('file', `${path} is damaged: its ${name} is not a list of float32.`);
+    }
+    return data as Float32Array;
+  };
+  const list = async (prefix: string, length: number) => {
     const values: Float32Array[] = [];
-    for (let i = 0; i < count; i++) values.push(await read(`${prefix}/${i}`));
+    for (let i = 0; i < length; i++) values.push(await read(`${prefix}/${i}`));
     return values;
   };
-  const slotValues: Record<string, Float32Array> = {};
-  for (const name of slots) slotValues[name] = await read(`slots/${name}`);
-  const callbackStates: Record<string, CallbackState> = {};
+  const slotValues: [string, Float32Array][] = [];
+  for (const name of slots) slotValues.push([name, await read(`slots/${name}`)]);
+  const callbackStates: [string, CallbackState][] = [];
   for (const [name, { values, weights: kept }] of Object.entries(callbacks)) {
-    callbackStates[name] = { values, weights: kept === null ? null : await list(`callbacks/${name}`, kept) };
+    callbackStates.push([
+      name,
+      { values, weights: kept === null ? null : await list(`callbacks/${name}`, kept) },
+    ]);
   }
-  return { ...rest, weights: await list('weights', weights), slots: slotValues, callbacks: callbackStates };
+  return {
+    ...rest,
+    weights: await list('weights', weights),
+    slots: Object.fromEntries(slotValues),
+    callbacks: Object.fromEntries(callbackStates),
+  };
 }
 
 function vector(name: string, values: Float32Array): NamedTensor {
@@ -72,10 +123,6 @@ function vector(name: string, values: Float32Array): NamedTensor {
 /** JSON has no NaN and no infinity. */
 function markNonFinite(_key: string, value: unknown): unknown {
   return typeof value === 'number' && !Number.isFinite(value) ? `#${value}` : value;
-}
-
-function restoreNonFinite(_key: string, value: unknown): unknown {
-  return typeof value === 'string' && /^#(NaN|-?Infinity)$/.test(value) ? Number(value.slice(1)) : value;
 }
 
 /** When `backup` writes a checkpoint inside an epoch; `null` for never. */

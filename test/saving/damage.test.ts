@@ -12,7 +12,7 @@ import { exportModel } from '../../src/compile/export.ts';
 import { GraftError } from '../../src/core/errors.ts';
 import { networkFromConfig } from '../../src/models/config.ts';
 import { Network } from '../../src/models/network.ts';
-import { interpret } from '../../src/saving/json.ts';
+import { interpret } from '../../src/core/json.ts';
 import { readArchive, writeArchive } from '../../src/saving/keras_archive.node.ts';
 import { load } from '../../src/training/build.ts';
 import { goldenPath } from '../support/golden.ts';
