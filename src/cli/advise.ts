@@ -253,6 +253,8 @@ async function costsOf(
   if (finished.length === 0)
     fail('state', `No trial came to an end: ${trials.map(({ problem }) => problem).join(' ')}`);
   return Promise.all(
-    finished.map(async ({ name }) => costOf(name, await folder.trial(name).readFinished(), frozen[name]!, amounts)),
+    finished.map(async ({ name }) =>
+      costOf(name, await folder.trial(name).readFinished(), frozen[name]!, amounts),
+    ),
   );
 }

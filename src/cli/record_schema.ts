@@ -3,7 +3,16 @@
  * has passed these schemas. The types with their meanings are in `run_folder.ts`, `search_folder.ts` and `config.ts`.
  */
 import * as v from 'valibot';
-import { between, type Entries, flag, notNegative, number, oneOf, text, wholeNumber } from '../core/checked.ts';
+import {
+  between,
+  type Entries,
+  flag,
+  notNegative,
+  number,
+  oneOf,
+  text,
+  wholeNumber,
+} from '../core/checked.ts';
 import { cacheChoices } from '../features/index.ts';
 import { optimizerNames } from '../optimizers/index.ts';
 import type { Beside } from '../report/curves.ts';
@@ -82,6 +91,7 @@ const config = v.object({
   device: oneOf(...deviceNames),
   threads: orNull(v.pipe(wholeNumber(1), v.maxValue(1024, 'at most 1024'))),
   tensorboard: v.optional(flag, earlierChoices.tensorboard),
+  checkpointEvery: v.optional(notNegative, earlierChoices.checkpointEvery),
 } satisfies Entries<TrainConfig>);
 
 const phase = v.object({
@@ -218,10 +228,7 @@ const trial = v.pipe(
     problem: orNull(anyText),
     config,
   } satisfies Entries<PlannedTrial>),
-  v.check(
-    ({ status, result }) => status !== 'finished' || result !== null,
-    'is finished, but has no result',
-  ),
+  v.check(({ status, result }) => status !== 'finished' || result !== null, 'is finished, but has no result'),
 );
 
 /** A record of a search and its trials. */

@@ -126,8 +126,15 @@ function numbersOf({ metrics, data, config }: RunRecord): Measured[] {
 export async function readHistory({ historyPath }: RunFolder): Promise<Record<string, number>[]> {
   const [header = '', ...rows] = (await readText(historyPath)).trimEnd().split('\n');
   const keys = header.split(',');
-  if (!keys.every((key) => /^\w{1,64}$/.test(key)) || new Set(keys).size < keys.length || keys[0] !== 'epoch') {
-    fail('file', `${historyPath}: the first line has to name its columns, epoch first; got ${shown(header)}.`);
+  if (
+    !keys.every((key) => /^\w{1,64}$/.test(key)) ||
+    new Set(keys).size < keys.length ||
+    keys[0] !== 'epoch'
+  ) {
+    fail(
+      'file',
+      `${historyPath}: the first line has to name its columns, epoch first; got ${shown(header)}.`,
+    );
   }
   if (rows.length === 0) fail('file', `${historyPath} has no epoch.`);
   return rows.map((row, i) => {

@@ -2,6 +2,7 @@
 import { fail, GraftError } from '../core/errors.ts';
 import { kindOf, refuseKind } from '../core/file_kind.node.ts';
 import { isRecord } from '../core/records.ts';
+import { interpret } from '../core/json.ts';
 import type { Loss } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
 import { type MakeNetwork, networkConfig, networkFromConfig, type ReadingOptions } from '../models/config.ts';
@@ -10,7 +11,6 @@ import type { LearningRateMultipliers } from '../models/rates.ts';
 import type { Optimizer } from '../optimizers/index.ts';
 import { loadAssets, saveAssets } from './assets.node.ts';
 import { fillHdf5, readHdf5 } from './hdf5_files.node.ts';
-import { interpret } from '../core/json.ts';
 import { readArchive, writeArchive } from './keras_archive.node.ts';
 import { readKerasH5, writeKerasH5 } from './keras_h5.node.ts';
 import { assignGroups, assignLayers, layersOf } from './keras_weights.ts';

@@ -3,12 +3,12 @@
  * which order they come is told in `keras_h5.ts`.
  */
 import { fail, messageOf } from '../core/errors.ts';
+import { parseStrictly } from '../core/json.ts';
 import { readHdf5, writeHdf5 } from './hdf5_files.node.ts';
 import { Hdf5Error } from './hdf5_library.node.ts';
 import type { Hdf5Reader } from './hdf5_reader.node.ts';
 import { join } from './hdf5_slices.node.ts';
 import { ATTRIBUTE_LIMIT, type Hdf5Writer } from './hdf5_writer.node.ts';
-import { parseStrictly } from '../core/json.ts';
 import type { KerasH5, LayerWeights } from './keras_h5.ts';
 import type { NamedTensor } from './tensors.ts';
 import { hasKerasGroups } from './weights_h5.node.ts';

@@ -3,6 +3,7 @@
  * rules of the format and works on bytes alone; `safetensors.node.ts` adds files.
  */
 import { fail, messageOf } from '../core/errors.ts';
+import { parseStrictly } from '../core/json.ts';
 import { isRecord } from '../core/records.ts';
 import {
   bytesOf,
@@ -13,7 +14,6 @@ import {
   type Tensor,
   tensor,
 } from '../core/tensor.ts';
-import { parseStrictly } from '../core/json.ts';
 import type { NamedTensor } from './tensors.ts';
 
 /** Element types that Graft reads; the format knows more. BF16 and F64 become float32. */
