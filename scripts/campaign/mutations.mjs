@@ -31,34 +31,114 @@ const header = (bytes, random) => (random() < 0.6 ? mutateHeader(bytes, random) 
 
 /** What is damaged, how, and what reads it afterwards; `weight` says how often, `slow` needs an engine. */
 const kinds = [
-  { file: 'run/run.json', change: json, weight: 6, commands: ['report run', 'report run --no-pictures', 'compare run other', 'compare other run', 'summary --model run', 'export --model run --out out.onnx'] },
-  { file: 'run/run.json', change: json, weight: 2, slow: true, commands: ['evaluate --model run', 'predict --model run images/red/0.png', 'explain run images/red/0.png --output out.png'] },
+  {
+    file: 'run/run.json',
+    change: json,
+    weight: 6,
+    commands: [
+      'report run',
+      'report run --no-pictures',
+      'compare run other',
+      'compare other run',
+      'summary --model run',
+      'export --model run --out out.onnx',
+    ],
+  },
+  {
+    file: 'run/run.json',
+    change: json,
+    weight: 2,
+    slow: true,
+    commands: [
+      'evaluate --model run',
+      'predict --model run images/red/0.png',
+      'explain run images/red/0.png --output out.png',
+    ],
+  },
   { file: 'run/history.csv', change: table, weight: 2, commands: ['report run', 'compare other run'] },
-  { file: 'run/predictions.safetensors', change: header, weight: 3, commands: ['report run', 'compare other run'] },
+  {
+    file: 'run/predictions.safetensors',
+    change: header,
+    weight: 3,
+    commands: ['report run', 'compare other run'],
+  },
   { file: 'stopped/run.json', change: json, weight: 2, slow: true, commands: ['train --resume stopped'] },
-  { file: 'stopped/checkpoint.safetensors', change: header, weight: 2, slow: true, commands: ['train --resume stopped'] },
+  {
+    file: 'stopped/checkpoint.safetensors',
+    change: header,
+    weight: 2,
+    slow: true,
+    commands: ['train --resume stopped'],
+  },
   { file: 'stopped/history.csv', change: table, weight: 1, slow: true, commands: ['train --resume stopped'] },
   { file: 'sweep/sweep.json', change: json, weight: 2, slow: true, commands: ['sweep --resume sweep'] },
   { file: 'sweep/001/run.json', change: json, weight: 1, slow: true, commands: ['sweep --resume sweep'] },
-  { file: 'cache/features/KEY/meta.json', change: json, weight: 2, commands: ['cache list', 'cache verify', 'cache prune --keep 1'] },
+  {
+    file: 'cache/features/KEY/meta.json',
+    change: json,
+    weight: 2,
+    commands: ['cache list', 'cache verify', 'cache prune --keep 1'],
+  },
   { file: 'cache/features/KEY/shard-00000', change: damageStart, weight: 1, commands: ['cache verify'] },
-  { file: 'model.h5', change: damageStart, weight: 6, commands: ['summary --model model.h5', 'export --model model.h5 --out out.safetensors'] },
-  { file: 'model.keras', change: damageStart, weight: 4, commands: ['summary --model model.keras', 'export --model model.keras --out out.h5'] },
-  { file: 'model.keras', change: inArchive, weight: 5, commands: ['summary --model model.keras', 'export --model model.keras --out out.onnx'] },
-  { file: 'model.safetensors', change: header, weight: 3, commands: ['train --data images --backbone cifar_resnet --weights model.safetensors --epochs 1 --out out'] },
+  {
+    file: 'model.h5',
+    change: damageStart,
+    weight: 6,
+    commands: ['summary --model model.h5', 'export --model model.h5 --out out.safetensors'],
+  },
+  {
+    file: 'model.keras',
+    change: damageStart,
+    weight: 4,
+    commands: ['summary --model model.keras', 'export --model model.keras --out out.h5'],
+  },
+  {
+    file: 'model.keras',
+    change: inArchive,
+    weight: 5,
+    commands: ['summary --model model.keras', 'export --model model.keras --out out.onnx'],
+  },
+  {
+    file: 'model.safetensors',
+    change: header,
+    weight: 3,
+    commands: [
+      'train --data images --backbone cifar_resnet --weights model.safetensors --epochs 1 --out out',
+    ],
+  },
   { file: 'model.onnx', change: damageStart, weight: 6, slow: true, commands: ['inspect model.onnx'] },
-  { file: 'labels.csv', change: table, weight: 3, commands: ['data labels.csv', 'data labels.csv --contact-sheet sheet.html'] },
-  { file: 'images/red/0.png', change: damageStart, weight: 3, commands: ['data images', 'data images --contact-sheet sheet.html'] },
+  {
+    file: 'labels.csv',
+    change: table,
+    weight: 3,
+    commands: ['data labels.csv', 'data labels.csv --contact-sheet sheet.html'],
+  },
+  {
+    file: 'images/red/0.png',
+    change: damageStart,
+    weight: 3,
+    commands: ['data images', 'data images --contact-sheet sheet.html'],
+  },
   { file: 'images/red/1.jpg', change: damageStart, weight: 3, commands: ['data images'] },
-  { file: 'mirror/manifest.json', change: json, weight: 2, commands: ['data cifar10 --mirror mirror', 'evaluate --model run --data cifar10 --mirror mirror'] },
-  { file: 'graft.config.json', change: json, weight: 3, commands: ['cache list', 'train', 'predict nothing.png', 'report run'] },
+  {
+    file: 'mirror/manifest.json',
+    change: json,
+    weight: 2,
+    commands: ['data cifar10 --mirror mirror', 'evaluate --model run --data cifar10 --mirror mirror'],
+  },
+  {
+    file: 'graft.config.json',
+    change: json,
+    weight: 3,
+    commands: ['cache list', 'train', 'predict nothing.png', 'report run'],
+  },
 ];
 
 export default async function mutations({ cases, isOver, random }) {
   const folder = await mkdtemp(join(tmpdir(), 'graft-mutations-'));
   const counts = new Map();
   const lost = [];
-  const runner = new Runner(folder);
+  const runner = new Runner();
   try {
     await plant(folder);
     let tried = 0;
@@ -89,7 +169,11 @@ function share({ weight, slow = false }) {
 
 async function tryOne(folder, random, runner) {
   let left = random() * total;
-  const kind = kinds.find((each) => (left -= share(each)) < 0) ?? kinds[0];
+  const kind =
+    kinds.find((each) => {
+      left -= share(each);
+      return left < 0;
+    }) ?? kinds[0];
   const work = join(folder, 'work');
   await rm(work, { recursive: true, force: true });
   await cp(join(folder, 'seed'), work, { recursive: true });
@@ -105,11 +189,6 @@ async function tryOne(folder, random, runner) {
 class Runner {
   #worker = null;
   #done = 0;
-  #folder;
-
-  constructor(folder) {
-    this.#folder = folder;
-  }
 
   stop() {
     this.#worker?.kill('SIGKILL');
@@ -118,7 +197,8 @@ class Runner {
 
   async run(args, work) {
     if (this.#done++ % perWorker === 0) this.stop();
-    const worker = (this.#worker ??= this.#start(work));
+    this.#worker ??= this.#start(work);
+    const worker = this.#worker;
     const ended = new Promise((resolve) => {
       worker.removeAllListeners('message');
       worker.removeAllListeners('exit');
@@ -188,7 +268,16 @@ async function plant(folder) {
   await runProgram(seed, [...training.split(' '), '--epochs', '2', '--out', 'run']);
   await runProgram(seed, [...training.split(' '), '--epochs', '3', '--out', 'other']);
   await stopInside(seed, [...training.split(' '), '--epochs', '200', '--out', 'stopped']);
-  await runProgram(seed, ['sweep', ...training.replace('--learning-rate 0.01 ', '').split(' ').slice(1), '--epochs', '1', '--grid', 'learning-rate=0.01,0.02', '--out', 'sweep']);
+  await runProgram(seed, [
+    'sweep',
+    ...training.replace('--learning-rate 0.01 ', '').split(' ').slice(1),
+    '--epochs',
+    '1',
+    '--grid',
+    'learning-rate=0.01,0.02',
+    '--out',
+    'sweep',
+  ]);
   const record = JSON.parse(await readFile(join(seed, 'run/run.json'), 'utf8'));
   const model = await models.load(join(seed, 'run', record.model.file));
   await model.save(join(seed, 'model.h5'));
@@ -203,12 +292,19 @@ async function plant(folder) {
   await mkdir(join(seed, 'mirror'));
   await writeFile(
     join(seed, 'mirror/manifest.json'),
-    JSON.stringify({ format: 1, assets: [{ id: 'cifar10/binary', file: 'cifar.tar.gz', sha256: '0'.repeat(64), bytes: 10 }] }),
+    JSON.stringify({
+      format: 1,
+      assets: [{ id: 'cifar10/binary', file: 'cifar.tar.gz', sha256: '0'.repeat(64), bytes: 10 }],
+    }),
   );
   await writeFile(join(seed, 'mirror/cifar.tar.gz'), 'ten bytes!');
   await writeFile(
     join(seed, 'graft.config.json'),
-    JSON.stringify({ train: { data: 'images', epochs: 1, head: 'linear' }, predict: { top: 1 }, cache: { prune: { all: false } } }),
+    JSON.stringify({
+      train: { data: 'images', epochs: 1, head: 'linear' },
+      predict: { top: 1 },
+      cache: { prune: { all: false } },
+    }),
   );
   const { readdir } = await import('node:fs/promises');
   const [key] = await readdir(join(seed, 'cache/features'));
@@ -228,7 +324,8 @@ async function stopInside(cwd, args) {
   await ended;
   const path = join(cwd, 'stopped/run.json');
   const record = JSON.parse(await readFile(path, 'utf8'));
-  if (record.status !== 'stopped') throw new Error(`The training that was to be stopped is ${record.status}.`);
+  if (record.status !== 'stopped')
+    throw new Error(`The training that was to be stopped is ${record.status}.`);
   record.config.epochs = record.metrics.epochs + 1;
   await writeFile(path, JSON.stringify(record));
 }

@@ -1,8 +1,8 @@
 /** Whole models to files and back. The file's ending says the format; files of weights alone are `weights.ts`. */
 import { fail, GraftError } from '../core/errors.ts';
 import { kindOf, refuseKind } from '../core/file_kind.node.ts';
-import { isRecord } from '../core/records.ts';
 import { interpret } from '../core/json.ts';
+import { isRecord } from '../core/records.ts';
 import type { Loss } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
 import { type MakeNetwork, networkConfig, networkFromConfig, type ReadingOptions } from '../models/config.ts';

@@ -64,7 +64,13 @@ export function mutateJson(text, random) {
       return [JSON.stringify(json), `${key} from ${otherKey}`];
     }
     case 2:
-      container[key] = deep(...pick(random, [['[', ']'], ['{"a":[', ']}']]), 2 + below(random, 5000));
+      container[key] = deep(
+        ...pick(random, [
+          ['[', ']'],
+          ['{"a":[', ']}'],
+        ]),
+        2 + below(random, 5000),
+      );
       return [JSON.stringify(json), `${key} nests deeply`];
     case 3:
       if (typeof container[key] === 'number') {
@@ -90,19 +96,26 @@ export function damage(bytes, random) {
   const random8 = () => below(random, 256);
   switch (below(random, 9)) {
     case 0:
-      for (let i = 0; i < 1 + below(random, 16); i++) copy[below(random, copy.length)] ^= 1 << below(random, 8);
+      for (let i = 0; i < 1 + below(random, 16); i++)
+        copy[below(random, copy.length)] ^= 1 << below(random, 8);
       return [copy, 'bits flipped'];
     case 1:
       for (let i = at; i < at + length; i++) copy[i] = random8();
       return [copy, `${length} bytes at random from ${at}`];
     case 2:
-      return [copy.fill(pick(random, [0, 0xff, 0x20, 0x5b]), at, at + length), `${length} bytes the same at ${at}`];
+      return [
+        copy.fill(pick(random, [0, 0xff, 0x20, 0x5b]), at, at + length),
+        `${length} bytes the same at ${at}`,
+      ];
     case 3:
       return [copy.subarray(0, at), `cut at ${at}`];
     case 4:
       return [Buffer.concat([copy, Buffer.alloc(1 + below(random, 1000), random8())]), 'longer'];
     case 5:
-      return [Buffer.concat([copy.subarray(0, at), copy.subarray(at + length)]), `${length} bytes missing at ${at}`];
+      return [
+        Buffer.concat([copy.subarray(0, at), copy.subarray(at + length)]),
+        `${length} bytes missing at ${at}`,
+      ];
     case 6:
       return [
         Buffer.concat([copy.subarray(0, at + length), copy.subarray(at)]),
@@ -141,7 +154,24 @@ export function mutateHeader(bytes, random) {
   return [Buffer.concat([start, header, bytes.subarray(8 + length)]), `header: ${what}`];
 }
 
-const cells = ['', ',', '"', '""', '\0', '1e999', 'NaN', '-1', 'epoch', '\uFEFF', '\r', '\n\n\n', ';', '../x.png', '/dev/zero', "=cmd|'/c calc'!A0"];
+const cells = [
+  '',
+  ',',
+  '"',
+  '""',
+  '\0',
+  '1e999',
+  'NaN',
+  '-1',
+  'epoch',
+  '\uFEFF',
+  '\r',
+  '\n\n\n',
+  ';',
+  '../x.png',
+  '/dev/zero',
+  "=cmd|'/c calc'!A0",
+];
 
 /** Changes lines and cells of a table. */
 export function mutateTable(text, random) {
