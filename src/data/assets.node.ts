@@ -3,10 +3,10 @@
  * cache. It owns the way from a record to a verified local path; what is in the file is others' business.
  */
 import { createHash } from 'node:crypto';
-import { rm, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fail } from '../core/errors.ts';
-import { cacheFolder, claim, release, tryRename } from './cache.node.ts';
+import { cacheFolder, claim, tryRename } from './cache.node.ts';
 import { discard, download, mirrorHint, type Patience } from './download.node.ts';
 import { findInMirror } from './mirror.node.ts';
 import {
@@ -102,7 +102,8 @@ export async function fetchSource(
   if ((await exists(target)) && (await differenceOnce(target, source, cache, checking)) === null)
     return target;
 
-  const part = await claim(target);
+  const claimed = await claim(target);
+  const part = claimed.folder;
   try {
     const data = join(part, 'data');
     const onBytes = (done: number, total: number | null) =>
@@ -117,15 +118,15 @@ export async function fetchSource(
       problem = await difference(data, source, checking);
     }
     if (problem !== null) {
-      await rm(part, { recursive: true, force: true });
+      await discard(part);
       fail('checksum', `${at.where} is not the file recorded for "${id}": ${problem}. ${changedHint}`);
     }
     await publish(data, target, source);
     await remember(target, checksum, cache);
-    await rm(part, { recursive: true, force: true });
+    await claimed.remove();
     return target;
   } catch (error) {
-    await release(part, target);
+    await claimed.release();
     throw error;
   }
 }

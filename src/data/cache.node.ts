@@ -1,13 +1,14 @@
 /**
- * Where Graft keeps what it downloaded, and how several processes share that folder without locks: unfinished
- * work lies in a folder of its own under a private name, finished work appears by one rename. What a killed
- * process left behind is taken over or removed.
+ * Where Graft keeps what it downloaded, and how several processes share that folder without waiting for each other:
+ * unfinished work lies in a folder of its own with a lock, finished work appears by one rename. What a killed process
+ * left behind is taken over.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
-import { homedir, hostname } from 'node:os';
+import { homedir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fail, messageOf } from '../core/errors.ts';
+import { LockFile } from '../core/lock_file.node.ts';
 
 /** What the choice of the cache folder depends on. */
 export interface System {
@@ -43,39 +44,74 @@ export async function makeFolder(path: string): Promise<void> {
   }
 }
 
-/** A path beside `target` that no other process or call uses; it names its owner. */
+/** A path beside `target` that no other process or call uses. */
 export function privatePath(target: string, suffix: string): string {
-  return `${target}.${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}${suffix}`;
+  return `${target}.${randomBytes(8).toString('hex')}${suffix}`;
 }
+
+/** A folder for the unfinished form of something, which belongs to one call alone. */
+export interface Claim {
+  readonly folder: string;
+  /** Leaves unfinished work where the next `claim` finds it; an empty folder is no work. */
+  release(): Promise<void>;
+  /** Removes the folder with all that is in it. */
+  remove(): Promise<void>;
+}
+
+const lockName = 'lock';
 
 /**
- * A folder for the unfinished form of `target` that belongs to this call alone. It holds what an earlier
- * attempt left, if there was one. Give it back with `release`, or remove it.
+ * A folder for the unfinished form of `target`. It holds what an earlier attempt left, if there was one. Whose a folder
+ * is, a lock inside it says, which ends with its process.
  */
-export async function claim(target: string): Promise<string> {
+export async function claim(target: string): Promise<Claim> {
   await makeFolder(dirname(target));
-  const mine = privatePath(target, '.part');
-  for (const candidate of [`${target}.part`, ...(await abandoned(target, '.part'))]) {
-    // A rename is atomic, so of two processes that want the same leftovers one gets them.
-    if (await tryRename(candidate, mine)) return mine;
+  for (const folder of [...(await leftovers(target)), `${target}${partSuffix}`]) {
+    const claimed = await claimFolder(folder, target);
+    if (claimed !== null) return claimed;
   }
-  await mkdir(mine);
-  return mine;
+  for (;;) {
+    const claimed = await claimFolder(privatePath(target, partSuffix), target);
+    if (claimed !== null) return claimed;
+  }
 }
 
-/** Leaves unfinished work where the next `claim` finds it; an empty folder is no work. */
-export async function release(mine: string, target: string): Promise<void> {
-  if ((await readdir(mine).catch(() => [])).length === 0) {
-    await rm(mine, { recursive: true, force: true });
-    return;
-  }
-  // Somebody else's leftovers may lie there already: one is enough.
-  if (!(await tryRename(mine, `${target}.part`))) await rm(mine, { recursive: true, force: true });
+const partSuffix = '.part';
+
+/** Folders of unfinished work beside `target`, in use or not. */
+async function leftovers(target: string): Promise<string[]> {
+  const folder = dirname(target);
+  return (await readdir(folder))
+    .filter((name) => name.startsWith(`${basename(target)}.`) && name.endsWith(partSuffix))
+    .sort((a, b) => a.length - b.length)
+    .map((name) => join(folder, name));
 }
 
-/** Removes what killed processes left beside `target`. */
-export async function removeAbandoned(target: string, suffix: string): Promise<void> {
-  for (const path of await abandoned(target, suffix)) await rm(path, { recursive: true, force: true });
+/** Null if somebody else is at work in it. */
+async function claimFolder(folder: string, target: string): Promise<Claim | null> {
+  await mkdir(folder, { recursive: true });
+  const taken = await LockFile.take(join(folder, lockName), untouchedForAnHour).catch(
+    (error: NodeJS.ErrnoException) => {
+      // Whoever was at work in it has just removed it.
+      if (error.code === 'ENOENT') return { lock: null };
+      throw error;
+    },
+  );
+  const { lock } = taken;
+  if (lock === null) return null;
+  const remove = async () => {
+    // First out of the way in one go: nobody shall make a lock of its own in what is left of it.
+    const aside = privatePath(target, partSuffix);
+    const path = (await tryRename(folder, aside)) ? aside : folder;
+    await rm(path, { recursive: true, force: true });
+    await lock.leave();
+  };
+  const release = async () => {
+    const names = await readdir(folder).catch(() => []);
+    if (names.every((name) => name === lockName)) return remove();
+    await lock[Symbol.asyncDispose]();
+  };
+  return { folder, release, remove };
 }
 
 /** True if renaming worked; false if the source is gone or the target is taken. */
@@ -90,35 +126,11 @@ export async function tryRename(from: string, to: string): Promise<boolean> {
   }
 }
 
-async function abandoned(target: string, suffix: string): Promise<string[]> {
-  const folder = dirname(target);
-  const prefix = `${basename(target)}.`;
-  const found: string[] = [];
-  for (const name of await readdir(folder)) {
-    if (!name.startsWith(prefix) || !name.endsWith(suffix)) continue;
-    const owner = /^(.+)-(\d+)-[0-9a-f]{8}$/.exec(name.slice(prefix.length, -suffix.length));
-    if (owner === null) continue;
-    const path = join(folder, name);
-    const ownerIsGone = owner[1] === hostname() && !isAlive(Number(owner[2]));
-    if (ownerIsGone || (await untouchedForAnHour(path))) found.push(path);
-  }
-  return found;
-}
-
-/** Whether a process of this machine is there. */
-export function isAlive(pid: number): boolean {
+/** Of another machine's work, by the lock inside it: a download that stalls that long was given up long before. */
+async function untouchedForAnHour(lock: string): Promise<boolean> {
   try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
-  }
-}
-
-/** Covers other machines and reused process ids: a download that stalls that long was given up long before. */
-async function untouchedForAnHour(folder: string): Promise<boolean> {
-  try {
-    const paths = [folder, ...(await readdir(folder)).map((name) => join(folder, name))];
+    const folder = dirname(lock);
+    const paths = (await readdir(folder)).map((name) => join(folder, name));
     const times = await Promise.all(paths.map(async (path) => (await stat(path)).mtimeMs));
     return Date.now() - Math.max(...times) > 3_600_000;
   } catch {

@@ -5,12 +5,12 @@
  */
 import { createReadStream } from 'node:fs';
 import { mkdir, open, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import tar from 'tar-stream';
 import { fail, GraftError, messageOf } from '../core/errors.ts';
-import { makeFolder, privatePath, removeAbandoned, tryRename } from './cache.node.ts';
+import { claim, tryRename } from './cache.node.ts';
 import { readIfThere } from './verify.node.ts';
 
 export const side = 32;
@@ -66,9 +66,10 @@ export async function unpack(
     readonly signal?: AbortSignal | undefined;
   } = {},
 ): Promise<void> {
-  await makeFolder(dirname(folder));
-  await removeAbandoned(folder, '.tmp');
-  const aside = privatePath(folder, '.tmp');
+  const claimed = await claim(folder);
+  const aside = join(claimed.folder, 'data');
+  // Half of an archive is no use.
+  await rm(aside, { recursive: true, force: true });
   await mkdir(aside);
   try {
     await unpackInto(aside, archive, layout, options);
@@ -79,7 +80,7 @@ export async function unpack(
     if (!(await tryRename(aside, folder)))
       fail('file', `Could not replace ${folder}. Remove it and try again.`);
   } finally {
-    await rm(aside, { recursive: true, force: true });
+    await claimed.remove();
   }
 }
 

@@ -2,7 +2,7 @@
 export { areaSampler, type Colour } from './area.ts';
 export { type Asset, type AssetOptions, fetchAsset, type Progress } from './assets.node.ts';
 export { type Batch, type BatchOptions, batches, labelsOf } from './batches.ts';
-export { cacheFolder, isAlive, makeFolder, privatePath, tryRename } from './cache.node.ts';
+export { cacheFolder, makeFolder, privatePath, tryRename } from './cache.node.ts';
 export { toCategorical } from './categorical.ts';
 export { cifar10Asset, cifar100Asset, type Splits } from './cifar.node.ts';
 export {

@@ -4,6 +4,7 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import { fail } from '../core/errors.ts';
+import type { LockFile } from '../core/lock_file.node.ts';
 import { bytesOf, type Tensor } from '../core/tensor.ts';
 import { checkIndices } from '../data/dataset.ts';
 import type { Columns, Features } from './columns.ts';
@@ -56,7 +57,7 @@ export class DiskFeatures implements Features {
     // While one shard is on its way to the disk, the next is computed.
     const images = [0, 1].map(() => new Uint8Array(plan.layout(0).bytes));
     let writing: Promise<void> = Promise.resolve();
-    let part: string | null = null;
+    let part: LockFile | null = null;
     try {
       for (let turn = 0; left.size > 0; turn ^= 1) {
         const shard = await this.#choose(left, onRows);

@@ -1,15 +1,24 @@
 /**
- * The folder of one cache: its shards, each written aside and renamed when it is complete. There are no locks:
- * the unfinished file of a shard tells other processes that somebody is at work on it. If two compute the same
- * shard after all, they write the same and the later rename wins.
+ * The folder of one cache: its shards, each written aside and renamed when it is complete. Nobody waits for a lock: the
+ * unfinished file of a shard, locked by who writes it, tells other processes that somebody is at work on it. If two
+ * compute the same shard after all, they write the same and the later rename wins. If a file or the whole folder is
+ * removed meanwhile, it is written again.
  */
 import { type FileHandle, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fail, messageOf } from '../core/errors.ts';
-import { makeFolder, privatePath, removeAbandoned } from '../data/cache.node.ts';
+import { LockFile } from '../core/lock_file.node.ts';
+import { makeFolder, privatePath } from '../data/cache.node.ts';
 import type { Plan } from './plan.ts';
 
 const partSuffix = '.part';
+
+/** After as many removals in a row something else is wrong. */
+const mostAttempts = 5;
+
+function isGone(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT';
+}
 
 /** What lies in the folder. */
 export interface Contents {
@@ -49,7 +58,17 @@ export class ShardFiles {
     const { there, begun } = await this.contents();
     for (const shard of missing) {
       if (there.has(shard)) await rm(this.path(shard), { recursive: true, force: true });
-      if (begun.has(shard)) await removeAbandoned(this.path(shard), partSuffix);
+      if (begun.has(shard)) await this.#removeAbandoned(shard);
+    }
+  }
+
+  /** What nobody holds any more. */
+  async #removeAbandoned(shard: number): Promise<void> {
+    const prefix = `${basename(this.path(shard))}.`;
+    for (const name of await readdir(this.folder)) {
+      if (!name.startsWith(prefix) || !name.endsWith(partSuffix)) continue;
+      const found = await LockFile.tryLock(join(this.folder, name));
+      await found?.lock[Symbol.asyncDispose]();
     }
   }
 
@@ -64,28 +83,39 @@ export class ShardFiles {
     return { there, begun };
   }
 
-  /** Begins a shard: the path of its unfinished file. */
-  async begin(shard: number): Promise<string> {
-    await makeFolder(this.folder);
-    const part = privatePath(this.path(shard), partSuffix);
-    const handle = await open(part, 'wx').catch((error: unknown) => this.#refuse(error));
-    await handle.close();
-    return part;
-  }
-
-  /** Writes a shard into its unfinished file, waits until the disk has it, and lets it appear. */
-  async finish(shard: number, part: string, image: Uint8Array): Promise<void> {
-    try {
-      await writeAll(part, image);
-      await rename(part, this.path(shard));
-    } catch (error) {
-      await this.abandon(part);
-      this.#refuse(error);
+  /** Begins a shard: its unfinished file, which tells others that somebody is at work on it. */
+  async begin(shard: number): Promise<LockFile> {
+    for (let attempt = 1; ; attempt++) {
+      await makeFolder(this.folder);
+      try {
+        const part = await LockFile.tryLock(privatePath(this.path(shard), partSuffix));
+        if (part !== null) return part.lock;
+      } catch (error) {
+        // The folder was removed since it was made.
+        if (!isGone(error) || attempt === mostAttempts) this.#refuse(error);
+      }
     }
   }
 
-  async abandon(part: string): Promise<void> {
-    await rm(part, { force: true });
+  /** Writes a shard into its unfinished file, waits until the disk has it, and lets it appear. */
+  async finish(shard: number, begun: LockFile, image: Uint8Array): Promise<void> {
+    let part = begun;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await writeAll(part.path, image);
+        await rename(part.path, this.path(shard));
+        return await part.leave();
+      } catch (error) {
+        await this.abandon(part);
+        // `graft cache prune` may have removed it.
+        if (!isGone(error) || attempt === mostAttempts) this.#refuse(error);
+        part = await this.begin(shard);
+      }
+    }
+  }
+
+  async abandon(part: LockFile): Promise<void> {
+    await part[Symbol.asyncDispose]();
   }
 
   /** Null if there is no such file. */

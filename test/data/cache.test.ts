@@ -1,16 +1,11 @@
-import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { cacheFolder, claim, release, removeAbandoned } from '../../src/data/cache.node.ts';
+import { cacheFolder, claim } from '../../src/data/cache.node.ts';
+import { canUnshare } from '../support/processes.ts';
 import { temporaryFolder } from './support.ts';
-
-/** The id of a process that is surely over. */
-function deadProcess(): number {
-  return spawnSync(process.execPath, ['-e', '0']).pid;
-}
 
 async function leave(path: string, text: string): Promise<string> {
   await mkdir(path);
@@ -39,53 +34,83 @@ describe('the cache folder', () => {
   });
 });
 
+/** Claims a folder in another process, writes into it, and stays until it is killed. */
+async function claimElsewhere(target: string, ...command: readonly string[]): Promise<ChildProcess> {
+  const script = `const { claim } = await import(process.argv[1]);
+    const { folder } = await claim(process.argv[2]);
+    (await import('node:fs')).writeFileSync(folder + '/data', 'theirs');
+    console.log('there');
+    setInterval(() => undefined, 1000);`;
+  const [program, ...args] = [...command, process.execPath, '--input-type=module', '-e', script];
+  const module = new URL('../../dist/data/cache.node.js', import.meta.url).href;
+  const child = spawn(program!, [...args, module, target], { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(child.stdout!, 'data');
+  return child;
+}
+
 describe('unfinished work', () => {
   it('that was released is found by one of two that claim it, not by both', async () => {
     const target = join(await temporaryFolder(), 'file.bin');
     const mine = await claim(target);
-    await writeFile(join(mine, 'data'), 'half');
-    await release(mine, target);
+    await writeFile(join(mine.folder, 'data'), 'half');
+    await mine.release();
     const claims = await Promise.all([claim(target), claim(target)]);
-    const contents = await Promise.all(claims.map((folder) => readdir(folder)));
-    expect(contents.flat()).toEqual(['data']);
-    expect(new Set(claims).size).toBe(2);
+    const contents = await Promise.all(claims.map(({ folder }) => readdir(folder)));
+    expect(contents.flat().sort()).toEqual(['data', 'lock', 'lock']);
+    expect(new Set(claims.map(({ folder }) => folder)).size).toBe(2);
+    for (const each of claims) await each.remove();
+    expect(await readdir(dirname(target))).toEqual([]);
   });
 
-  it('of a killed process is taken over', async () => {
+  it('of a living process is left alone, of a killed one taken over', async () => {
     const target = join(await temporaryFolder(), 'file.bin');
-    await leave(`${target}.${hostname()}-${deadProcess()}-0123abcd.part`, 'orphan');
-    expect(await readFile(join(await claim(target), 'data'), 'utf8')).toBe('orphan');
+    const child = await claimElsewhere(target);
+    const mine = await claim(target);
+    expect(await readdir(mine.folder)).toEqual(['lock']);
+    await mine.remove();
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    const theirs = await claim(target);
+    expect(await readFile(join(theirs.folder, 'data'), 'utf8')).toBe('theirs');
+    await theirs.remove();
   });
 
-  it('of a living process, another machine or another file is left alone', async () => {
+  it.skipIf(!canUnshare)('of a living process in another container is left alone', async () => {
     const target = join(await temporaryFolder(), 'file.bin');
-    await leave(`${target}.${hostname()}-${process.pid}-0123abcd.part`, 'alive');
-    await leave(`${target}.elsewhere-${deadProcess()}-0123abcd.part`, 'other machine');
-    await leave(`${target}2.${hostname()}-${deadProcess()}-0123abcd.part`, 'other file');
-    expect(await readdir(await claim(target))).toEqual([]);
+    const child = await claimElsewhere(target, 'unshare', '--pid', '--fork', '--kill-child', '--mount-proc');
+    const mine = await claim(target);
+    expect(await readdir(mine.folder)).toEqual(['lock']);
+    await mine.remove();
+    child.kill('SIGKILL');
+    await once(child, 'exit');
   });
 
-  it('of another machine is taken over once nothing was written for an hour', async () => {
+  it('of another file is left alone', async () => {
     const target = join(await temporaryFolder(), 'file.bin');
-    const old = await leave(`${target}.elsewhere-1-0123abcd.part`, 'old');
+    await leave(`${target}2.0123abcd.part`, 'other file');
+    const mine = await claim(target);
+    expect(await readdir(mine.folder)).toEqual(['lock']);
+    await mine.remove();
+  });
+
+  it('of another machine, which no lock tells of, is taken over once nothing was written for an hour', async () => {
+    const target = join(await temporaryFolder(), 'file.bin');
+    const old = await leave(`${target}.0123abcd.part`, 'old');
+    await writeFile(join(old, 'lock'), JSON.stringify({ pid: 1, host: 'elsewhere', machine: 'another' }));
+    const first = await claim(target);
+    expect(await readdir(first.folder)).toEqual(['lock']);
+    await first.remove();
     const longAgo = Date.now() / 1000 - 3700;
-    await utimes(join(old, 'data'), longAgo, longAgo);
-    await utimes(old, longAgo, longAgo);
-    expect(await readFile(join(await claim(target), 'data'), 'utf8')).toBe('old');
+    for (const name of ['data', 'lock']) await utimes(join(old, name), longAgo, longAgo);
+    const second = await claim(target);
+    expect(await readFile(join(second.folder, 'data'), 'utf8')).toBe('old');
+    await second.remove();
   });
 
   it('that is empty is not kept', async () => {
     const folder = await temporaryFolder();
-    await release(await claim(join(folder, 'file.bin')), join(folder, 'file.bin'));
+    await (await claim(join(folder, 'file.bin'))).release();
     expect(await readdir(folder)).toEqual([]);
-  });
-
-  it('that cannot be used is removed', async () => {
-    const target = join(await temporaryFolder(), 'set');
-    const dead = await leave(`${target}.${hostname()}-${deadProcess()}-0123abcd.tmp`, '');
-    const alive = await leave(`${target}.${hostname()}-${process.pid}-0123abcd.tmp`, '');
-    await removeAbandoned(target, '.tmp');
-    expect([existsSync(dead), existsSync(alive)]).toEqual([false, true]);
   });
 
   it('needs a folder that can be made, or the error names GRAFT_CACHE', async () => {

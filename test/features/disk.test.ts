@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DiskFeatures } from '../../src/features/disk.node.ts';
-import { verifyCache } from '../../src/features/index.ts';
+import { pruneCaches, verifyCache } from '../../src/features/index.ts';
 import {
   computedRows,
   eightBitColumns,
@@ -171,6 +171,22 @@ describe('an extraction', () => {
     expect(verified).toMatchObject({ damaged: [], missing: [], record: { complete: true, present: 20 } });
     const names = await readdir(join(order.folder, 'features', one!.key));
     expect(names.filter((name) => !/^(shard-\d+|meta\.json)$/.test(name))).toEqual([]);
+  });
+
+  it('goes on although everything is removed meanwhile, as graft cache prune --all does', async () => {
+    const order = { folder: await temporaryFolder(), rows: 320, width: 64, shardBytes: 32 * 64 * 4 };
+    const child = startChild({ ...order, delay: 40, read: true });
+    const ended = endOf(child);
+    let prunes = 0;
+    const pruning = setInterval(() => {
+      void pruneCaches({ all: true, folder: order.folder }).then(({ length }) => {
+        prunes += length;
+      });
+    }, 100);
+    child.stdout!.once('data', () => setTimeout(() => clearInterval(pruning), 700));
+    expect(await ended).toMatchObject({ wrong: 0 });
+    clearInterval(pruning);
+    expect(prunes).toBeGreaterThan(0);
   });
 
   it('waits for no other process: a shard that somebody began and never ends is computed all the same', async () => {

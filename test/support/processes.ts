@@ -1,4 +1,5 @@
 /** What tests ask about other processes. */
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 
 /** A process that ended and that nobody has waited for yet counts as gone. */
@@ -26,3 +27,7 @@ export function processorTime(pid: number): number {
     .split(' ');
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
+
+/** Whether processes with numbers of their own, as in a container, can be made here; it takes rights that few have. */
+export const canUnshare =
+  spawnSync('unshare', ['--pid', '--fork', '--mount-proc', 'true'], { stdio: 'ignore' }).status === 0;
