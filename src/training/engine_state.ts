@@ -11,25 +11,35 @@ import type { Engine } from '../runtime/engine.node.ts';
 /** Optimizer state by name (`w3/velocity`). */
 export type Slots = Readonly<Record<string, Float32Array>>;
 
+/** What an engine took with it. */
+export interface Lost {
+  /** Weights that were newer in it than in the model; `some` if others of them had come already. */
+  readonly weights: 'all' | 'some' | 'none';
+  readonly slots: boolean;
+}
+
 export class EngineState {
   /** The version of each weight that the engine has. */
   readonly #pushed = new Map<Variable, number>();
   /** The optimizer's state while the engine does not have it; `null` before the first step. */
   #slots: Slots | null = null;
   #slotsPushed = false;
+  /** True while the model has some of the engine's weights. */
+  #halfPulled = false;
   /** True while the engine has weights that the model does not. */
   engineIsNewer = false;
 
   /** Writes into the engine whatever weights it does not have yet. */
   async push(engine: Engine, { weights }: Program): Promise<void> {
     const tensors: Record<string, Tensor> = {};
+    const versions = new Map([...weights.values()].map(({ variable }) => [variable, variable.version]));
     for (const [name, slab] of weights) {
       const { variable, shape } = slab;
       if (this.#pushed.get(variable) === variable.version) continue;
       tensors[name] = tensor('float32', shape, partOf(slab, variable.values));
     }
-    for (const { variable } of weights.values()) this.#pushed.set(variable, variable.version);
     if (Object.keys(tensors).length > 0) await engine.write(tensors);
+    for (const [variable, version] of versions) this.#pushed.set(variable, version);
   }
 
   /** Only steps need the optimizer's state; from the first one on it is in the engine alone. */
@@ -40,9 +50,9 @@ export class EngineState {
       const given = this.#slots?.[slab.whole];
       if (given !== undefined) tensors[name] = tensor('float32', slab.shape, partOf(slab, given));
     }
+    if (Object.keys(tensors).length > 0) await engine.write(tensors);
     this.#slotsPushed = true;
     this.#slots = null;
-    if (Object.keys(tensors).length > 0) await engine.write(tensors);
   }
 
   /** Brings the weights of the engine into the model. */
@@ -55,8 +65,10 @@ export class EngineState {
       // One after the other, so that the old values of all are not there beside the new ones.
       variable.assign(await readWhole(engine, slabs));
       this.#pushed.set(variable, variable.version);
+      this.#halfPulled = true;
     }
     this.engineIsNewer = false;
+    this.#halfPulled = false;
   }
 
   /** A copy of the optimizer's state, or of those slots that are asked for; `null` before the first step. */
@@ -78,6 +90,16 @@ export class EngineState {
   forget(): void {
     this.#pushed.clear();
     this.#slotsPushed = false;
+  }
+
+  /** The same where the engine ended by itself. Returns what was in it alone. */
+  lose(): Lost {
+    const weights = this.#halfPulled ? 'some' : this.engineIsNewer ? 'all' : 'none';
+    const lost = { weights, slots: this.#slotsPushed } as const;
+    this.forget();
+    this.engineIsNewer = false;
+    this.#halfPulled = false;
+    return lost;
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import type { Program } from '../compile/program.ts';
 import { byWhole } from '../compile/slabs.ts';
-import { fail } from '../core/errors.ts';
+import { fail, GraftError } from '../core/errors.ts';
 import { float32, type Tensor } from '../core/tensor.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Variable } from '../layers/layer.ts';
@@ -14,7 +14,7 @@ import type { Network } from '../models/network.ts';
 import type { LearningRateMultipliers } from '../models/rates.ts';
 import { averageSlot, type Optimizer } from '../optimizers/index.ts';
 import { Engine, type Tensors } from '../runtime/engine.node.ts';
-import { EngineState, type Slots } from './engine_state.ts';
+import { EngineState, type Lost, type Slots } from './engine_state.ts';
 import { Extractor, type ExtractorOptions } from './extractor.ts';
 import {
   type BatchResult,
@@ -40,12 +40,26 @@ export interface ExecutorOptions extends ExtractorOptions {
   readonly trains: boolean;
 }
 
+const ended = "The engine's process has ended.";
+
+interface LostTraining {
+  readonly error: GraftError;
+  /** Whether weights were lost, or the optimizer's state alone. */
+  readonly weights: boolean;
+  /** Whether a request was rejected with it. Steps that were under way meanwhile are refused all the same. */
+  told: boolean;
+}
+
 export class Executor {
   readonly options: ExecutorOptions;
   readonly #programs: Programs;
   readonly #extractor: Extractor;
   readonly #state = new EngineState();
   #engine: Engine | null = null;
+  /** The step whose weights the model has. */
+  #pulled = 0;
+  /** What was lost with an engine that ended by itself, until whoever goes on without it has been told. */
+  #loss: LostTraining | null = null;
   /** A learning rate that was set in place of the optimizer's. */
   #rate: number | null = null;
   /** Batches trained (Keras's optimizer.iterations where each has an update). */
@@ -99,6 +113,7 @@ export class Executor {
     batch: FeatureBatch,
     learningRate = this.learningRate,
   ): Promise<BatchResult> {
+    this.#goOn();
     const [result] = await (await this.send(kind, [batch], learningRate)).results;
     return result!;
   }
@@ -109,12 +124,16 @@ export class Executor {
    */
   async send(kind: ProgramKind, batches: readonly FeatureBatch[], learningRate?: number): Promise<SentSteps> {
     for (const batch of batches) checkLabels(batch, this.#classes);
+    if (this.#loss !== null) throw this.#tell();
     const loaded = this.#programs.load(kind);
     const { optimizer, seed } = this.options;
     const name = optimizer.updatesAt(this.step) ? 'step' : 'accumulate';
-    const session = await this.#programs.session(this.#started(), loaded, name, batches);
-    await this.#state.push(this.#engine!, loaded.program);
-    await this.#state.pushSlots(this.#engine!, loaded.program);
+    const engine = this.#started();
+    const session = await this.#programs.session(engine, loaded, name, batches);
+    await this.#state.push(engine, loaded.program);
+    await this.#state.pushSlots(engine, loaded.program);
+    // A step that is lost already must not count.
+    if (engine !== this.#engine) throw this.#loss === null ? new GraftError('device', ended) : this.#tell();
     const { features, noises } = loaded.program;
     const size = batches[0]!.sampleWeight.length;
     const steps = batches.map((batch): Tensors => {
@@ -142,9 +161,12 @@ export class Executor {
   /** Loss and metrics of a batch, without an update. */
   async evaluate(kind: ProgramKind, batch: FeatureBatch): Promise<BatchResult> {
     checkLabels(batch, this.#classes);
+    // Rows that the engine has been sent before are part of a training.
+    this.#checkLoss(batch.kept !== undefined);
     const loaded = this.#programs.load(kind);
-    const session = await this.#programs.session(this.#started(), loaded, 'evaluate', [batch]);
-    await this.#state.push(this.#engine!, loaded.program);
+    const engine = this.#started();
+    const session = await this.#programs.session(engine, loaded, 'evaluate', [batch]);
+    await this.#state.push(engine, loaded.program);
     const { evaluate, features } = loaded.program;
     const [result] = await runOn(session, evaluate, labelled(batch), [batch], features);
     return result!;
@@ -152,25 +174,32 @@ export class Executor {
 
   /** The model's output for features. */
   async predict(kind: ProgramKind, features: Tensors): Promise<Tensor<'float32'>> {
+    this.#checkLoss(false);
     const loaded = this.#programs.load(kind);
-    const session = await this.#programs.session(this.#started(), loaded, 'predict');
-    await this.#state.push(this.#engine!, loaded.program);
+    const engine = this.#started();
+    const session = await this.#programs.session(engine, loaded, 'predict');
+    await this.#state.push(engine, loaded.program);
     const results = await session.run(only(features, loaded.program.predict));
     return results['output'] as Tensor<'float32'>;
   }
 
-  /** Frees the rows that the engine has kept (`keptByEngine`). */
+  /** Frees the rows that the engine has kept (`keptByEngine`), at the beginning and the end of a training. */
   async forgetRows(): Promise<void> {
+    this.#goOn();
     await this.#engine?.forgetRows();
   }
 
   /** Brings the weights of the engine into the model. */
   async pull(): Promise<void> {
+    this.#checkLoss(false);
+    const { step } = this;
     await this.#state.pull(this.#engine, () => this.#programs.any());
+    this.#pulled = step;
   }
 
   /** A copy of the optimizer's state by name (`w3/velocity`), or `null` before the first step. */
   async slots(): Promise<Slots | null> {
+    this.#checkLoss(true);
     return this.#state.slots(this.#engine, () => this.#programs.any());
   }
 
@@ -180,6 +209,7 @@ export class Executor {
    */
   async takeAverages(): Promise<readonly (readonly [Variable, Float32Array])[]> {
     if (!this.options.optimizer.options.useEma) return [];
+    this.#checkLoss(true);
     await this.pull();
     const slots = await this.#state.slots(this.#engine, () => this.#programs.any(), averageSlot);
     if (slots === null || this.#programs.none) return [];
@@ -198,6 +228,8 @@ export class Executor {
   setSlots(slots: Slots | null, step: number): void {
     this.#state.setSlots(slots);
     this.step = step;
+    this.#pulled = step;
+    this.#loss = null;
   }
 
   /** The rate of the next step. Setting it is an error if the optimizer has a schedule. */
@@ -232,9 +264,19 @@ export class Executor {
     this.#engine = null;
   }
 
+  /** Takes weights and optimizer state back and ends the engines. What an engine took with it the next use tells. */
   async close(): Promise<void> {
-    await this.pull();
-    const slots = await this.slots();
+    let slots: Slots | null = null;
+    if (this.#loss === null) {
+      try {
+        await this.pull();
+        slots = await this.slots();
+      } catch (error) {
+        // Of an engine that is still there this would be a bug.
+        if (this.#engine !== null) throw error;
+        this.#loss = { error: error as GraftError, weights: true, told: false };
+      }
+    }
     await Promise.all([this.#engine?.close(), this.#extractor.close()]);
     this.#engine = null;
     this.#programs.clear();
@@ -249,7 +291,55 @@ export class Executor {
   /** The step's engine, which starts when it is first needed. */
   #started(): Engine {
     const { device, threads } = this.options;
-    this.#engine ??= Engine.start({ device, ...(threads === undefined ? {} : { threads }) });
+    this.#engine ??= Engine.start({
+      device,
+      ...(threads === undefined ? {} : { threads }),
+      onDeath: (waiting) => this.#lose(waiting),
+    });
     return this.#engine;
   }
+
+  /** The engine has ended by itself; the next use starts another. Returns what was lost, if anything was. */
+  #lose(waiting: boolean): string {
+    const lost = this.#state.lose();
+    this.#engine = null;
+    this.#programs.clear();
+    if (lost.weights === 'none' && !lost.slots) return '';
+    const text = describeLoss(lost, this.#pulled, this.step);
+    const error = new GraftError('device', `${ended} ${text}`);
+    this.#loss = { error, weights: lost.weights !== 'none', told: waiting };
+    // As after `compile`.
+    this.step = 0;
+    this.#pulled = 0;
+    return text;
+  }
+
+  /** Throws what was lost if nobody has been told, and if what is to be done needs it. */
+  #checkLoss(needsOptimizer: boolean): void {
+    if (this.#loss === null || this.#loss.told) return;
+    if (needsOptimizer || this.#loss.weights) throw this.#tell();
+  }
+
+  #tell(): GraftError {
+    this.#loss!.told = true;
+    return this.#loss!.error;
+  }
+
+  /** Whoever begins something new after having been told goes on with what is left. */
+  #goOn(): void {
+    if (this.#loss?.told) this.#loss = null;
+  }
+}
+
+function describeLoss({ weights }: Lost, pulled: number, step: number): string {
+  const last = pulled === 0 ? 'those from before the first step' : `those of step ${pulled}`;
+  const which = {
+    all: `${last}, of ${step} taken`,
+    some: `partly ${last} and partly those of step ${step}`,
+    none: last,
+  };
+  return (
+    `The model's weights are ${which[weights]}, and its optimizer starts anew; ` +
+    'a checkpoint continues where it was written.'
+  );
 }

@@ -89,7 +89,15 @@ export class Extractor {
 
   #open({ model }: Executable): Promise<Session> {
     const { device, threads } = this.#options;
-    this.#engine ??= Engine.start({ device, ...(threads === undefined ? {} : { threads }) });
+    this.#engine ??= Engine.start({
+      device,
+      ...(threads === undefined ? {} : { threads }),
+      onDeath: () => {
+        this.#engine = null;
+        this.#sessions.clear();
+        return '';
+      },
+    });
     return this.#engine.load(model());
   }
 
