@@ -103,24 +103,28 @@ export class BatchNormalization extends ConfiguredLayer<BatchNormalizationConfig
       return o.add(o.mul(values, scale), beta ? o.add(shift, context.weight(beta)) : shift);
     };
     if (!context.training || !this.trainable) return normalized(x!, mean, variance);
-    const near = o.sub(x!, mean);
-    const batch = moments(near);
+    const batch = moments(x!);
     const move = (moving: Node, now: Node) => o.add(o.mul(moving, momentum), o.mul(now, 1 - momentum));
-    context.update(movingMean, move(mean, o.add(mean, batch.mean)));
+    context.update(movingMean, move(mean, batch.mean));
     context.update(movingVariance, move(variance, batch.variance));
-    return normalized(near, batch.mean, batch.variance);
+    return normalized(batch.centered, batch.center, batch.variance);
   }
 }
 
 /**
- * Mean and variance over all axes but the last, in one pass: E[x²] − E[x]². Where x has its moving averages taken off
- * first (shifted data, Chan et al. 1983), little cancels.
+ * Mean and variance over all axes but the last, and x with the mean taken off. The variance is E[(x − mean)²], in two
+ * passes: E[x²] − E[x]² has no correct digit left where the mean is a thousand deviations or more.
+ *
+ * The mean that is taken off is a constant to the gradient. The variance needs no more, since its derivative by the
+ * mean is −2 E[x − mean] = 0; for all else `center`, which is 0, carries the mean's gradient in a vector, so that no
+ * further pass over a map sums it up.
  */
-function moments(x: Node): { mean: Node; variance: Node } {
+function moments(x: Node): { mean: Node; variance: Node; centered: Node; center: Node } {
   const axes = x.shape.slice(0, -1).map((_, axis) => axis);
   const mean = o.mean(x, axes);
-  const variance = o.max(o.sub(o.mean(o.square(x), axes), o.square(mean)), 0);
-  return { mean, variance };
+  const centered = o.sub(x, o.stopGradient(mean));
+  const variance = o.mean(o.square(centered), axes);
+  return { mean, variance, centered, center: o.sub(mean, o.stopGradient(mean)) };
 }
 
 /** γ / √(variance + ε) */

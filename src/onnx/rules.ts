@@ -90,7 +90,7 @@ function emitSum(e: Emitter, node: NodeOf<'sum'> & Node): void {
     return;
   }
   const rows = symbolicSize(x.shape.slice(0, last));
-  const total = columnSums(e, e.reshape(e.value(x), [-1, x.shape[last]!]), rows);
+  const total = columnSums(e, e.reshape(e.value(x), [-1, x.shape[last]!]), rows, x.shape[last]!);
   e.define(node, e.reshape(total, node.shape));
 }
 
