@@ -72,7 +72,9 @@ it.each([
   const y = o.conv2d(o.conv2d(inputs.x, inputs.first, convWindow()), inputs.second, convWindow());
   const { worst, types } = await differences(y, inputs);
   expect(worst).toBeLessThan(2e-6);
-  expect(types.filter((type) => type === 'ReorderOutput')).toHaveLength(moved);
+  // x leaves its blocks too; the 16 channels of one block only change their shape for that.
+  const reordered = moved + (block === 16 ? 0 : 1);
+  expect(types.filter((type) => type === 'ReorderOutput')).toHaveLength(block === 0 ? 0 : reordered);
 });
 
 it('the input gradient of a large kernel has the kernel as left factor', async () => {
