@@ -1,14 +1,19 @@
-// Copies ONNX Runtime out of the npm package onnxruntime-node into vendor/, from where the packed package loads it: its
-// own install script downloads CUDA libraries, and the whole `npm install` fails where that is out of reach. Left out
-// is what Graft does not use: DirectML.dll, which onnxruntime.dll loads for its DirectML provider alone (it is in its
-// table of delayed imports), and the second copy of macOS's library. `--remove` takes vendor/ away again.
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+// Puts ONNX Runtime into vendor/, from where Graft loads it: the binaries and the JavaScript of the npm package
+// onnxruntime-node, whose own install script downloads CUDA libraries and fails, with the whole `npm install`, where
+// they are out of reach. Left out is what Graft does not use: DirectML.dll, which onnxruntime.dll loads for its DirectML
+// provider alone (it stands in its table of delayed imports), and the second copy of macOS's library.
+import { execFileSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join, resolve } from 'node:path';
-
-const root = resolve(import.meta.dirname, '..');
-const from = join(root, 'node_modules/onnxruntime-node');
-const vendor = join(root, 'vendor');
-const to = join(vendor, 'onnxruntime-node');
 
 /** What the binding of each platform needs beside it. */
 const libraries = {
@@ -18,20 +23,28 @@ const libraries = {
   'win32/x64': ['onnxruntime.dll', 'dxcompiler.dll', 'dxil.dll'],
   'win32/arm64': ['onnxruntime.dll', 'dxcompiler.dll', 'dxil.dll'],
 };
-const leftOut = /^(DirectML\.dll|libonnxruntime\.\d+\.\d+\.\d+\.dylib|libonnxruntime_providers_\w+\.so)$/;
+const leftOut = /^(DirectML\.dll|libonnxruntime\.\d+\.\d+\.\d+\.dylib)$/;
 
-rmSync(vendor, { recursive: true, force: true });
-if (!process.argv.includes('--remove')) copy();
-
-function copy() {
-  const { name, version, license, author, repository, main } = JSON.parse(
-    readFileSync(join(from, 'package.json'), 'utf8'),
+const root = resolve(import.meta.dirname, '..');
+const project = join(root, 'scripts/runtime');
+const from = join(project, 'node_modules/onnxruntime-node');
+const to = join(root, 'vendor/onnxruntime-node');
+const wanted = read(join(project, 'package.json')).dependencies['onnxruntime-node'];
+const common = read(join(root, 'package.json')).dependencies['onnxruntime-common'];
+if (wanted !== common)
+  throw new Error(
+    `scripts/runtime wants onnxruntime-node ${wanted}, package.json onnxruntime-common ${common}.`,
   );
-  const common = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).dependencies[
-    'onnxruntime-common'
-  ];
-  if (common !== version)
-    throw new Error(`onnxruntime-node is ${version}; package.json asks for onnxruntime-common ${common}.`);
+
+// The description is written last, so a copy that was interrupted has none.
+const description = join(to, 'package.json');
+if (!existsSync(description) || read(description).version !== wanted) vendor();
+
+function vendor() {
+  const npm = process.env.npm_execpath;
+  const ci = ['ci', '--prefix', project, '--ignore-scripts', '--no-audit', '--no-fund', '--silent'];
+  const [command, args] = npm === undefined ? ['npm', ci] : [process.execPath, [npm, ...ci]];
+  execFileSync(command, args, { stdio: 'inherit' });
 
   const binaries = join(from, 'bin/napi-v6');
   const platforms = readdirSync(binaries).flatMap((os) =>
@@ -41,31 +54,32 @@ function copy() {
   if (unknown.length > 0)
     throw new Error(`This script does not know ${unknown.join(', ')}; say what they need.`);
 
+  rmSync(to, { recursive: true, force: true });
   for (const [platform, names] of Object.entries(libraries)) {
     const there = readdirSync(join(binaries, platform)).filter((file) => !leftOut.test(file));
     const expected = ['onnxruntime_binding.node', ...names];
     if (there.sort().join() !== expected.sort().join())
       throw new Error(`${platform} has ${there.join(', ')}; expected ${expected.join(', ')}.`);
+    mkdirSync(join(to, 'bin/napi-v6', platform), { recursive: true });
     for (const file of expected)
-      cpSync(join(binaries, platform, file), join(to, 'bin/napi-v6', platform, file), { dereference: true });
+      renameSync(join(binaries, platform, file), join(to, 'bin/napi-v6', platform, file));
   }
+  mkdirSync(join(to, 'dist'));
   for (const file of readdirSync(join(from, 'dist')).filter((name) => name.endsWith('.js'))) {
-    const text = readFileSync(join(from, 'dist', file), 'utf8').replace(
-      /\n\/\/# sourceMappingURL=.*\n?$/,
-      '\n',
-    );
-    cpSync(join(from, 'dist', file), join(to, 'dist', file));
-    writeFileSync(join(to, 'dist', file), text);
+    const text = readFileSync(join(from, 'dist', file), 'utf8');
+    writeFileSync(join(to, 'dist', file), text.replace(/\n\/\/# sourceMappingURL=.*\s*$/, '\n'));
   }
-  // Neither the install script nor what only that one needs.
-  const description = { name, version, license, author, repository, main };
-  writeFileSync(join(to, 'package.json'), `${JSON.stringify(description, null, 2)}\n`);
   for (const file of ['LICENSE', 'ThirdPartyNotices.txt'])
     cpSync(join(root, 'assets/onnxruntime', file), join(to, file));
+  // Neither the install script nor what only that one needs.
+  const { name, version, license, author, repository, main } = read(join(from, 'package.json'));
+  writeFileSync(
+    description,
+    `${JSON.stringify({ name, version, license, author, repository, main }, null, 2)}\n`,
+  );
+  rmSync(join(project, 'node_modules'), { recursive: true });
+}
 
-  const size = readdirSync(to, { recursive: true })
-    .map((file) => statSync(join(to, file)))
-    .reduce((sum, stat) => sum + (stat.isFile() ? stat.size : 0), 0);
-  if (!existsSync(join(to, main))) throw new Error(`${main} is missing.`);
-  console.error(`vendor/onnxruntime-node: ${version}, ${(size / 1e6).toFixed(0)} MB`);
+function read(path) {
+  return JSON.parse(readFileSync(path, 'utf8'));
 }

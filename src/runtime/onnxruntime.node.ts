@@ -1,9 +1,9 @@
 /**
  * Which ONNX Runtime runs: the one module that finds and loads it.
  *
- * The package carries the runtime (`vendor/onnxruntime-node`, put there by scripts/vendor_runtime.mjs when it is
- * packed), because installing the npm package onnxruntime-node downloads CUDA libraries. Where onnxruntime-node is
- * installed beside Graft in the same version, that one runs: for CUDA, and in a clone of Graft, which has no copy.
+ * Graft carries the runtime itself (`vendor/onnxruntime-node`, put there by scripts/vendor_runtime.mjs), because
+ * installing the npm package onnxruntime-node downloads CUDA libraries. Where that package is installed beside Graft in
+ * the same version, it runs instead: so CUDA is an install command.
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -67,7 +67,11 @@ function chooseRuntime(): Runtime {
   if (own === null) {
     return (
       installed ??
-      fail('state', 'The package graft-ml is incomplete: its folder vendor/ is missing. Install it again.')
+      fail(
+        'state',
+        'The folder vendor/ of graft-ml, which holds ONNX Runtime, is missing: install the package again, or in a ' +
+          'clone of Graft run npm run prepare.',
+      )
     );
   }
   return installed?.version === own.version ? installed : own;

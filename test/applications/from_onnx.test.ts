@@ -2,7 +2,6 @@
 import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import * as ort from 'onnxruntime-node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { fromOnnx, inspectOnnx, type OnnxOptions } from '../../src/applications/from_onnx.node.ts';
 import { exportModel } from '../../src/compile/export.ts';
@@ -24,6 +23,7 @@ import { adam } from '../../src/optimizers/index.ts';
 import { load, sequential } from '../../src/training/build.ts';
 import type { Model } from '../../src/training/model.ts';
 import { apart, channelsFirst, foreignFile, pictures, type Run, runForeign } from '../support/foreign.ts';
+import { ort } from '../support/ort.ts';
 
 let folder: string;
 beforeAll(async () => {

@@ -2,7 +2,6 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import * as ort from 'onnxruntime-node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { exportModel } from '../../src/compile/export.ts';
 import { float32, type Tensor, tensor } from '../../src/core/tensor.ts';
@@ -12,6 +11,7 @@ import { readSafetensors } from '../../src/saving/safetensors.node.ts';
 import { load, sequential } from '../../src/training/build.ts';
 import type { Model } from '../../src/training/model.ts';
 import { expectNear, goldenPath } from '../support/golden.ts';
+import { ort } from '../support/ort.ts';
 
 let folder: string;
 beforeAll(async () => {

@@ -394,7 +394,7 @@ describe('devices', () => {
     webgpu: 'It needs a GPU with a Vulkan, Metal or Direct3D 12 driver; use --device cpu otherwise.',
     cuda:
       'It needs Linux on x64, an NVIDIA GPU, CUDA 12 or newer, and the CUDA libraries of onnxruntime-node, which its ' +
-      'install script fetches: npm rebuild onnxruntime-node --ignore-scripts=false. Use --device cpu otherwise.',
+      'install script fetches: npm install onnxruntime-node@1.30.0. Use --device cpu otherwise.',
   };
   it.for(['webgpu', 'cuda'] as const)(
     'that are not there say so and what to do: %s',

@@ -1,9 +1,9 @@
 /** Foreign ONNX models of the golden files, and what ONNX Runtime itself makes of them. */
 import { join } from 'node:path';
-import * as ort from 'onnxruntime-node';
 import { Random } from '../../src/core/random.ts';
 import { type Tensor, tensor } from '../../src/core/tensor.ts';
 import { goldenPath } from './golden.ts';
+import { ort } from './ort.ts';
 
 export const foreignFile = (name: string): string => goldenPath(join('onnx', name));
 
