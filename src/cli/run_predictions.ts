@@ -38,7 +38,7 @@ export async function measure(
   const total = Math.ceil(lengthOf(pictures) / batchSize);
   const title = `Evaluating on ${plural(lengthOf(pictures), what)}`;
   const progress = progressFor(verbose, { title, total, unit: 'step' });
-  const logs = await model.evaluatePrepared(prepared!, batchSize, progress);
+  const logs = await model.evaluatePrepared(prepared!, batchSize, { progress });
   progress.end(logs);
   return logs;
 }

@@ -1,4 +1,6 @@
 /** A model as one ONNX graph for inference: pictures in, predictions out, every weight a constant. */
+import * as v from 'valibot';
+import { type Entries, fields, oneOf, optional, text } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import * as o from '../graph/ops.ts';
 import { simplify, substitute } from '../graph/simplify.ts';
@@ -17,6 +19,11 @@ export interface ExportOptions {
   readonly input?: 'uint8' | 'float32';
 }
 
+export const exportOptions = fields({
+  classNames: optional(v.nullable(v.array(text, 'an array of names')), null),
+  input: optional(oneOf('uint8', 'float32'), 'uint8'),
+} satisfies Entries<ExportOptions>);
+
 /** A protobuf message, and so an ONNX model in one file, has at most 2 GB. */
 const SIZE_LIMIT = 2 ** 31 - 1;
 
@@ -33,9 +40,6 @@ const SIZE_LIMIT = 2 ** 31 - 1;
  */
 export function exportModel(network: Network, options: ExportOptions = {}): Uint8Array {
   const { classNames = null, input = 'uint8' } = options;
-  if (input !== 'uint8' && input !== 'float32') {
-    fail('argument', `The input of an exported model is uint8 or float32, got "${String(input)}".`);
-  }
   const outputs = network.result.shape.at(-1)!;
   if (classNames !== null && classNames.length !== outputs) {
     fail(

@@ -73,7 +73,7 @@ export function unknownKey(key: string, known: readonly string[]): string {
 }
 
 /** Whether a value is an object with keys and values, as `{ … }` makes it: no array, Map, Date or tensor's data. */
-function isPlain(value: unknown): value is Readonly<Record<string, unknown>> {
+export function isPlain(value: unknown): value is Readonly<Record<string, unknown>> {
   return (
     typeof value === 'object' &&
     value !== null &&
@@ -116,6 +116,12 @@ export function wholeNumber(least: number) {
   );
 }
 
+/** What randomness begins with: the generator's key has 32 bits. */
+export const seed = v.custom<number>(
+  (value) => Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 0xffff_ffff,
+  `a whole number from 0 to ${0xffff_ffff}`,
+);
+
 /** True or false; nothing that is only truthy. */
 export const flag = v.boolean('true or false');
 
@@ -125,7 +131,7 @@ export const text = v.custom<string>((value) => typeof value === 'string' && val
 /** One of some words; a word that is nearly one of them is told. */
 export function oneOf<const W extends string>(...words: readonly W[]) {
   return v.picklist(words, (issue) => {
-    const near = typeof issue.input === 'string' ? nearest(issue.input, words) : null;
+    const near = typeof issue.input === 'string' && words.length > 1 ? nearest(issue.input, words) : null;
     const listed = words.map((word) => JSON.stringify(word)).join(', ');
     return near === null ? listedOf(listed, words.length) : `${listedOf(listed, words.length)} (${near}?)`;
   });
@@ -188,7 +194,7 @@ function pathOf({ path }: Issue): string {
   return (path ?? []).reduce((text, { key }) => {
     if (typeof key === 'string' && /^[A-Za-z_$][\w$]*$/.test(key))
       return text === '' ? key : `${text}.${key}`;
-    return `${text}[${typeof key === 'number' ? key : JSON.stringify(key)}]`;
+    return `${text}[${/^\d+$/.test(String(key)) ? key : JSON.stringify(key)}]`;
   }, '');
 }
 
@@ -202,6 +208,9 @@ export function shown(value: unknown): string {
     return value.length <= 6 && value.every((each) => typeof each !== 'object')
       ? `[${value.map(shown).join(', ')}]`
       : `an array of ${value.length}`;
+  }
+  if ('dtype' in value && 'shape' in value && Array.isArray(value.shape)) {
+    return `a tensor of ${value.dtype} [${value.shape.join(', ')}]`;
   }
   const name = (Object.getPrototypeOf(value) as { constructor?: { name?: string } } | null)?.constructor
     ?.name;

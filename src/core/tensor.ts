@@ -1,7 +1,11 @@
 /**
  * Dense tensors in memory: a dtype, a shape, and row-major data. It owns no mathematics; that is `graph/`.
  */
+import * as v from 'valibot';
+import { shown } from './checked.ts';
 import { fail } from './errors.ts';
+import { nearest } from './nearest.ts';
+import { lookUp } from './records.ts';
 
 /** Element types, spelled as ONNX and NumPy do. float16 is held as its bits in a `Uint16Array`. */
 export type DType = 'float32' | 'float16' | 'int32' | 'int64' | 'uint8' | 'int8' | 'bool';
@@ -55,10 +59,20 @@ export function bytesPerElement(dtype: DType): number {
   return elementBytes[dtype];
 }
 
-/** Makes a tensor, zero-filled when no data is given. Throws `shape` if data and shape disagree. */
+/**
+ * Makes a tensor, zero-filled when no data is given. Throws `shape` if data and shape disagree, and `argument` for what
+ * is no element type, no shape, or data of another type.
+ */
 export function tensor<D extends DType>(dtype: D, shape: readonly number[], data?: DataOf[D]): Tensor<D> {
+  const Data = lookUp(constructors, dtype) ?? noType(dtype);
+  if (!isShape(shape)) {
+    fail('argument', `tensor: shape must be an array of whole numbers of at least 0, got ${shown(shape)}.`);
+  }
+  if (data !== undefined && !(data instanceof Data)) {
+    fail('argument', `tensor: data of ${dtype} must be a ${Data.name}, got ${shown(data)}.`);
+  }
   const size = sizeOf(shape);
-  const values = data ?? new constructors[dtype](size);
+  const values = data ?? (new Data(size) as DataOf[D]);
   if (values.length !== size) {
     fail(
       'shape',
@@ -68,8 +82,42 @@ export function tensor<D extends DType>(dtype: D, shape: readonly number[], data
   return { dtype, shape, data: values };
 }
 
-/** A float32 tensor from plain numbers. */
+function noType(dtype: unknown): never {
+  const known = Object.keys(constructors);
+  const near = typeof dtype === 'string' ? nearest(dtype, known) : null;
+  return fail(
+    'argument',
+    `tensor: dtype must be one of ${known.join(', ')}${near === null ? '' : ` (${near}?)`}, got ${shown(dtype)}.`,
+  );
+}
+
+function isShape(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && value.every((dim) => Number.isSafeInteger(dim) && dim >= 0);
+}
+
+/** A tensor of one of these element types, whose data has the type and the length that it says. */
+export function tensorOf<D extends DType>(...dtypes: readonly D[]) {
+  return v.custom<Tensor<D>>(
+    (value) => isTensor(value) && (dtypes as readonly DType[]).includes(value.dtype),
+    `a tensor of ${dtypes.join(' or ')}`,
+  );
+}
+
+function isTensor(value: unknown): value is Tensor {
+  if (typeof value !== 'object' || value === null) return false;
+  const { dtype, shape, data } = value as Partial<Tensor>;
+  const Data = typeof dtype === 'string' ? lookUp(constructors, dtype) : undefined;
+  return Data !== undefined && isShape(shape) && data instanceof Data && data.length === sizeOf(shape);
+}
+
+/** A float32 tensor from plain numbers. Throws as `tensor` does. */
 export function float32(shape: readonly number[], values: ArrayLike<number>): Tensor<'float32'> {
+  const numbers = Array.isArray(values)
+    ? values.every((value) => typeof value === 'number')
+    : ArrayBuffer.isView(values) &&
+      'length' in values &&
+      typeof (values as ArrayLike<unknown>)[0] !== 'bigint';
+  if (!numbers) fail('argument', `float32: values must be numbers, got ${shown(values)}.`);
   return tensor('float32', shape, values instanceof Float32Array ? values : Float32Array.from(values));
 }
 

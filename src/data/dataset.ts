@@ -2,8 +2,10 @@
  * What a data set is (labelled pictures with random access), the ones made of tensors in memory, and views of
  * others. It does not know where pictures come from: `cifar.node.ts` and `image.node.ts` do.
  */
+import * as v from 'valibot';
+import { checked, type Entries, fields, optional, text } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
-import { formatShape, gatherRows, type Tensor } from '../core/tensor.ts';
+import { formatShape, gatherRows, type Tensor, tensorOf } from '../core/tensor.ts';
 import { fingerprintOf } from './fingerprint.ts';
 
 /** Pictures and their labels, row by row. */
@@ -44,6 +46,22 @@ export interface Dataset extends Rows<Examples> {
   read(indices: ArrayLike<number>): Promise<Examples>;
 }
 
+/** Something that has what a data set must have. */
+export const datasetSchema = v.custom<Dataset>(
+  (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as Partial<Dataset>).read === 'function' &&
+    Array.isArray((value as Partial<Dataset>).shape),
+  'a data set',
+);
+
+/** Tensors in memory, in the place of a data set. */
+export const examplesSchema = fields({
+  x: tensorOf('uint8', 'float32'),
+  y: tensorOf('int32', 'float32'),
+} satisfies Entries<Examples>);
+
 /** Number of examples. */
 export function lengthOf(rows: Rows<unknown>): number {
   return rows.shape[0] ?? 0;
@@ -59,6 +77,19 @@ export function checkIndices(indices: ArrayLike<number>, length: number, name: s
   }
 }
 
+interface FromTensorsOptions {
+  readonly name?: string;
+  readonly classNames?: readonly string[] | null;
+}
+
+/** Names of classes, in the order of their ids. */
+export const classNamesSchema = v.array(text, 'an array of names');
+
+const fromTensorsOptions = fields({
+  name: optional(text, 'tensors'),
+  classNames: optional(v.nullable(classNamesSchema), null),
+} satisfies Entries<FromTensorsOptions>);
+
 /**
  * A data set of tensors in memory. The tensors are kept, not copied: do not change them afterwards.
  *
@@ -71,9 +102,10 @@ export function checkIndices(indices: ArrayLike<number>, length: number, name: s
 export function fromTensors(
   x: Tensor<'uint8' | 'float32'>,
   y: Tensor<'int32' | 'float32'>,
-  options: { readonly name?: string; readonly classNames?: readonly string[] } = {},
+  options: FromTensorsOptions = {},
 ): Dataset {
-  const { name = 'tensors', classNames = null } = options;
+  checked(examplesSchema, { x, y }, 'fromTensors');
+  const { name, classNames } = checked(fromTensorsOptions, options, 'fromTensors');
   const [length] = x.shape;
   if (length === undefined || y.shape[0] !== length) {
     const came = `x ${formatShape(x.shape)} and y ${formatShape(y.shape)}`;
@@ -86,7 +118,7 @@ export function fromTensors(
       `${name}: y is int32 class ids of shape (n,) or float32 of shape (n, classes), got ${came}.`,
     );
   }
-  if (classNames !== null) checkLabels(y, classNames.length, name);
+  checkLabels(y, classNames?.length ?? null, name);
   let fingerprint: string | null = null;
   return {
     name,
@@ -106,18 +138,27 @@ export function fromTensors(
   };
 }
 
-function checkLabels(y: Tensor<'int32' | 'float32'>, classes: number, name: string): void {
+/**
+ * Throws `data` for labels that are no numbers, or that have no name. Without names only a model knows how many classes
+ * there are; it checks each batch.
+ */
+function checkLabels(y: Tensor<'int32' | 'float32'>, classes: number | null, name: string): void {
   if (y.dtype === 'float32') {
-    if (y.shape[1] === classes) return;
-    fail('data', `${name}: y has ${y.shape[1]} columns, but there are ${classes} class names.`);
+    const [, columns] = y.shape as [number, number];
+    if (classes !== null && columns !== classes) {
+      fail('data', `${name}: y has ${columns} columns, but there are ${classes} class names.`);
+    }
+    const at = y.data.findIndex((value) => !Number.isFinite(value));
+    if (at >= 0) fail('data', `${name}, example ${Math.floor(at / columns)}: a label is ${y.data[at]}.`);
+    return;
   }
-  y.data.forEach((label, i) => {
-    if (label >= 0 && label < classes) return;
-    fail(
-      'data',
-      `${name}, example ${i}: label ${label}, but with ${classes} class names 0 … ${classes - 1} fit.`,
-    );
-  });
+  if (classes === null) return;
+  const at = y.data.findIndex((label) => label < 0 || label >= classes);
+  if (at < 0) return;
+  fail(
+    'data',
+    `${name}, example ${at}: label ${y.data[at]}, but with ${classes} class names 0 … ${classes - 1} fit.`,
+  );
 }
 
 /** The examples from `start` up to, not including, `end`, as a view: nothing is read or copied. */

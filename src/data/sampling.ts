@@ -6,6 +6,7 @@ import { Random } from '../core/random.ts';
 function positionsByClass(labels: ArrayLike<number>): number[][] {
   const classes: number[][] = [];
   for (let i = 0; i < labels.length; i++) {
+    if (!(labels[i]! >= 0)) fail('data', `Example ${i} has label ${labels[i]}; class ids begin with 0.`);
     while (classes.length <= labels[i]!) classes.push([]);
     classes[labels[i]!]!.push(i);
   }

@@ -16,6 +16,7 @@ export {
   type CachePrecision,
   cacheChoices,
   cacheOptions,
+  cacheSchema,
   type ResolvedCache,
 } from './options.ts';
 export { type FeatureRequest, Plan } from './plan.ts';

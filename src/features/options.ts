@@ -1,5 +1,15 @@
 /** How features are kept: what a caller may choose. */
-import { fail } from '../core/errors.ts';
+import * as v from 'valibot';
+import {
+  checked,
+  type Entries,
+  fields,
+  notNegative,
+  oneOf,
+  optional,
+  text,
+  wholeNumber,
+} from '../core/checked.ts';
 
 /**
  * - `auto`: on disk, so that the next run starts at once. Read from there, but small rows (under 32 KB, as pooled
@@ -37,25 +47,28 @@ export const cacheChoices = { modes, precisions } as const;
 
 export type ResolvedCache = CacheOptions & { readonly mode: CacheMode };
 
+/** A mode alone, or options. */
+export const cacheSchema = v.union([
+  v.pipe(
+    oneOf(...modes),
+    v.transform((mode): ResolvedCache => ({ mode })),
+  ),
+  v.pipe(
+    fields({
+      mode: optional(oneOf(...modes), 'auto'),
+      precision: optional(oneOf(...precisions)),
+      limit: optional(notNegative),
+      views: optional(wholeNumber(1)),
+      folder: optional(text),
+    } satisfies Entries<CacheOptions>),
+    v.check(
+      ({ mode, views }) => views === undefined || mode !== 'off',
+      'takes no views while it is off: views says how many versions to keep; leave one of them out',
+    ),
+  ),
+]);
+
 /** A mode alone, or options; checked. Throws `argument`. */
 export function cacheOptions(cache: CacheMode | CacheOptions = {}): ResolvedCache {
-  const { mode = 'auto', ...rest } = typeof cache === 'string' ? { mode: cache } : cache;
-  const { precision, limit, views } = rest as CacheOptions;
-  if (!modes.includes(mode)) fail('argument', `cache is one of ${modes.join(', ')}, got ${String(mode)}.`);
-  if (precision !== undefined && !precisions.includes(precision)) {
-    fail('argument', `cache.precision is one of ${precisions.join(', ')}, got ${String(precision)}.`);
-  }
-  if (limit !== undefined && !(limit >= 0)) {
-    fail('argument', `cache.limit is a number of bytes, got ${String(limit)}.`);
-  }
-  if (views !== undefined && !(Number.isInteger(views) && views >= 1)) {
-    fail('argument', `cache.views is a whole number of at least 1, got ${String(views)}.`);
-  }
-  if (views !== undefined && mode === 'off') {
-    fail(
-      'argument',
-      'cache.views says how many versions to keep, but the cache is off; leave one of them out.',
-    );
-  }
-  return { mode, ...rest };
+  return checked(cacheSchema, cache, 'cache');
 }

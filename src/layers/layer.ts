@@ -2,6 +2,8 @@
  * What a layer is: a name, options, weights, and a way to write its mathematics into a graph. It owns the
  * symbolic tensors that connect layers; it does not own values of a batch (the engine has those).
  */
+import * as v from 'valibot';
+import { checked, type Entries, fields, flag, optional, text } from '../core/checked.ts';
 import type { Distribution } from '../core/distributions.ts';
 import { fail } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
@@ -147,6 +149,12 @@ export interface LayerOptions {
   readonly trainable?: boolean;
 }
 
+/** Schemas of the options that every layer has. */
+export const layerEntries = {
+  name: optional(text),
+  trainable: optional(flag, true),
+} satisfies Entries<LayerOptions>;
+
 const nameCounts = new Map<string, number>();
 
 /** Makes default layer names start anew, as `keras.utils.clear_session` does. */
@@ -216,13 +224,14 @@ export abstract class Layer {
 
   /** Connects the layer to the output of others (Keras's `layer(x)`) and makes its weights at the first time. */
   apply(inputs: SymbolicTensor | readonly SymbolicTensor[], options: CallOptions = {}): SymbolicTensor {
-    const list = Array.isArray(inputs) ? (inputs as readonly SymbolicTensor[]) : [inputs as SymbolicTensor];
+    const list = [checked(symbolics, inputs, `${this.name}.apply`)].flat();
+    const how = checked(callOptions, options, `${this.name}.apply`);
     this.build(list.map(({ shape }) => shape));
     for (const { path, shape } of this.variables) this.#checkShape(path, shape);
     const shape = this.outputShape(list);
     this.#checkShape('its output', shape);
     const output = { layer: this, call: this.calls.length, shape };
-    this.calls.push({ ...options, inputs: list, output });
+    this.calls.push({ ...how, inputs: list, output });
     return output;
   }
 
@@ -272,6 +281,22 @@ export abstract class Layer {
     return this.call(placeholders, shapeContext).shape.slice(1);
   }
 }
+
+/** What `layers.input` returns, or `layer.apply`. */
+export const symbolic = v.custom<SymbolicTensor>(
+  (value) =>
+    typeof value === 'object' && value !== null && (value as Partial<SymbolicTensor>).layer instanceof Layer,
+  'the output of a layer (such as layers.input({ … }) or layer.apply(…) return)',
+);
+
+/** A layer, models included. */
+export const layerSchema = v.custom<Layer>((value) => value instanceof Layer, 'a layer');
+
+const callOptions = fields({
+  training: optional(v.literal(false, 'false')),
+} satisfies Entries<CallOptions>);
+
+const symbolics = v.union([symbolic, v.array(symbolic, 'an array of them')]);
 
 /** A context in which only shapes matter. */
 export const shapeContext: CallContext = {

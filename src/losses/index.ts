@@ -1,6 +1,8 @@
 /** Loss functions: Keras's crossentropies, written per sample; the step weighs and averages them. */
+import * as v from 'valibot';
+import { checked, type Entries, fields, flag, oneOf, optional, share } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
-import { kerasObject } from '../core/records.ts';
+import { kerasObject, lookUp } from '../core/records.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
 
@@ -30,16 +32,26 @@ export interface CrossentropyOptions {
   readonly labelSmoothing?: number;
 }
 
+const crossentropyOptions = fields({
+  fromLogits: optional(flag, false),
+  labelSmoothing: optional(share, 0),
+} satisfies Entries<CrossentropyOptions>);
+
+/** Options of the crossentropy of class ids (keras.losses.SparseCategoricalCrossentropy). */
+export type SparseCrossentropyOptions = Pick<CrossentropyOptions, 'fromLogits'>;
+
+const sparseOptions = fields({
+  fromLogits: optional(flag, false),
+} satisfies Entries<SparseCrossentropyOptions>);
+
 /**
  * `−Σ target · log(prediction)` (keras.losses.CategoricalCrossentropy). Targets are one-hot or soft rows; class
  * ids are accepted and made one-hot. As in Keras, a prediction that comes out of softmax is taken from its
  * logits, so nothing is lost to rounding or clipping.
  */
 export function categoricalCrossentropy(options: CrossentropyOptions = {}): Loss {
-  const { fromLogits = false, labelSmoothing = 0 } = options;
-  if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) {
-    fail('argument', `labelSmoothing must be between 0 and 1, got ${labelSmoothing}.`);
-  }
+  const where = 'losses.categoricalCrossentropy';
+  const { fromLogits, labelSmoothing } = checked(crossentropyOptions, options, where);
   return {
     name: 'categorical_crossentropy',
     labels: 'categorical',
@@ -67,7 +79,8 @@ export function categoricalCrossentropy(options: CrossentropyOptions = {}): Loss
 }
 
 /** The same with class ids as targets (keras.losses.SparseCategoricalCrossentropy). */
-export function sparseCategoricalCrossentropy({ fromLogits = false }: { fromLogits?: boolean } = {}): Loss {
+export function sparseCategoricalCrossentropy(options: SparseCrossentropyOptions = {}): Loss {
+  const { fromLogits } = checked(sparseOptions, options, 'losses.sparseCategoricalCrossentropy');
   return {
     name: 'sparse_categorical_crossentropy',
     labels: 'sparse',
@@ -122,22 +135,48 @@ function clip(probabilities: Node): Node {
   return o.min(o.max(probabilities, epsilon), 1 - epsilon);
 }
 
-/** A loss by Keras's name, snake case or camelCase, or the loss itself. */
-export function loss(option: Loss | string): Loss {
-  if (typeof option !== 'string') return option;
-  switch (option) {
-    case 'categorical_crossentropy':
-    case 'categoricalCrossentropy':
-      return categoricalCrossentropy();
-    case 'sparse_categorical_crossentropy':
-    case 'sparseCategoricalCrossentropy':
-      return sparseCategoricalCrossentropy();
-    default:
-      return fail(
-        'unsupported',
-        `Unknown loss "${option}"; expected categoricalCrossentropy or sparseCategoricalCrossentropy.`,
-      );
-  }
+/** Losses by their names, in camelCase and as Keras writes them. */
+const byName = {
+  categoricalCrossentropy,
+  sparseCategoricalCrossentropy,
+  categorical_crossentropy: categoricalCrossentropy,
+  sparse_categorical_crossentropy: sparseCategoricalCrossentropy,
+} satisfies Readonly<Record<string, () => Loss>>;
+
+export type LossName = keyof typeof byName;
+
+const lossNames = Object.keys(byName) as LossName[];
+
+/** A loss as `compile` takes it: itself, or its name. */
+export const lossSchema = v.union([
+  v.pipe(
+    oneOf(...lossNames),
+    v.transform((name): Loss => byName[name]()),
+  ),
+  v.custom<Loss>(isLoss, 'a loss (such as losses.categoricalCrossentropy() returns)'),
+]);
+
+/** A loss by its name, or the loss itself. Throws `argument`. */
+export function loss(option: Loss | LossName): Loss {
+  return checked(lossSchema, option, 'losses.loss');
+}
+
+function isLoss(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  const { name, labels, perSample } = value as Partial<Loss>;
+  return (
+    typeof name === 'string' &&
+    (labels === 'sparse' || labels === 'categorical') &&
+    typeof perSample === 'function'
+  );
+}
+
+/** The loss of a name in a file. Throws `unsupported`. */
+function lossNamed(name: string): Loss {
+  const make = lookUp<() => Loss>(byName, name);
+  return (
+    make?.() ?? fail('unsupported', `Unknown loss "${name}"; expected ${lossNames.slice(0, 2).join(' or ')}.`)
+  );
 }
 
 /** Arguments of Keras's losses that Graft has one value of; Keras 2 wrote `auto`. */
@@ -149,7 +188,7 @@ const supported: Readonly<Record<string, readonly unknown[]>> = {
 
 /** Reads what Keras writes for a loss: a name or `{ class_name, config }`. */
 export function lossFromKeras(value: unknown): Loss {
-  if (typeof value === 'string') return loss(value);
+  if (typeof value === 'string') return lossNamed(value);
   const { class_name, config } = kerasObject(value, 'a loss');
   for (const [key, values] of Object.entries(supported)) {
     if (values.includes(config[key] ?? null)) continue;
@@ -161,5 +200,5 @@ export function lossFromKeras(value: unknown): Loss {
     return categoricalCrossentropy({ fromLogits, labelSmoothing: Number(config['label_smoothing'] ?? 0) });
   }
   // A function goes by its name, and whatever else there is gets the error of a name.
-  return loss(class_name);
+  return lossNamed(class_name);
 }

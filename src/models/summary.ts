@@ -1,16 +1,24 @@
 /** The table that Keras's `model.summary()` prints. */
+import { type Entries, fields, flag, optional, wholeNumber } from '../core/checked.ts';
 import { formatShape } from '../core/tensor.ts';
 import type { Layer } from '../layers/layer.ts';
 import { Network } from './network.ts';
 
 export interface SummaryOptions {
-  /** Characters of a line; defaults to Keras's 88, or 108 with the "Connected to" column. */
+  /** Characters of a line, at least 40; defaults to Keras's 88, or 108 with the "Connected to" column. */
   readonly lineLength?: number;
   /** Lists the layers of nested models too. */
   readonly expandNested?: boolean;
   /** Adds a column that says which layers train. */
   readonly showTrainable?: boolean;
 }
+
+export const summaryOptions = fields({
+  // Narrower, and a column has no room for a letter.
+  lineLength: optional(wholeNumber(40)),
+  expandNested: optional(flag, false),
+  showTrainable: optional(flag, false),
+} satisfies Entries<SummaryOptions>);
 
 interface Column {
   readonly title: string;

@@ -1,9 +1,11 @@
 /** SGD, RMSprop, Adam and AdamW, with Keras 3's update rules and defaults. */
+import * as v from 'valibot';
+import { checked, type Entries, fields, flag, notNegative, oneOf, optional, share } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { kerasObject, lookUp } from '../core/records.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import { Optimizer, type OptimizerOptions } from './optimizer.ts';
+import { Optimizer, type OptimizerOptions, optimizerEntries } from './optimizer.ts';
 import type { UpdateRule } from './rule.ts';
 import { scheduleFromKeras } from './schedules.ts';
 
@@ -11,6 +13,12 @@ export { averageSlot, Optimizer, type OptimizerOptions } from './optimizer.ts';
 export type { Updated } from './rule.ts';
 export type { Schedule } from './schedules.ts';
 export * as schedules from './schedules.ts';
+
+/** A share below 1: with 1 nothing new would come in, and the correction of Adam's bias would divide by 0. */
+const decay = v.custom<number>(
+  (value) => Number.isFinite(value) && (value as number) >= 0 && (value as number) < 1,
+  'a number from 0 to below 1',
+);
 
 /** Options of SGD (keras.optimizers.SGD). */
 export interface SGDOptions extends OptimizerOptions {
@@ -20,6 +28,12 @@ export interface SGDOptions extends OptimizerOptions {
   readonly nesterov?: boolean;
 }
 
+const sgdOptions = fields({
+  momentum: optional(share, 0),
+  nesterov: optional(flag, false),
+  ...optimizerEntries,
+} satisfies Entries<SGDOptions>);
+
 /**
  * keras.optimizers.SGD. Learning rate 0.01.
  *
@@ -27,9 +41,7 @@ export interface SGDOptions extends OptimizerOptions {
  *     weight  += nesterov ? momentum · velocity − rate · g : velocity
  */
 export function sgd(options: SGDOptions = {}): Optimizer {
-  const { momentum = 0, nesterov = false, ...common } = options;
-  if (!(momentum >= 0 && momentum <= 1))
-    fail('argument', `momentum must be between 0 and 1, got ${momentum}.`);
+  const { momentum, nesterov, ...common } = checked(sgdOptions, options, 'optimizers.sgd');
   const rule: UpdateRule = {
     className: 'SGD',
     name: 'sgd',
@@ -63,6 +75,14 @@ export interface RMSpropOptions extends OptimizerOptions {
   readonly centered?: boolean;
 }
 
+const rmspropOptions = fields({
+  rho: optional(share, 0.9),
+  momentum: optional(share, 0),
+  epsilon: optional(notNegative, 1e-7),
+  centered: optional(flag, false),
+  ...optimizerEntries,
+} satisfies Entries<RMSpropOptions>);
+
 /**
  * keras.optimizers.RMSprop. Learning rate 0.001.
  *
@@ -72,7 +92,8 @@ export interface RMSpropOptions extends OptimizerOptions {
  *     weight  −= step
  */
 export function rmsprop(options: RMSpropOptions = {}): Optimizer {
-  const { rho = 0.9, momentum = 0, epsilon = 1e-7, centered = false, ...common } = options;
+  const where = 'optimizers.rmsprop';
+  const { rho, momentum, epsilon, centered, ...common } = checked(rmspropOptions, options, where);
   const gradientScale = scaleFor(rho);
   const rule: UpdateRule = {
     className: 'RMSprop',
@@ -116,6 +137,14 @@ export interface AdamOptions extends OptimizerOptions {
   readonly amsgrad?: boolean;
 }
 
+const adamOptions = fields({
+  beta1: optional(decay, 0.9),
+  beta2: optional(decay, 0.999),
+  epsilon: optional(notNegative, 1e-7),
+  amsgrad: optional(flag, false),
+  ...optimizerEntries,
+} satisfies Entries<AdamOptions>);
+
 /**
  * keras.optimizers.Adam (Kingma & Ba 2014). Learning rate 0.001.
  *
@@ -137,7 +166,8 @@ function adamFamily(
   defaultDecay: number | null,
   options: AdamOptions,
 ): Optimizer {
-  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-7, amsgrad = false, ...common } = options;
+  const where = `optimizers.${className.toLowerCase()}`;
+  const { beta1, beta2, epsilon, amsgrad, ...common } = checked(adamOptions, options, where);
   const gradientScale = scaleFor(beta2);
   const rule: UpdateRule = {
     className,
@@ -190,12 +220,27 @@ export type OptimizerName = keyof typeof byName;
 /** All names of optimizers. */
 export const optimizerNames = Object.keys(byName) as OptimizerName[];
 
-/** An optimizer by name with Keras's defaults, or the optimizer itself. */
+/** An optimizer as `compile` takes it: itself, or its name in any case, with Keras's defaults. */
+export const optimizerSchema = v.union([
+  v.instance(Optimizer, 'an optimizer (such as optimizers.adam() returns)'),
+  v.pipe(
+    v.custom<string>((value) => typeof value === 'string', 'the name of one'),
+    v.transform((name) => name.toLowerCase()),
+    oneOf(...optimizerNames),
+    v.transform((name): Optimizer => byName[name]()),
+  ),
+]);
+
+/** An optimizer by name with Keras's defaults, or the optimizer itself. Throws `argument`. */
 export function optimizer(option: Optimizer | OptimizerName): Optimizer {
-  if (option instanceof Optimizer) return option;
-  const make = lookUp<() => Optimizer>(byName, option.toLowerCase());
+  return checked(optimizerSchema, option, 'optimizers.optimizer');
+}
+
+/** The optimizer of a name in a file. Throws `unsupported`. */
+function optimizerNamed(name: string): Optimizer {
+  const make = lookUp<() => Optimizer>(byName, name.toLowerCase());
   return (
-    make?.() ?? fail('unsupported', `Unknown optimizer "${option}"; expected ${optimizerNames.join(', ')}.`)
+    make?.() ?? fail('unsupported', `Unknown optimizer "${name}"; expected ${optimizerNames.join(', ')}.`)
   );
 }
 
@@ -204,7 +249,7 @@ export function optimizer(option: Optimizer | OptimizerName): Optimizer {
  * write `.keras` keep the bare name that `compile` was given.
  */
 export function optimizerFromKeras(value: unknown): Optimizer {
-  if (typeof value === 'string') return optimizer(value as OptimizerName);
+  if (typeof value === 'string') return optimizerNamed(value);
   const { class_name, config } = kerasObject(value, 'an optimizer');
   const name = class_name.replace(/^Custom>/, '').toLowerCase();
   const make = lookUp<(options: AdamOptions) => Optimizer>(byName, name);

@@ -2,6 +2,17 @@
  * What every optimizer shares: the learning rate, gradient clipping, weight decay, and the order of its state in
  * Keras's files. The rules themselves are pure functions in `index.ts`.
  */
+import * as v from 'valibot';
+import {
+  type Entries,
+  flag,
+  notNegative,
+  optional,
+  positive,
+  share,
+  text,
+  wholeNumber,
+} from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
@@ -41,6 +52,25 @@ export interface OptimizerOptions {
   readonly emaOverwriteFrequency?: number | null;
 }
 
+const schedule = v.custom<Schedule>(
+  (value) => typeof value === 'object' && value !== null && typeof (value as Schedule).at === 'function',
+  'a schedule (such as schedules.cosineDecay() returns)',
+);
+
+/** Schemas of the options that every optimizer takes. Those that differ have their defaults in the rule. */
+export const optimizerEntries = {
+  learningRate: optional(v.union([notNegative, schedule])),
+  weightDecay: optional(v.nullable(notNegative)),
+  excludeFromWeightDecay: optional(v.array(text, 'an array of parts of the names of weights'), []),
+  clipnorm: optional(v.nullable(positive), null),
+  globalClipnorm: optional(v.nullable(positive), null),
+  clipvalue: optional(v.nullable(positive), null),
+  gradientAccumulationSteps: optional(v.nullable(wholeNumber(2)), null),
+  useEma: optional(flag, false),
+  emaMomentum: optional(share, 0.99),
+  emaOverwriteFrequency: optional(v.nullable(wholeNumber(1)), null),
+} satisfies Entries<OptimizerOptions>;
+
 /** An update rule with its options: what `sgd`, `rmsprop`, `adam` and `adamw` make. */
 export class Optimizer {
   readonly rule: UpdateRule;
@@ -60,36 +90,12 @@ export class Optimizer {
       emaMomentum: options.emaMomentum ?? 0.99,
       emaOverwriteFrequency: options.emaOverwriteFrequency ?? null,
     };
-    this.#checkAverages();
-    const { clipnorm, globalClipnorm, clipvalue, learningRate, gradientAccumulationSteps } = this.options;
+    const { clipnorm, globalClipnorm, clipvalue, useEma, gradientAccumulationSteps } = this.options;
     if ([clipnorm, globalClipnorm, clipvalue].filter((value) => value !== null).length > 1) {
       fail('argument', 'Only one of clipnorm, globalClipnorm and clipvalue can be set.');
     }
-    if (typeof learningRate === 'number' && !(learningRate >= 0)) {
-      fail('argument', `learningRate must be a number of at least 0, got ${learningRate}.`);
-    }
-    if (
-      gradientAccumulationSteps !== null &&
-      !(Number.isInteger(gradientAccumulationSteps) && gradientAccumulationSteps >= 2)
-    ) {
-      fail(
-        'argument',
-        `gradientAccumulationSteps must be a whole number of at least 2, got ${gradientAccumulationSteps}.`,
-      );
-    }
-  }
-
-  #checkAverages(): void {
-    const { useEma, emaMomentum, emaOverwriteFrequency: every, gradientAccumulationSteps } = this.options;
-    if (!useEma) return;
-    if (!(emaMomentum >= 0 && emaMomentum <= 1)) {
-      fail('argument', `emaMomentum must be between 0 and 1, got ${emaMomentum}.`);
-    }
-    if (every !== null && !(Number.isInteger(every) && every >= 1)) {
-      fail('argument', `emaOverwriteFrequency must be a whole number of at least 1, got ${every}.`);
-    }
     // Keras averages after every batch then, also after those that change no weight.
-    if (gradientAccumulationSteps !== null) {
+    if (useEma && gradientAccumulationSteps !== null) {
       fail(
         'unsupported',
         'Graft does not have useEma together with gradientAccumulationSteps; leave one out.',

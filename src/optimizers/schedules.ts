@@ -1,4 +1,15 @@
 /** Learning rates that change with the step: Keras's schedules, computed by the loop and fed to the step. */
+import * as v from 'valibot';
+import {
+  checked,
+  type Entries,
+  fields,
+  flag,
+  notNegative,
+  optional,
+  positive,
+  wholeNumber,
+} from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { kerasObject } from '../core/records.ts';
 
@@ -24,16 +35,27 @@ export interface CosineDecayOptions {
   readonly warmupSteps?: number;
 }
 
+const cosineDecayOptions = fields({
+  initialLearningRate: notNegative,
+  decaySteps: positive,
+  alpha: optional(notNegative, 0),
+  warmupTarget: optional(v.nullable(notNegative), null),
+  warmupSteps: optional(notNegative, 0),
+} satisfies Entries<CosineDecayOptions>);
+
 /** keras.optimizers.schedules.CosineDecay (Loshchilov & Hutter 2016), with linear warm-up. */
 export function cosineDecay(options: CosineDecayOptions): Schedule {
+  const where = 'schedules.cosineDecay';
   const {
     initialLearningRate: initial,
     decaySteps,
-    alpha = 0,
-    warmupTarget = null,
-    warmupSteps = 0,
-  } = options;
-  if (!(decaySteps > 0)) fail('argument', `decaySteps must be above 0, got ${decaySteps}.`);
+    alpha,
+    warmupTarget,
+    warmupSteps,
+  } = checked(cosineDecayOptions, options, where);
+  if (warmupSteps > 0 && warmupTarget === null) {
+    fail('argument', `${where}: warmupSteps needs warmupTarget, the rate to which they climb.`);
+  }
   const config = {
     initial_learning_rate: initial,
     decay_steps: decaySteps,
@@ -67,9 +89,21 @@ export interface ExponentialDecayOptions {
   readonly staircase?: boolean;
 }
 
+const exponentialDecayOptions = fields({
+  initialLearningRate: notNegative,
+  decaySteps: positive,
+  decayRate: notNegative,
+  staircase: optional(flag, false),
+} satisfies Entries<ExponentialDecayOptions>);
+
 /** `initial · decayRate ^ (step / decaySteps)` (keras.optimizers.schedules.ExponentialDecay). */
 export function exponentialDecay(options: ExponentialDecayOptions): Schedule {
-  const { initialLearningRate: initial, decaySteps, decayRate, staircase = false } = options;
+  const {
+    initialLearningRate: initial,
+    decaySteps,
+    decayRate,
+    staircase,
+  } = checked(exponentialDecayOptions, options, 'schedules.exponentialDecay');
   const config = {
     initial_learning_rate: initial,
     decay_steps: decaySteps,
@@ -94,12 +128,22 @@ export interface PiecewiseConstantDecayOptions {
   readonly values: readonly number[];
 }
 
+const piecewiseConstantDecayOptions = fields({
+  boundaries: v.array(wholeNumber(0), 'an array of steps'),
+  values: v.array(notNegative, 'an array of rates'),
+} satisfies Entries<PiecewiseConstantDecayOptions>);
+
 /** A staircase of given values (keras.optimizers.schedules.PiecewiseConstantDecay). */
-export function piecewiseConstantDecay({ boundaries, values }: PiecewiseConstantDecayOptions): Schedule {
+export function piecewiseConstantDecay(options: PiecewiseConstantDecayOptions): Schedule {
+  const where = 'schedules.piecewiseConstantDecay';
+  const { boundaries, values } = checked(piecewiseConstantDecayOptions, options, where);
+  if (boundaries.some((boundary, i) => i > 0 && boundary <= boundaries[i - 1]!)) {
+    fail('argument', `${where}: boundaries must rise, got [${boundaries.join(', ')}].`);
+  }
   if (values.length !== boundaries.length + 1) {
     fail(
       'argument',
-      `${boundaries.length} boundaries need ${boundaries.length + 1} values, got ${values.length}.`,
+      `${where}: ${boundaries.length} boundaries need ${boundaries.length + 1} values, got ${values.length}.`,
     );
   }
   return {

@@ -27,6 +27,7 @@ import { SharedMemory } from './shared.node.ts';
 import { type Message, receive, send } from './wire.node.ts';
 
 export type { Binding, Device, KeptRows, Tensors } from './protocol.ts';
+export { devices } from './protocol.ts';
 
 /** A loaded graph. Valid until it is released or its engine is closed. */
 export interface Session {
@@ -270,10 +271,4 @@ function processPath(): string {
   return fileURLToPath(
     new URL(own.endsWith('.ts') ? '../../dist/runtime/process.node.js' : './process.node.js', own),
   );
-}
-
-/** Throws `argument` with the known devices if a name is not one of them. */
-export function parseDevice(name: string): Device {
-  if (name === 'cpu' || name === 'webgpu' || name === 'cuda') return name;
-  return fail('argument', `Unknown device "${name}"; expected cpu, webgpu or cuda.`);
 }

@@ -3,7 +3,8 @@ import type { ErrorCode } from '../core/errors.ts';
 import type { Tensor } from '../core/tensor.ts';
 
 /** Where sessions run. */
-export type Device = 'cpu' | 'webgpu' | 'cuda';
+export const devices = ['cpu', 'webgpu', 'cuda'] as const;
+export type Device = (typeof devices)[number];
 
 export interface EngineOptions {
   readonly device: Device;

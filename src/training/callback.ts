@@ -1,4 +1,16 @@
 /** What a callback is, what it sees of a training, and what of both outlives the process. */
+import * as v from 'valibot';
+import {
+  type Entries,
+  fields,
+  flag,
+  functionOf,
+  isPlain,
+  notNegative,
+  optional,
+  unknownKey,
+  wholeNumber,
+} from '../core/checked.ts';
 import type { Model } from './model.ts';
 
 /** Numbers of a batch or an epoch: `loss`, `accuracy`, `valLoss`, ... */
@@ -87,3 +99,64 @@ export interface Callback {
   /** What `saveState` gave, after `onTrainBegin` of a training that goes on. */
   restoreState?(state: CallbackState): void;
 }
+
+type Hooks = Omit<Callback, 'name' | 'stepwise'>;
+
+/** The hooks of a callback; each is a function. */
+export const hooks = {
+  onFeaturesBegin: optional(functionOf<NonNullable<Hooks['onFeaturesBegin']>>()),
+  onTrainBegin: optional(functionOf<NonNullable<Hooks['onTrainBegin']>>()),
+  onEpochBegin: optional(functionOf<NonNullable<Hooks['onEpochBegin']>>()),
+  onTrainBatchEnd: optional(functionOf<NonNullable<Hooks['onTrainBatchEnd']>>()),
+  onTestBegin: optional(functionOf<NonNullable<Hooks['onTestBegin']>>()),
+  onEpochEnd: optional(functionOf<NonNullable<Hooks['onEpochEnd']>>()),
+  onSettled: optional(functionOf<NonNullable<Hooks['onSettled']>>()),
+  wantsToSettle: optional(functionOf<NonNullable<Hooks['wantsToSettle']>>()),
+  onTrainEnd: optional(functionOf<NonNullable<Hooks['onTrainEnd']>>()),
+  saveState: optional(functionOf<NonNullable<Hooks['saveState']>>()),
+  restoreState: optional(functionOf<NonNullable<Hooks['restoreState']>>()),
+} satisfies Entries<Hooks>;
+
+/**
+ * A callback: an object with a name, of any class. It may have fields of its own, but what is spelled like a hook
+ * (`onEpochEnds`, `on_epoch_end`) and is none would never be called.
+ */
+export const callbackSchema = v.pipe(
+  v.custom<Callback>(
+    (value) => typeof value === 'object' && value !== null && typeof (value as Callback).name === 'string',
+    'a callback (an object with a name and hooks, such as callbacks.earlyStopping() returns)',
+  ),
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (!dataset.typed) return;
+    const callback = dataset.value as Callback & Readonly<Record<string, unknown>>;
+    const known = Object.keys(hooks);
+    for (const key in callback) {
+      if (/^on(_|[A-Z])/.test(key) && !known.includes(key)) addIssue({ message: unknownKey(key, known) });
+    }
+    for (const key of known) {
+      const hook = callback[key];
+      if (hook === undefined || typeof hook === 'function') continue;
+      addIssue({ message: `has no function as ${key}` });
+    }
+  }),
+);
+
+const numbers = v.custom<Logs>(
+  (value) => isPlain(value) && Object.values(value).every((each) => typeof each === 'number'),
+  'an object of numbers',
+);
+const arrays = v.array(v.instance(Float32Array, 'a Float32Array'), 'an array of weights');
+
+/** What `training.state()` and `loadCheckpoint` return. */
+export const trainingStateSchema = fields({
+  epoch: wholeNumber(0),
+  batch: wholeNumber(0),
+  finished: flag,
+  step: wholeNumber(0),
+  learningRate: notNegative,
+  totals: numbers,
+  history: v.array(numbers, 'an array of logs'),
+  callbacks: v.custom<TrainingState['callbacks']>(isPlain, 'an object of the states of callbacks'),
+  weights: arrays,
+  slots: v.custom<TrainingState['slots']>(isPlain, 'an object of optimizer state'),
+} satisfies Entries<TrainingState>);

@@ -1,26 +1,70 @@
 /** The built-in callbacks. They follow keras.callbacks in names, defaults and behaviour. */
+import * as v from 'valibot';
+import {
+  checked,
+  type Entries,
+  fields,
+  flag,
+  functionOf,
+  notNegative,
+  number,
+  oneOf,
+  optional,
+  text,
+  wholeNumber,
+} from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
+import { nearest } from '../core/nearest.ts';
 import type { Variable } from '../layers/layer.ts';
 import { toCamel } from '../layers/serialization.ts';
-import type { Callback, Logs, Training } from './callback.ts';
+import { type Callback, hooks, type Logs, type Training } from './callback.ts';
 
 export { type CSVLoggerOptions, csvLogger, jsonLogger } from './loggers.node.ts';
 export { type TensorBoardOptions, tensorBoard } from './tensorboard.node.ts';
 
-type Mode = 'auto' | 'min' | 'max';
+/**
+ * Whether larger is better. `auto` goes by what the number is: the loss falls, and a metric that the model was compiled
+ * with has its own direction. A number that only a callback knows needs `min` or `max`.
+ */
+export type Mode = 'auto' | 'min' | 'max';
+
+const modeSchema = optional(oneOf('auto', 'min', 'max'), 'auto');
 
 /** Follows a number and says when it is the best so far. */
 class Monitor {
   readonly key: string;
-  readonly #sign: 1 | -1;
+  readonly #owner: string;
+  readonly #mode: Mode;
   readonly #minDelta: number;
+  #sign: 1 | -1 | null = null;
   best: number | null = null;
 
-  constructor(key: string, mode: Mode = 'auto', minDelta = 0) {
-    this.key = toCamel(key);
-    const grows = mode === 'max' || (mode === 'auto' && /acc|auc/i.test(key));
-    this.#sign = grows ? 1 : -1;
+  constructor(owner: string, monitor: string, mode: Mode, minDelta = 0) {
+    this.#owner = owner;
+    this.key = toCamel(monitor);
+    this.#mode = mode;
     this.#minDelta = Math.abs(minDelta);
+  }
+
+  /** Decides which way is better, before anything is computed. Throws `argument` if nobody knows. */
+  begin({ model }: Training): void {
+    this.#sign = this.#directionIn(model) === 'up' ? 1 : -1;
+  }
+
+  #directionIn(model: Training['model']): 'up' | 'down' {
+    if (this.#mode !== 'auto') return this.#mode === 'max' ? 'up' : 'down';
+    const name = this.key.replace(/^val(?=[A-Z])/, '').replace(/^[A-Z]/, (letter) => letter.toLowerCase());
+    if (name === 'loss') return 'down';
+    const { metrics } = model.compiled;
+    const found = metrics.find((metric) => metric.name === name);
+    if (found !== undefined) return found.direction;
+    const names = ['loss', ...metrics.map((metric) => metric.name)];
+    const near = nearest(name, names);
+    return fail(
+      'argument',
+      `${this.#owner}: nobody knows whether "${this.key}" should grow or fall; the model was compiled with ` +
+        `${names.join(', ')}${near === null ? '' : ` (${near}?)`}. Give mode: 'max' or mode: 'min'.`,
+    );
   }
 
   value(logs: Logs): number {
@@ -35,7 +79,7 @@ class Monitor {
 
   /** True if the value beats the best by more than minDelta; `keep` makes it the new best. */
   improves(value: number): boolean {
-    return this.best === null || this.#sign * (value - this.best) > this.#minDelta;
+    return this.best === null || this.#sign! * (value - this.best) > this.#minDelta;
   }
 }
 
@@ -45,20 +89,34 @@ export interface ModelCheckpointOptions {
   readonly monitor?: string;
   /** Writes only when the monitored number is the best so far. */
   readonly saveBestOnly?: boolean;
-  /** Whether larger is better. Defaults to `auto`: so for accuracies, not for losses. */
+  /** Whether larger is better. Defaults to `auto`: what the loss and the compiled metrics say of themselves. */
   readonly mode?: Mode;
 }
+
+const modelCheckpointOptions = fields({
+  monitor: optional(text, 'valLoss'),
+  saveBestOnly: optional(flag, false),
+  mode: modeSchema,
+} satisfies Entries<ModelCheckpointOptions>);
 
 /**
  * Writes the model after each epoch (keras.callbacks.ModelCheckpoint). `{epoch}` in the path is the epoch's
  * number from 1; other names in braces are numbers of the logs. `{epoch:02d}` and `{valLoss:.2f}` round as in Keras.
  */
 export function modelCheckpoint(path: string, options: ModelCheckpointOptions = {}): Callback {
-  const monitor = new Monitor(options.monitor ?? 'valLoss', options.mode);
+  const where = 'callbacks.modelCheckpoint';
+  checked(text, path, `${where}(path)`);
+  const { saveBestOnly, ...given } = checked(modelCheckpointOptions, options, where);
+  const monitor = new Monitor(where, given.monitor, given.mode);
+  const begin = (training: Training) => {
+    if (saveBestOnly) monitor.begin(training);
+  };
   return {
     name: 'modelCheckpoint',
+    onFeaturesBegin: begin,
+    onTrainBegin: begin,
     async onEpochEnd(epoch, logs, { model }) {
-      if (options.saveBestOnly) {
+      if (saveBestOnly) {
         const value = monitor.value(logs);
         if (!monitor.improves(value)) return;
         monitor.best = value;
@@ -94,7 +152,7 @@ export interface EarlyStoppingOptions {
   readonly minDelta?: number;
   /** Epochs without improvement after which training stops; defaults to 0. */
   readonly patience?: number;
-  /** Whether larger is better. Defaults to `auto`: so for accuracies, not for losses. */
+  /** Whether larger is better. Defaults to `auto`: what the loss and the compiled metrics say of themselves. */
   readonly mode?: Mode;
   /** Sets the weights of the best epoch at the end. */
   readonly restoreBestWeights?: boolean;
@@ -102,15 +160,28 @@ export interface EarlyStoppingOptions {
   readonly startFromEpoch?: number;
 }
 
+const earlyStoppingOptions = fields({
+  monitor: optional(text, 'valLoss'),
+  minDelta: optional(number, 0),
+  patience: optional(wholeNumber(0), 0),
+  mode: modeSchema,
+  restoreBestWeights: optional(flag, false),
+  startFromEpoch: optional(wholeNumber(0), 0),
+} satisfies Entries<EarlyStoppingOptions>);
+
 /** Stops when a number has ceased to improve (keras.callbacks.EarlyStopping). */
 export function earlyStopping(options: EarlyStoppingOptions = {}): Callback {
-  const { patience = 0, restoreBestWeights = false, startFromEpoch = 0 } = options;
-  const monitor = new Monitor(options.monitor ?? 'valLoss', options.mode, options.minDelta);
+  const where = 'callbacks.earlyStopping';
+  const given = checked(earlyStoppingOptions, options, where);
+  const { patience, restoreBestWeights, startFromEpoch } = given;
+  const monitor = new Monitor(where, given.monitor, given.mode, given.minDelta);
   let wait = 0;
   let bestWeights: Float32Array[] | null = null;
   return {
     name: 'earlyStopping',
-    onTrainBegin() {
+    onFeaturesBegin: (training) => monitor.begin(training),
+    onTrainBegin(training) {
+      monitor.begin(training);
       monitor.best = null;
       wait = 0;
       bestWeights = null;
@@ -176,7 +247,7 @@ export interface ReduceLROnPlateauOptions {
   readonly factor?: number;
   /** Epochs without improvement before that; defaults to 10. */
   readonly patience?: number;
-  /** Whether larger is better. Defaults to `auto`: so for accuracies, not for losses. */
+  /** Whether larger is better. Defaults to `auto`: what the loss and the compiled metrics say of themselves. */
   readonly mode?: Mode;
   /** Defaults to 0.0001. */
   readonly minDelta?: number;
@@ -186,16 +257,35 @@ export interface ReduceLROnPlateauOptions {
   readonly minLr?: number;
 }
 
+const reduceLROnPlateauOptions = fields({
+  monitor: optional(text, 'valLoss'),
+  factor: optional(
+    v.custom<number>(
+      (value) => Number.isFinite(value) && (value as number) >= 0 && (value as number) < 1,
+      'a number from 0 to below 1',
+    ),
+    0.1,
+  ),
+  patience: optional(wholeNumber(0), 10),
+  mode: modeSchema,
+  minDelta: optional(number, 1e-4),
+  cooldown: optional(wholeNumber(0), 0),
+  minLr: optional(notNegative, 0),
+} satisfies Entries<ReduceLROnPlateauOptions>);
+
 /** Lowers the learning rate when a number has ceased to improve (keras.callbacks.ReduceLROnPlateau). */
 export function reduceLROnPlateau(options: ReduceLROnPlateauOptions = {}): Callback {
-  const { factor = 0.1, patience = 10, minDelta = 1e-4, cooldown = 0, minLr = 0 } = options;
-  if (factor >= 1) fail('argument', `reduceLROnPlateau needs a factor below 1, got ${factor}.`);
-  const monitor = new Monitor(options.monitor ?? 'valLoss', options.mode, minDelta);
+  const where = 'callbacks.reduceLROnPlateau';
+  const given = checked(reduceLROnPlateauOptions, options, where);
+  const { factor, patience, minDelta, cooldown, minLr } = given;
+  const monitor = new Monitor(where, given.monitor, given.mode, minDelta);
   let wait = 0;
   let cooling = 0;
   return {
     name: 'reduceLROnPlateau',
-    onTrainBegin() {
+    onFeaturesBegin: (training) => monitor.begin(training),
+    onTrainBegin(training) {
+      monitor.begin(training);
       monitor.best = null;
       wait = 0;
       cooling = 0;
@@ -231,10 +321,13 @@ export function reduceLROnPlateau(options: ReduceLROnPlateauOptions = {}): Callb
 
 /** Sets the learning rate at the start of each epoch (keras.callbacks.LearningRateScheduler). */
 export function learningRateScheduler(schedule: (epoch: number, rate: number) => number): Callback {
+  const where = 'callbacks.learningRateScheduler(schedule)';
+  checked(functionOf<typeof schedule>(), schedule, where);
   return {
     name: 'learningRateScheduler',
     onEpochBegin(epoch, training) {
-      training.learningRate = schedule(epoch, training.learningRate);
+      const rate = schedule(epoch, training.learningRate);
+      training.learningRate = checked(notNegative, rate, `${where}, epoch ${epoch}`);
     },
     onEpochEnd: (_epoch, _logs, { learningRate }) => ({ learningRate }),
   };
@@ -252,6 +345,11 @@ export function terminateOnNaN(): Callback {
 }
 
 /** A callback of given functions (keras.callbacks.LambdaCallback). */
-export function lambdaCallback(hooks: Omit<Callback, 'name'>): Callback {
-  return { name: 'lambdaCallback', ...hooks };
+export function lambdaCallback(given: Omit<Callback, 'name'>): Callback {
+  return { name: 'lambdaCallback', ...checked(lambdaHooks, given, 'callbacks.lambdaCallback') };
 }
+
+const lambdaHooks = fields({
+  stepwise: optional(flag),
+  ...hooks,
+} satisfies Entries<Omit<Callback, 'name'>>);

@@ -3,13 +3,23 @@
  * all. Continuing gives bit for bit what an uninterrupted training gives.
  */
 import * as v from 'valibot';
-import { checked, type Entries, flag, number, wholeNumber } from '../core/checked.ts';
+import {
+  checked,
+  type Entries,
+  fields,
+  flag,
+  number,
+  optional,
+  positive,
+  text,
+  wholeNumber,
+} from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { parseJson } from '../core/json.ts';
 import { tensor } from '../core/tensor.ts';
 import { openSafetensors, writeSafetensors } from '../saving/safetensors.node.ts';
 import type { NamedTensor } from '../saving/tensors.ts';
-import type { Callback, CallbackState, TrainingState } from './callback.ts';
+import { type Callback, type CallbackState, type TrainingState, trainingStateSchema } from './callback.ts';
 
 /** What the file keeps as JSON; the arrays become tensors. */
 type Described = Omit<TrainingState, 'weights' | 'slots' | 'callbacks'> & {
@@ -21,7 +31,8 @@ type Described = Omit<TrainingState, 'weights' | 'slots' | 'callbacks'> & {
 
 /** Writes a training between two steps, aside and renamed; `loadCheckpoint` reads it. */
 export async function saveCheckpoint(path: string, state: TrainingState): Promise<void> {
-  const { weights, slots, callbacks, ...rest } = state;
+  checked(text, path, 'saveCheckpoint(path)');
+  const { weights, slots, callbacks, ...rest } = checked(trainingStateSchema, state, 'saveCheckpoint(state)');
   const described: Described = {
     ...rest,
     format: 1,
@@ -81,6 +92,7 @@ const describedSchema: v.GenericSchema<unknown, Described> = v.pipe(
 
 /** Reads what `saveCheckpoint` wrote. Throws `file` if the file is missing, damaged, or something else. */
 export async function loadCheckpoint(path: string): Promise<TrainingState> {
+  checked(text, path, 'loadCheckpoint(path)');
   await using file = await openSafetensors(path);
   const json = file.metadata.get('training');
   if (json === undefined) fail('file', `${path} is not a checkpoint of a training.`);
@@ -133,12 +145,19 @@ export interface BackupOptions {
   readonly minutes?: number | null;
 }
 
+const backupOptions = fields({
+  every: optional(v.nullable(wholeNumber(1)), null),
+  minutes: optional(v.nullable(positive), null),
+} satisfies Entries<BackupOptions>);
+
 /**
  * Writes a checkpoint after each epoch, when training stops inside one, and in between if asked
  * (keras.callbacks.BackupAndRestore).
  * Continue with `fit(data, { resume: await loadCheckpoint(path) })`.
  */
-export function backup(path: string, { every = null, minutes = null }: BackupOptions = {}): Callback {
+export function backup(path: string, options: BackupOptions = {}): Callback {
+  checked(text, path, 'backup(path)');
+  const { every, minutes } = checked(backupOptions, options, 'backup');
   let last = performance.now();
   const isTime = () => minutes !== null && performance.now() - last >= 60_000 * minutes;
   return {

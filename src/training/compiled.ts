@@ -1,24 +1,42 @@
 /** What `compile` decides about a network, before anything runs. */
+import * as v from 'valibot';
+import {
+  checked,
+  type Entries,
+  fields,
+  isPlain,
+  oneOf,
+  optional,
+  positive,
+  seed as seedSchema,
+  wholeNumber,
+} from '../core/checked.ts';
 import { tell } from '../core/console.node.ts';
-import { type CacheMode, type CacheOptions, cacheOptions, type ResolvedCache } from '../features/index.ts';
+import {
+  type CacheMode,
+  type CacheOptions,
+  cacheOptions,
+  cacheSchema,
+  type ResolvedCache,
+} from '../features/index.ts';
 import type { Layer } from '../layers/layer.ts';
-import { type Loss, loss as lossOf } from '../losses/index.ts';
-import { type Metric, metric as metricOf } from '../metrics/index.ts';
+import { type Loss, type LossName, lossSchema } from '../losses/index.ts';
+import { type Metric, type MetricName, metricSchema } from '../metrics/index.ts';
 import { type Network, someOf } from '../models/network.ts';
 import { type LearningRateMultipliers, multipliersOf } from '../models/rates.ts';
-import { type Optimizer, type OptimizerName, optimizer as optimizerOf } from '../optimizers/index.ts';
-import { type Device, parseDevice } from '../runtime/engine.node.ts';
+import { type Optimizer, type OptimizerName, optimizerSchema } from '../optimizers/index.ts';
+import { type Device, devices } from '../runtime/engine.node.ts';
 import { Executor } from './executor.ts';
-import { checkPrecision, type Precision } from './integers.ts';
+import { checkPrecision, type Precision, precisions } from './integers.ts';
 
 /** Options of `model.compile`. */
 export interface CompileOptions {
   /** Defaults to RMSprop, as in Keras. */
   readonly optimizer?: Optimizer | OptimizerName;
   /** A loss, or its name in Keras: `sparse_categorical_crossentropy`. */
-  readonly loss: Loss | string;
+  readonly loss: Loss | LossName;
   /** `accuracy`, `topKCategoricalAccuracy`, or metrics. */
-  readonly metrics?: readonly (Metric | string)[];
+  readonly metrics?: readonly (Metric | MetricName)[];
   /**
    * Groups of layers that learn at a share of the learning rate, by the first layer of each:
    * `{ resnet50: 0.1, dense: 1 }`. Defaults to the whole rate for all.
@@ -39,6 +57,24 @@ export interface CompileOptions {
   readonly cache?: CacheMode | CacheOptions;
 }
 
+const compileOptions = fields({
+  optimizer: optional(optimizerSchema, 'rmsprop'),
+  loss: lossSchema,
+  metrics: optional(v.array(metricSchema, 'an array of metrics'), []),
+  learningRateMultipliers: optional(
+    v.pipe(
+      v.custom<Readonly<Record<string, unknown>>>(isPlain, 'an object of layers and multipliers'),
+      v.record(v.string(), positive),
+    ),
+    {},
+  ),
+  seed: optional(seedSchema, 0),
+  device: optional(oneOf(...devices), 'cpu'),
+  threads: optional(wholeNumber(1)),
+  precision: optional(oneOf(...precisions), 'float32'),
+  cache: optional(cacheSchema, 'auto'),
+} satisfies Entries<CompileOptions>);
+
 export interface Compiled {
   readonly executor: Executor;
   readonly optimizer: Optimizer;
@@ -55,14 +91,14 @@ export interface Compiled {
 
 /** Gives values to weights that have none. Throws `argument` or `weights`, and changes nothing, where it cannot. */
 export function compileNetwork(network: Network, options: CompileOptions, trains: boolean): Compiled {
-  const { seed = 0, threads, learningRateMultipliers = {} } = options;
+  const { seed, threads, learningRateMultipliers, device, optimizer, loss, metrics, ...given } = checked(
+    compileOptions,
+    options,
+    'model.compile',
+  );
   multipliersOf(network, learningRateMultipliers);
-  const device = parseDevice(options.device ?? 'cpu');
-  const precision = checkPrecision(options.precision ?? 'float32', device);
-  const cache = cacheOptions(options.cache);
-  const optimizer = optimizerOf(options.optimizer ?? 'rmsprop');
-  const loss = lossOf(options.loss);
-  const metrics = (options.metrics ?? []).map(metricOf);
+  const precision = checkPrecision(given.precision, device);
+  const cache = cacheOptions(given.cache);
   const drawn = network.initialize(seed);
   if (drawn.length > 0) {
     const names = [...new Set(drawn.map(({ layer }) => layer.name))];

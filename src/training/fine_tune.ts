@@ -7,6 +7,7 @@
  * Other than in fastai, the rate climbs linearly (Keras's CosineDecay), momentum stays as it is, weight decay is that
  * of the compiled optimizer, and batch normalization of the frozen backbone is in inference mode, as in Keras.
  */
+import { checked, type Entries, fields, optional, positive, text, wholeNumber } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { type Dataset, lengthOf } from '../data/dataset.ts';
 import type { Layer } from '../layers/layer.ts';
@@ -15,7 +16,15 @@ import type { LearningRateMultipliers } from '../models/rates.ts';
 import { Optimizer, type Schedule, schedules } from '../optimizers/index.ts';
 import type { TrainingState } from './callback.ts';
 import { type CompileOptions, optionsOf } from './compiled.ts';
-import { type FitOptions, type History, historyOf, splitData, trainPart } from './fit.ts';
+import {
+  conflictOf,
+  type FitOptions,
+  fitEntries,
+  type History,
+  historyOf,
+  splitData,
+  trainPart,
+} from './fit.ts';
 import type { Model } from './model.ts';
 
 /** Options of `model.fineTune`; what is not named here is as in `fit`. */
@@ -29,6 +38,13 @@ export interface FineTuneOptions extends FitOptions {
   /** The first layer of the head. Defaults to the one after the backbone, which is the last model inside the model. */
   readonly headFrom?: string;
 }
+
+const fineTuneOptions = fields({
+  ...fitEntries,
+  freezeEpochs: optional(wholeNumber(0), 1),
+  rateRatio: optional(positive),
+  headFrom: optional(text),
+} satisfies Entries<FineTuneOptions>);
 
 /** What a phase decides about the model. */
 interface Phase {
@@ -46,12 +62,13 @@ interface Phase {
  * the end the model is compiled as in the second phase. Throws `state` if there is nothing to thaw.
  */
 export async function fineTune(model: Model, data: Dataset, options: FineTuneOptions): Promise<History> {
-  const { epochs = 1, freezeEpochs = 1, rateRatio, headFrom, ...fit } = options;
-  const { training, validation } = splitData(data, fit);
-  const { validationSplit: _, ...rest } = fit;
-  const common = { ...rest, ...(validation === null ? {} : { validationData: validation }) };
+  const where = 'model.fineTune';
+  const { epochs, freezeEpochs, rateRatio, headFrom, ...fit } = checked(fineTuneOptions, options, where);
+  const conflict = conflictOf(options);
+  if (conflict !== null) fail('argument', `${where} ${conflict}.`);
+  const { training } = splitData(data, fit);
   const compiled = optionsOf(model.compiled);
-  const stepsPerEpoch = Math.ceil(lengthOf(training) / (fit.batchSize ?? 32));
+  const stepsPerEpoch = Math.ceil(lengthOf(training) / fit.batchSize);
   const parts = partsOf(model, headFrom);
   const flags = new Map(model.leaves().map((layer) => [layer, layer.trainable]));
   const [first, second] = phasesOf(compiled, parts, { epochs, freezeEpochs, stepsPerEpoch, rateRatio });
@@ -60,12 +77,12 @@ export async function fineTune(model: Model, data: Dataset, options: FineTuneOpt
     model.compile({ ...compiled, ...phase.compile });
   };
   try {
-    let state = fit.resume ?? null;
+    let state: TrainingState | null = fit.resume;
     const begins = state === null || state.epoch < first.until;
     if (begins && freezeEpochs > 0) {
       await enter(first);
       const part = { begins: true, ends: false, epochs: second.until };
-      const run = await trainPart(model, training, { ...common, epochs: first.until, resume: state }, part);
+      const run = await trainPart(model, data, { ...fit, epochs: first.until, resume: state }, part);
       if (run.stopping !== null) {
         await enter(second);
         return historyOf(run);
@@ -77,7 +94,7 @@ export async function fineTune(model: Model, data: Dataset, options: FineTuneOpt
     await enter(second);
     const resume = state && thawed(state, first.until);
     const part = { begins: !begins || freezeEpochs === 0, ends: true, epochs: second.until };
-    return historyOf(await trainPart(model, training, { ...common, epochs: second.until, resume }, part));
+    return historyOf(await trainPart(model, data, { ...fit, epochs: second.until, resume }, part));
   } catch (error) {
     for (const [layer, flag] of flags) layer.trainable = flag;
     throw error;

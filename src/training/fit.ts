@@ -1,12 +1,30 @@
 /** The training loop. */
+import * as v from 'valibot';
+import {
+  checked,
+  type Entries,
+  fields,
+  flag,
+  isPlain,
+  notNegative,
+  oneOf,
+  optional,
+  wholeNumber,
+} from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { type Batch, batches, labelsOf } from '../data/batches.ts';
 import { classOf, type Dataset, lengthOf, splitValidation } from '../data/dataset.ts';
 import { balancedWeights } from '../data/sampling.ts';
-import type { Callback, Logs, TrainingState } from './callback.ts';
+import {
+  type Callback,
+  callbackSchema,
+  type Logs,
+  type TrainingState,
+  trainingStateSchema,
+} from './callback.ts';
 import { bytesSent, type FeatureBatch, fitTogether, type SentSteps } from './feeds.ts';
 import type { Model } from './model.ts';
-import { asDataset, type Data, type Prepared } from './prepare.ts';
+import { asDataset, type Data, dataSchema, type Prepared } from './prepare.ts';
 import { type Progress, progressFor } from './progress.ts';
 import { Run } from './run.ts';
 import { keptByEngine } from './steady_rows.ts';
@@ -21,7 +39,10 @@ export interface FitOptions {
   readonly shuffle?: boolean;
   /** What to validate on after each epoch. */
   readonly validationData?: Data;
-  /** Share of the data, taken from its end, to validate on. */
+  /**
+   * Share of the data, taken from its end, to validate on, in place of validationData. Its part of sampleWeight weighs
+   * the validation loss.
+   */
   readonly validationSplit?: number;
   /** Called and awaited in this order. */
   readonly callbacks?: readonly Callback[];
@@ -32,13 +53,74 @@ export interface FitOptions {
   readonly classWeight?: Readonly<Record<number, number>> | 'balanced';
   /** `balanced` draws every class equally often, in an epoch of the usual length. Defaults to each picture once. */
   readonly sampler?: 'balanced';
-  /** Weight of each picture in the loss. */
+  /** Weight of each image in the loss, at least 0, in the order of the data. */
   readonly sampleWeight?: Float32Array;
   /** Progress on the terminal. Defaults to true. */
   readonly verbose?: boolean;
   /** Where an earlier training stopped. */
   readonly resume?: TrainingState | null;
 }
+
+/** A weight in the loss for each image: one linear pass, once a call. */
+export const sampleWeightSchema = v.pipe(
+  v.instance(Float32Array, 'a Float32Array with a weight for each image'),
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (!dataset.typed) return;
+    const at = dataset.value.findIndex((weight) => !(weight >= 0 && weight < Number.POSITIVE_INFINITY));
+    if (at >= 0)
+      addIssue({ message: `must have weights of at least 0, but weight ${at} is ${dataset.value[at]}` });
+  }),
+);
+
+const classWeightSchema = v.union([
+  oneOf('balanced'),
+  v.pipe(
+    v.custom<Readonly<Record<string, unknown>>>(isPlain, 'an object of class ids and weights'),
+    v.record(v.string(), notNegative),
+  ),
+]);
+
+/** Schemas of the options that `fit` and `fineTune` share. */
+export const fitEntries = {
+  epochs: optional(wholeNumber(0), 1),
+  batchSize: optional(wholeNumber(1), 32),
+  shuffle: optional(flag, true),
+  validationData: optional(dataSchema),
+  validationSplit: optional(
+    v.custom<number>(
+      (value) => Number.isFinite(value) && (value as number) > 0 && (value as number) < 1,
+      'a number between 0 and 1',
+    ),
+  ),
+  callbacks: optional(v.array(callbackSchema, 'an array of callbacks'), []),
+  classWeight: optional(classWeightSchema),
+  sampler: optional(oneOf('balanced')),
+  sampleWeight: optional(sampleWeightSchema),
+  verbose: optional(flag, true),
+  resume: optional(v.nullable(trainingStateSchema), null),
+} satisfies Entries<FitOptions>;
+
+/** What is wrong with options of `fit` or `fineTune` together, as a predicate; null if nothing is. */
+export function conflictOf({
+  validationData,
+  validationSplit,
+  classWeight,
+  sampleWeight,
+  sampler,
+  shuffle,
+}: FitOptions): string | null {
+  if (validationData !== undefined && validationSplit !== undefined) {
+    return 'takes validationData or validationSplit, not both';
+  }
+  if (classWeight !== undefined && sampleWeight !== undefined)
+    return 'takes classWeight or sampleWeight, not both';
+  if (sampler === 'balanced' && shuffle === false) {
+    return "draws in an order of its own with sampler: 'balanced'; leave out shuffle: false";
+  }
+  return null;
+}
+
+const fitOptions = fields(fitEntries);
 
 /** What a training came to. */
 export interface History {
@@ -48,10 +130,12 @@ export interface History {
   readonly completed: boolean;
 }
 
-export async function train(model: Model, data: Dataset, options: FitOptions): Promise<History> {
-  return historyOf(
-    await trainPart(model, data, options, { begins: true, ends: true, epochs: options.epochs ?? 1 }),
-  );
+export async function train(model: Model, data: Dataset, given: FitOptions): Promise<History> {
+  const options = checked(fitOptions, given, 'model.fit');
+  const conflict = conflictOf(given);
+  if (conflict !== null) fail('argument', `model.fit ${conflict}.`);
+  const part = { begins: true, ends: true, epochs: options.epochs };
+  return historyOf(await trainPart(model, data, options, part));
 }
 
 export function historyOf({ history, stopping }: Run): History {
@@ -77,10 +161,8 @@ export async function trainPart(
   if (model.trainableVariables.length === 0) {
     fail('state', `Model ${model.name} has no trainable weights; thaw a layer with layer.trainable = true.`);
   }
-  if (options.classWeight && options.sampleWeight) {
-    fail('argument', 'Give fit classWeight or sampleWeight, not both.');
-  }
-  const { training, validation } = splitData(data, options);
+  checkWeights(model, data, options);
+  const { training, validation, validationWeight } = splitData(data, options);
   const { executor } = model.compiled;
   const run = new Run(model, { epochs: total, batchSize, samples: lengthOf(training), callbacks });
   // Before the features: they are computed with the weights of the state.
@@ -96,10 +178,11 @@ export async function trainPart(
   if (resume) run.restoreCallbacks(resume);
   const [prepared, preparedValidation] =
     epochs > 1 ? all.map((each, i) => keptByEngine(executor, each, `data set ${i}`)) : all;
+  const validating = preparedValidation && { prepared: preparedValidation, sampleWeight: validationWeight };
   // Here too: an earlier training may have ended in an error.
   await executor.forgetRows();
   while (run.epoch < epochs && run.stopping === null) {
-    await trainEpoch(run, prepared!, preparedValidation, drawing, verbose);
+    await trainEpoch(run, prepared!, validating, drawing, verbose);
   }
   await executor.forgetRows();
   if (ends || run.stopping !== null) {
@@ -122,19 +205,22 @@ interface Drawing {
 
 async function drawingOf(training: Dataset, options: FitOptions): Promise<Drawing> {
   const { shuffle = true, sampler, classWeight, sampleWeight } = options;
-  if (sampler === 'balanced' && !shuffle) {
-    fail('argument', "fit: sampler 'balanced' decides the order itself; leave out shuffle: false.");
-  }
   const balanced = classWeight === 'balanced' ? balancedWeights(await labelsOf(training)) : classWeight;
   const balance = sampler === 'balanced' ? await labelsOf(training) : null;
   return { shuffle, balance, classWeight: balanced, sampleWeight };
+}
+
+/** What is validated on after each epoch, and how much each image counts. */
+interface Validation {
+  readonly prepared: Prepared;
+  readonly sampleWeight: Float32Array | undefined;
 }
 
 /** An epoch from where the run is, and its end unless a callback stops it inside. */
 async function trainEpoch(
   run: Run,
   prepared: Prepared,
-  validation: Prepared | undefined,
+  validation: Validation | undefined,
   drawing: Drawing,
   verbose: boolean,
 ): Promise<void> {
@@ -230,28 +316,54 @@ async function settleSteps(run: Run, { results, size, steps }: SentSteps, progre
   run.pace.done(steps);
 }
 
+/** Throws `argument` for weights that do not belong to these images or to the classes of the model. */
+function checkWeights(model: Model, data: Dataset, { classWeight, sampleWeight }: FitOptions): void {
+  const length = lengthOf(data);
+  if (sampleWeight !== undefined && sampleWeight.length !== length) {
+    fail(
+      'argument',
+      `sampleWeight needs a weight for each image: ${data.name} has ${length}, got ${sampleWeight.length} weights.`,
+    );
+  }
+  if (classWeight === undefined || classWeight === 'balanced') return;
+  const classes = model.result.shape.at(-1)!;
+  for (const key of Object.keys(classWeight)) {
+    if (/^(0|[1-9]\d*)$/.test(key) && Number(key) < classes) continue;
+    const id = data.classNames?.indexOf(key) ?? -1;
+    fail(
+      'argument',
+      `classWeight has a weight for "${key}", but the classes of ${model.name} are 0 … ${classes - 1}` +
+        `${id >= 0 ? `; ${key} is class ${id}` : ''}.`,
+    );
+  }
+}
+
 /** What is trained on, and what is validated on. */
 export function splitData(
   data: Dataset,
-  { validationData, validationSplit }: FitOptions,
+  { validationData, validationSplit, sampleWeight }: FitOptions,
 ): {
   readonly training: Dataset;
   readonly validation: Dataset | null;
+  /** As in Keras, the weights of what was set aside weigh the validation loss. */
+  readonly validationWeight?: Float32Array | undefined;
 } {
-  if (validationData !== undefined) return { training: data, validation: asDataset(validationData) };
+  if (validationData !== undefined) {
+    return { training: data, validation: asDataset(validationData, 'model.fit: validationData') };
+  }
   if (validationSplit === undefined) return { training: data, validation: null };
   const { train, validation } = splitValidation(data, validationSplit);
-  return { training: train, validation };
+  return { training: train, validation, validationWeight: sampleWeight?.subarray(lengthOf(train)) };
 }
 
 async function validate(
   model: Model,
-  prepared: Prepared,
+  { prepared, sampleWeight }: Validation,
   batchSize: number,
   progress: Progress,
 ): Promise<Logs> {
   const part = progress.part('Validating', Math.ceil(lengthOf(prepared.rows(0)) / batchSize));
-  const logs = await model.evaluatePrepared(prepared, batchSize, part);
+  const logs = await model.evaluatePrepared(prepared, batchSize, { progress: part, sampleWeight });
   const named = ([name, value]: [string, number]) => [`val${name[0]!.toUpperCase()}${name.slice(1)}`, value];
   return Object.fromEntries(Object.entries(logs).map(named));
 }
@@ -271,10 +383,8 @@ function weighted(
 ): FeatureBatch {
   const weights = new Float32Array(indices.length).fill(1);
   for (let i = 0; i < weights.length; i++) {
-    if (sampleWeight) {
-      weights[i] =
-        sampleWeight[indices[i]!] ?? fail('argument', 'sampleWeight needs a weight for each picture.');
-    } else if (classWeight) weights[i] = classWeight[classOf(batch.y, i)] ?? 1;
+    if (sampleWeight) weights[i] = sampleWeight[indices[i]!]!;
+    else if (classWeight) weights[i] = classWeight[classOf(batch.y, i)] ?? 1;
   }
   return { ...batch, sampleWeight: weights };
 }

@@ -11,18 +11,17 @@ import type { Device, Session } from '../runtime/engine.node.ts';
 import { hasIntegerTiles } from '../runtime/tiles.node.ts';
 import { only, pictureNoise } from './feeds.ts';
 
+export const precisions = ['float32', 'int8'] as const;
+
 /** What the frozen part computes with. */
-export type Precision = 'float32' | 'int8';
+export type Precision = (typeof precisions)[number];
 
 /** Pictures that are looked at, at most. */
 const pictures = 256;
 const batch = 16;
 
 /** Throws where integers cannot be had. */
-export function checkPrecision(precision: string, device: Device): Precision {
-  if (precision !== 'float32' && precision !== 'int8') {
-    fail('argument', `Unknown precision "${precision}"; expected float32 or int8.`);
-  }
+export function checkPrecision(precision: Precision, device: Device): Precision {
   if (precision === 'int8' && device !== 'cpu') {
     fail(
       'unsupported',

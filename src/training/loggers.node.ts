@@ -1,5 +1,6 @@
 /** Callbacks that write the numbers of each epoch into a file. */
 import { appendFile, readFile } from 'node:fs/promises';
+import { checked, type Entries, fields, flag, optional, text } from '../core/checked.ts';
 import { writeAtomically } from '../core/files.node.ts';
 import type { Callback } from './callback.ts';
 
@@ -11,11 +12,19 @@ export interface CSVLoggerOptions {
   readonly append?: boolean;
 }
 
+const csvLoggerOptions = fields({
+  separator: optional(text, ','),
+  append: optional(flag, false),
+} satisfies Entries<CSVLoggerOptions>);
+
+const jsonLoggerOptions = fields({
+  append: optional(flag, false),
+} satisfies Entries<Pick<CSVLoggerOptions, 'append'>>);
+
 /** Writes a row for each epoch (keras.callbacks.CSVLogger); the first column is `epoch`, from 0. */
-export function csvLogger(
-  path: string,
-  { separator = ',', append = false }: CSVLoggerOptions = {},
-): Callback {
+export function csvLogger(path: string, options: CSVLoggerOptions = {}): Callback {
+  checked(text, path, 'callbacks.csvLogger(path)');
+  const { separator, append } = checked(csvLoggerOptions, options, 'callbacks.csvLogger');
   let keys: string[] | null = null;
   return {
     name: 'csvLogger',
@@ -37,10 +46,9 @@ export function csvLogger(
 }
 
 /** Writes a line of JSON for each epoch: `{"epoch":0,"loss":1.5}`, epochs from 0. What is no number becomes null. */
-export function jsonLogger(
-  path: string,
-  { append = false }: Pick<CSVLoggerOptions, 'append'> = {},
-): Callback {
+export function jsonLogger(path: string, options: Pick<CSVLoggerOptions, 'append'> = {}): Callback {
+  checked(text, path, 'callbacks.jsonLogger(path)');
+  const { append } = checked(jsonLoggerOptions, options, 'callbacks.jsonLogger');
   return {
     name: 'jsonLogger',
     async onTrainBegin() {

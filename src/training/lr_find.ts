@@ -2,7 +2,8 @@
  * The learning-rate range test (Smith 2017, Cyclical Learning Rates for Training Neural Networks) as fastai's
  * `lr_find`: a mock training whose rate grows exponentially, until the loss leaves.
  */
-import { fail } from '../core/errors.ts';
+import * as v from 'valibot';
+import { checked, type Entries, fields, flag, optional, positive, wholeNumber } from '../core/checked.ts';
 import { batches } from '../data/batches.ts';
 import { type Dataset, lengthOf, limit } from '../data/dataset.ts';
 import type { Model } from './model.ts';
@@ -21,6 +22,21 @@ export interface LrFindOptions {
   /** Progress on the terminal. Defaults to true. */
   readonly verbose?: boolean;
 }
+
+const lrFindOptions = v.pipe(
+  fields({
+    startLearningRate: optional(positive, 1e-7),
+    endLearningRate: optional(positive, 10),
+    steps: optional(wholeNumber(20), 100),
+    batchSize: optional(wholeNumber(1), 32),
+    verbose: optional(flag, true),
+  } satisfies Entries<LrFindOptions>),
+  v.check(
+    ({ startLearningRate, endLearningRate }) => startLearningRate < endLearningRate,
+    ({ input }) =>
+      `needs startLearningRate below endLearningRate, got ${input.startLearningRate} and ${input.endLearningRate}`,
+  ),
+);
 
 /** What a learning-rate range test found. */
 export interface LrFindResult {
@@ -53,14 +69,13 @@ export async function lrFind(
   data: Dataset,
   options: LrFindOptions = {},
 ): Promise<LrFindResult> {
-  const { startLearningRate: start = 1e-7, endLearningRate: end = 10, steps = 100 } = options;
-  const { batchSize = 32, verbose = true } = options;
-  if (!(start > 0 && end > start && Number.isFinite(end))) {
-    fail('argument', `lrFind: expected rates 0 < start < end, got ${start} and ${end}.`);
-  }
-  if (!(Number.isInteger(steps) && steps >= 20)) {
-    fail('argument', `lrFind: steps is a whole number of at least 20, got ${steps}.`);
-  }
+  const {
+    startLearningRate: start,
+    endLearningRate: end,
+    steps,
+    batchSize,
+    verbose,
+  } = checked(lrFindOptions, options, 'model.lrFind');
   const { executor, seed } = model.compiled;
   const used = lengthOf(data) > steps * batchSize ? limit(data, steps * batchSize) : data;
   executor.calibrateOn(used);

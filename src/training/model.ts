@@ -2,23 +2,25 @@
  * Models that train: Keras's compile, fit, evaluate, predict, save on top of a network of layers. The loop itself
  * is in `fit.ts`, the running in `executor.ts`.
  */
-import { type ExportOptions, exportModel } from '../compile/export.ts';
+import * as v from 'valibot';
+import { type ExportOptions, exportModel, exportOptions } from '../compile/export.ts';
+import { checked, type Entries, fields, flag, optional, text, wholeNumber } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
-import { formatShape, sameShape, type Tensor, tensor } from '../core/tensor.ts';
-import { type Dataset, fromTensors, lengthOf } from '../data/dataset.ts';
+import { formatShape, sameShape, type Tensor, tensor, tensorOf } from '../core/tensor.ts';
+import { type Dataset, datasetSchema, examplesSchema, fromTensors, lengthOf } from '../data/dataset.ts';
 import { unscored } from '../losses/index.ts';
 import { Network, someOf } from '../models/network.ts';
-import { type SummaryOptions, summary } from '../models/summary.ts';
+import { type SummaryOptions, summary, summaryOptions } from '../models/summary.ts';
 import { type SavedModel, type SavedTraining, saveModel } from '../saving/index.ts';
 import { loadWeights, saveWeights } from '../saving/weights.ts';
 import type { Logs } from './callback.ts';
 import { type Compiled, type CompileOptions, compileNetwork } from './compiled.ts';
 import { savedTraining, takeOptimizer } from './files.ts';
 import { type FineTuneOptions, fineTune } from './fine_tune.ts';
-import { type FitOptions, type History, train } from './fit.ts';
+import { type FitOptions, type History, sampleWeightSchema, train } from './fit.ts';
 import { type LrFindOptions, type LrFindResult, lrFind } from './lr_find.ts';
-import { evaluateRows, predictRows, unprepared } from './passes.ts';
+import { type Evaluation, evaluateRows, predictRows, unprepared } from './passes.ts';
 import {
   asDataset,
   type Data,
@@ -30,7 +32,7 @@ import {
 } from './prepare.ts';
 import { type Progress, progressFor } from './progress.ts';
 import { Totals } from './totals.ts';
-import { meanOf, viewsOf } from './tta.ts';
+import { meanOf, mostViews, viewsOf } from './tta.ts';
 
 export type { CompileOptions } from './compiled.ts';
 
@@ -50,6 +52,35 @@ export interface PredictOptions extends RunOptions {
    */
   readonly tta?: number;
 }
+
+/** Options of `model.trainOnBatch`. */
+export interface TrainOnBatchOptions {
+  /** Weight of each image in the loss, at least 0. Defaults to 1. */
+  readonly sampleWeight?: Float32Array;
+}
+
+const evaluateOptions = fields({
+  batchSize: optional(wholeNumber(1), 32),
+  verbose: optional(flag, true),
+} satisfies Entries<RunOptions>);
+
+const predictOptions = fields({
+  batchSize: optional(wholeNumber(1), 32),
+  verbose: optional(flag, false),
+  tta: optional(
+    v.custom<number>(
+      (value) => Number.isInteger(value) && (value as number) >= 1 && (value as number) <= mostViews,
+      `a whole number of views from 1 to ${mostViews}`,
+    ),
+    1,
+  ),
+} satisfies Entries<PredictOptions>);
+
+const trainOnBatchOptions = fields({
+  sampleWeight: optional(sampleWeightSchema),
+} satisfies Entries<TrainOnBatchOptions>);
+
+const imagesSchema = v.union([tensorOf('uint8', 'float32'), datasetSchema]);
 
 /**
  * A network that trains, predicts and goes into files (keras.Model). `model`, `sequential` and the applications make
@@ -104,7 +135,7 @@ export class Model extends Network {
 
   /** Trains the model; returns the numbers of each epoch. */
   async fit(data: Data, options: FitOptions = {}): Promise<History> {
-    return train(this, asDataset(data), options);
+    return train(this, asDataset(data, 'model.fit(data)'), options);
   }
 
   /**
@@ -112,39 +143,39 @@ export class Model extends Network {
    * rates for earlier layers. `fine_tune.ts` tells what is in it.
    */
   async fineTune(data: Data, options: FineTuneOptions = {}): Promise<History> {
-    return fineTune(this, asDataset(data), options);
+    return fineTune(this, asDataset(data, 'model.fineTune(data)'), options);
   }
 
   /** Tries growing learning rates on the compiled model and suggests one; leaves the model as it was. */
   async lrFind(data: Data, options: LrFindOptions = {}): Promise<LrFindResult> {
-    return lrFind(this, asDataset(data), options);
+    return lrFind(this, asDataset(data, 'model.lrFind(data)'), options);
   }
 
   /** Loss and metrics over a data set, as Keras averages them. */
-  async evaluate(data: Data, { batchSize = 32, verbose = true }: RunOptions = {}): Promise<Logs> {
-    const dataset = asDataset(data);
+  async evaluate(data: Data, options: RunOptions = {}): Promise<Logs> {
+    const { batchSize, verbose } = checked(evaluateOptions, options, 'model.evaluate');
+    const dataset = asDataset(data, 'model.evaluate(data)');
     const [prepared] = await this.prepare([{ dataset, training: false }], verbose);
     const progress = stepProgress(verbose, lengthOf(dataset), batchSize);
-    const logs = await this.evaluatePrepared(prepared!, batchSize, progress);
+    const logs = await this.evaluatePrepared(prepared!, batchSize, { progress });
     progress.end(logs);
     return logs;
   }
 
   /** `evaluate` on a data set that is behind the cut already. */
-  async evaluatePrepared(
-    prepared: Prepared,
-    batchSize: number,
-    progress?: Pick<Progress, 'update'>,
-  ): Promise<Logs> {
-    return evaluateRows(this.compiled, prepared, batchSize, progress);
+  async evaluatePrepared(prepared: Prepared, batchSize: number, how: Evaluation = {}): Promise<Logs> {
+    return evaluateRows(this.compiled, prepared, batchSize, how);
   }
 
   /** The model's output for each picture: (n, classes). Needs weights, not `compile`. */
   async predict(
     x: Tensor<'uint8' | 'float32'> | Dataset,
-    { tta = 1, batchSize = 32, verbose = false }: PredictOptions = {},
+    options: PredictOptions = {},
   ): Promise<Tensor<'float32'>> {
-    const dataset = 'read' in x ? x : fromTensors(x, tensor('int32', [x.shape[0]!]));
+    const { tta, batchSize, verbose } = checked(predictOptions, options, 'model.predict');
+    const images = checked(imagesSchema, x, 'model.predict(x)');
+    const dataset =
+      'read' in images ? images : fromTensors(images, tensor('int32', images.shape.slice(0, 1)));
     const views = viewsOf(dataset, tta);
     if (this.#compiled === null) this.#compileForPrediction();
     const { executor } = this.#upToDate();
@@ -181,13 +212,21 @@ export class Model extends Network {
   async trainOnBatch(
     x: Tensor<'uint8' | 'float32'>,
     y: Tensor<'int32' | 'float32'>,
-    { sampleWeight }: { readonly sampleWeight?: Float32Array } = {},
+    options: TrainOnBatchOptions = {},
   ): Promise<Logs> {
+    const { sampleWeight } = checked(trainOnBatchOptions, options, 'model.trainOnBatch');
+    checked(examplesSchema, { x, y }, 'model.trainOnBatch');
     const { executor, metrics } = this.compiled;
     const dataset = fromTensors(x, y);
     this.#checkShape(dataset);
     const kind = kindOf(dataset, y, 'float32');
     const size = lengthOf(dataset);
+    if (sampleWeight !== undefined && sampleWeight.length !== size) {
+      fail(
+        'argument',
+        `model.trainOnBatch: sampleWeight needs a weight for each image: x has ${size}, got ${sampleWeight.length} weights.`,
+      );
+    }
     const batch = {
       features: await executor.features(kind, x, { view: executor.step, rows: indicesOf(size) }),
       y,
@@ -200,7 +239,7 @@ export class Model extends Network {
 
   /** Takes the ranges of `precision: 'int8'` from pictures of this data set, as `fit` does from its own. */
   calibrate(data: Data): void {
-    this.compiled.executor.calibrateOn(asDataset(data));
+    this.compiled.executor.calibrateOn(asDataset(data, 'model.calibrate(data)'));
   }
 
   /** Puts data sets behind the cut, in their order. Refuses before it computes if there is no room for all. */
@@ -237,6 +276,7 @@ export class Model extends Network {
    * `export`). The file appears whole or not at all.
    */
   async save(path: string): Promise<void> {
+    checked(text, path, 'model.save(path)');
     if (path.toLowerCase().endsWith('.onnx')) return this.export(path);
     await saveModel(path, await this.#saved());
   }
@@ -246,9 +286,11 @@ export class Model extends Network {
    * pictures (batch, height, width, channels) in, predictions out. `compile/export.ts` tells what is in the file.
    */
   async export(path: string, options: ExportOptions = {}): Promise<void> {
+    checked(text, path, 'model.export(path)');
     if (!path.toLowerCase().endsWith('.onnx')) fail('argument', `Graft exports to .onnx; got "${path}".`);
+    const how = checked(exportOptions, options, 'model.export');
     await this.#compiled?.executor.pull();
-    await writeAtomically(path, exportModel(this, options));
+    await writeAtomically(path, exportModel(this, how));
   }
 
   /**
@@ -256,6 +298,7 @@ export class Model extends Network {
    * (every Keras) or `.safetensors` (tensors called `layer/weight`).
    */
   async saveWeights(path: string): Promise<void> {
+    checked(text, path, 'model.saveWeights(path)');
     await saveWeights(path, await this.#saved());
   }
 
@@ -265,6 +308,7 @@ export class Model extends Network {
    * stderr if it does not. Throws `weights`, and changes nothing, if the weights do not fit.
    */
   async loadWeights(path: string): Promise<void> {
+    checked(text, path, 'model.loadWeights(path)');
     const variables = await loadWeights(path, this);
     if (variables === null || !this.isCompiled) return;
     takeOptimizer(path, this, this.#compiled!, variables);
@@ -277,7 +321,7 @@ export class Model extends Network {
 
   /** Prints Keras's table. */
   summary(options: SummaryOptions = {}): void {
-    process.stdout.write(summary(this, options));
+    process.stdout.write(summary(this, checked(summaryOptions, options, 'model.summary')));
   }
 
   /** The engines' processes, to measure their memory: the step's, and the frozen part's while it has one. */

@@ -10,18 +10,26 @@ import type { ProgramKind } from './programs.ts';
 import type { Progress } from './progress.ts';
 import { Totals } from './totals.ts';
 
+/** How a data set is measured. */
+export interface Evaluation {
+  readonly progress?: Pick<Progress, 'update'> | undefined;
+  /** Weight of each image in the loss. Defaults to 1. */
+  readonly sampleWeight?: Float32Array | undefined;
+}
+
 /** Loss and metrics, as Keras averages them. */
 export async function evaluateRows(
   { executor, metrics }: Pick<Compiled, 'executor' | 'metrics'>,
   { rows, kind }: Prepared,
   batchSize: number,
-  progress?: Pick<Progress, 'update'>,
+  { progress, sampleWeight }: Evaluation = {},
 ): Promise<Logs> {
   const totals = new Totals(metrics.map(({ name }) => name));
   let done = 0;
   for await (const batch of batches(rows(0), { batchSize })) {
-    const sampleWeight = new Float32Array(batch.indices.length).fill(1);
-    totals.add(await executor.evaluate(kind, { ...batch, sampleWeight }), batch.indices.length);
+    const weights = Float32Array.from(batch.indices, (index) => sampleWeight?.[index] ?? 1);
+    const result = await executor.evaluate(kind, { ...batch, sampleWeight: weights });
+    totals.add(result, batch.indices.length);
     progress?.update(++done, totals.logs());
   }
   return totals.logs();

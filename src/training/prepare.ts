@@ -2,12 +2,13 @@
  * Puts the frozen part of a model behind a data set: features are computed once and kept where that is allowed,
  * else computed whenever they are read.
  */
-
+import * as v from 'valibot';
 import type { Program } from '../compile/program.ts';
+import { checked } from '../core/checked.ts';
 import { tell } from '../core/console.node.ts';
 import { fail } from '../core/errors.ts';
 import type { Tensor } from '../core/tensor.ts';
-import { type Dataset, fromTensors } from '../data/dataset.ts';
+import { type Dataset, datasetSchema, examplesSchema, fromTensors } from '../data/dataset.ts';
 import {
   type CacheMode,
   type CacheOptions,
@@ -36,8 +37,13 @@ export type Data =
   | Dataset
   | { readonly x: Tensor<'uint8' | 'float32'>; readonly y: Tensor<'int32' | 'float32'> };
 
-export function asDataset(data: Data): Dataset {
-  return 'read' in data ? data : fromTensors(data.x, data.y);
+/** What is handed in where images and labels belong. */
+export const dataSchema = v.union([datasetSchema, examplesSchema]);
+
+/** Throws `argument` for what is neither; `where` names the call. */
+export function asDataset(data: Data, where: string): Dataset {
+  const given = checked(dataSchema, data, where);
+  return 'read' in given ? given : fromTensors(given.x, given.y);
 }
 
 /** A data set behind the cut, ready to be read in batches. */

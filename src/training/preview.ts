@@ -1,9 +1,11 @@
 /** Shows what layers make of pictures in a training step: to look at an augmentation before training with it. */
+import * as v from 'valibot';
 import { previewGraph } from '../compile/preview.ts';
+import { checked, type Entries, fields, optional, seed as seedSchema, wholeNumber } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
-import { type Tensor, tensor } from '../core/tensor.ts';
+import { type Tensor, tensor, tensorOf } from '../core/tensor.ts';
 import { input } from '../layers/input.ts';
-import type { Layer } from '../layers/layer.ts';
+import { type Layer, layerSchema } from '../layers/layer.ts';
 import { Engine } from '../runtime/engine.node.ts';
 import { sequential } from './build.ts';
 import { stepNoise } from './feeds.ts';
@@ -16,6 +18,13 @@ export interface PreviewOptions {
   readonly step?: number;
 }
 
+const previewOptions = fields({
+  seed: optional(seedSchema, 0),
+  step: optional(wholeNumber(0), 0),
+} satisfies Entries<PreviewOptions>);
+
+const layersSchema = v.array(layerSchema, 'an array of layers');
+
 /**
  * Pictures (n, height, width, channels) as layers without weights change them in a training step on this batch; values
  * are rounded and kept within 0 … 255. Throws `argument` for layers with weights.
@@ -23,8 +32,11 @@ export interface PreviewOptions {
 export async function preview(
   layers: readonly Layer[],
   images: Tensor<'uint8'>,
-  { seed = 0, step = 0 }: PreviewOptions = {},
+  options: PreviewOptions = {},
 ): Promise<Tensor<'uint8'>> {
+  checked(layersSchema, layers, 'preview(layers)');
+  checked(tensorOf('uint8'), images, 'preview(images)');
+  const { seed, step } = checked(previewOptions, options, 'preview');
   return (await previewSteps(layers, images, { seed, steps: [step] }))[0]!;
 }
 

@@ -1,11 +1,13 @@
 /** Which parts of a picture speak for a class: Grad-CAM of any layer that puts out a feature map. */
+import * as v from 'valibot';
 import { featureMapLayers, gradCamGraph } from '../compile/saliency.ts';
+import { checked, type Entries, fields, oneOf, optional, text, wholeNumber } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
-import { float32, formatShape, sameShape, sizeOf, type Tensor, tensor } from '../core/tensor.ts';
+import { float32, formatShape, sameShape, sizeOf, type Tensor, tensor, tensorOf } from '../core/tensor.ts';
 import type { Layer } from '../layers/layer.ts';
 import { someOf } from '../models/network.ts';
-import { type Device, Engine, parseDevice, type Session } from '../runtime/engine.node.ts';
-import type { Model } from './model.ts';
+import { type Device, devices, Engine, type Session } from '../runtime/engine.node.ts';
+import { Model } from './model.ts';
 
 /** Options of `gradCam`. */
 export interface GradCamOptions {
@@ -18,6 +20,13 @@ export interface GradCamOptions {
   /** Threads of an operation. Defaults to the cores of the machine. */
   readonly threads?: number;
 }
+
+const gradCamOptions = fields({
+  classId: optional(v.union([wholeNumber(0), v.array(wholeNumber(0), 'an array of class ids')])),
+  layer: optional(text),
+  device: optional(oneOf(...devices), 'cpu'),
+  threads: optional(wholeNumber(1)),
+} satisfies Entries<GradCamOptions>);
 
 /** What `gradCam` finds. */
 export interface GradCam {
@@ -46,8 +55,11 @@ export function lastFeatureMap(model: Model): string | null {
 export async function gradCam(
   model: Model,
   images: Tensor<'uint8' | 'float32'>,
-  { classId, layer: name, device = 'cpu', threads }: GradCamOptions = {},
+  options: GradCamOptions = {},
 ): Promise<GradCam> {
+  checked(v.instance(Model, 'a model'), model, 'gradCam(model)');
+  checked(tensorOf('uint8', 'float32'), images, 'gradCam(images)');
+  const { classId, layer: name, device, threads } = checked(gradCamOptions, options, 'gradCam');
   const [count, ...shape] = images.shape as [number, ...number[]];
   if (!sameShape(shape, model.input.shape)) {
     fail(
@@ -60,7 +72,7 @@ export async function gradCam(
   // Training may have left newer ones in the engine.
   await model.currentWeights();
   const graph = gradCamGraph(model, layer, classes === null ? 'predicted' : 'given', images.dtype);
-  const engine = Engine.start({ device: parseDevice(device), ...(threads === undefined ? {} : { threads }) });
+  const engine = Engine.start({ device, ...(threads === undefined ? {} : { threads }) });
   try {
     const results = await inBatches(await engine.load(graph), images, classes);
     return { layer: layer.name, ...results };

@@ -1,5 +1,6 @@
 /** The callback that writes TensorBoard's logs. The files are `saving/events.node.ts`. */
 import { join } from 'node:path';
+import { checked, type Entries, fields, flag, optional, text, wholeNumber } from '../core/checked.ts';
 import type { Variable } from '../layers/layer.ts';
 import { toSnake } from '../layers/serialization.ts';
 import {
@@ -20,6 +21,11 @@ export interface TensorBoardOptions {
   readonly writeImages?: boolean;
 }
 
+const tensorBoardOptions = fields({
+  histogramFreq: optional(wholeNumber(0), 0),
+  writeImages: optional(flag, false),
+} satisfies Entries<TensorBoardOptions>);
+
 /**
  * Writes logs for TensorBoard (keras.callbacks.TensorBoard with update_freq 'epoch'), under Keras's tags: in `train/`
  * `epoch_loss`, `epoch_learning_rate`, ... and `conv/kernel/histogram`, `conv/kernel/image`; in `validation/`
@@ -28,10 +34,10 @@ export interface TensorBoardOptions {
  *
  * @param logDir `logs` in Keras
  */
-export function tensorBoard(
-  logDir = 'logs',
-  { histogramFreq = 0, writeImages = false }: TensorBoardOptions = {},
-): Callback {
+export function tensorBoard(logDir = 'logs', options: TensorBoardOptions = {}): Callback {
+  checked(text, logDir, 'callbacks.tensorBoard(logDir)');
+  const where = 'callbacks.tensorBoard';
+  const { histogramFreq, writeImages } = checked(tensorBoardOptions, options, where);
   let train: EventFile | null = null;
   let validation: EventFile | null = null;
   return {

@@ -57,7 +57,7 @@ function makeModel(
     }
     layer.trainable = false;
   }
-  const usual = { loss: 'sparse_categorical_crossentropy', metrics: ['accuracy'], threads: 1 };
+  const usual = { loss: 'sparse_categorical_crossentropy', metrics: ['accuracy'], threads: 1 } as const;
   model.compile({ ...usual, optimizer: sgd({ learningRate: 0.5 }), seed: 3, cache, ...compile });
   open.push(model);
   return model;

@@ -53,7 +53,7 @@ function makeModel(
     }
     layer.trainable = false;
   }
-  const usual = { loss: 'sparse_categorical_crossentropy', metrics: ['accuracy'], threads: 1 };
+  const usual = { loss: 'sparse_categorical_crossentropy', metrics: ['accuracy'], threads: 1 } as const;
   model.compile({ ...usual, optimizer: 'sgd', cache, ...options });
   open.push(model);
   return model;

@@ -183,10 +183,10 @@ describe('options', () => {
 
   it('that are unknown are refused with those that are known', () => {
     const given = (value: unknown) => () => cacheOptions(value as 'auto');
-    expect(given('yes')).toThrow('cache is one of auto, memory, disk, off, got yes.');
+    expect(given('yes')).toThrow('cache: expected one of "auto", "memory", "disk", "off" or an object of');
     expect(given({ precision: 'int8' })).toThrow(
-      'cache.precision is one of float16, float32, uint8, got int8.',
+      'cache: precision must be one of "float16", "float32", "uint8" (uint8?), got "int8".',
     );
-    expect(given({ limit: -1 })).toThrow('cache.limit is a number of bytes, got -1.');
+    expect(given({ limit: -1 })).toThrow('cache: limit must be a number of at least 0, got -1.');
   });
 });

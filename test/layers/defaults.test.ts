@@ -5,7 +5,7 @@ import * as initializers from '../../src/layers/initializers.ts';
 import { regularizerFromKeras } from '../../src/layers/regularizers.ts';
 import { toCamel } from '../../src/layers/serialization.ts';
 import { lossFromKeras } from '../../src/losses/index.ts';
-import { metric } from '../../src/metrics/index.ts';
+import { metricFromKeras } from '../../src/metrics/index.ts';
 import {
   type OptimizerName,
   optimizer,
@@ -158,6 +158,6 @@ describe('schedules, initializers, regularizers, losses and metrics with their d
   });
 
   it.each(Object.entries(keras.metrics))('the metric %s has a name that is understood', (_, { name }) => {
-    expect(metric(name).name).toMatch(/accuracy/i);
+    expect(metricFromKeras(name).name).toMatch(/accuracy/i);
   });
 });

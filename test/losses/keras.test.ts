@@ -5,7 +5,7 @@ import { differentiate } from '../../src/graph/autodiff.ts';
 import * as o from '../../src/graph/ops.ts';
 import { evaluate, toValue } from '../../src/graph/reference.ts';
 import { categoricalCrossentropy, loss, lossFromKeras } from '../../src/losses/index.ts';
-import { accuracy, metric, topKCategoricalAccuracy } from '../../src/metrics/index.ts';
+import { accuracy, type MetricName, metric, topKCategoricalAccuracy } from '../../src/metrics/index.ts';
 import { Totals } from '../../src/training/totals.ts';
 import { expectNear, expectNumbers, readGolden } from '../support/golden.ts';
 
@@ -76,13 +76,18 @@ describe('a loss read from its Keras config', () => {
   it('names of either spelling are known; others are refused with the known ones', () => {
     expect(loss('sparseCategoricalCrossentropy').name).toBe('sparse_categorical_crossentropy');
     expect(loss('categorical_crossentropy').name).toBe('categorical_crossentropy');
-    expect(() => loss('mse')).toThrow('Unknown loss "mse"; expected categoricalCrossentropy or');
+    expect(() => loss('mse' as 'categoricalCrossentropy')).toThrow(
+      'losses.loss: expected one of "categoricalCrossentropy", "sparseCategoricalCrossentropy"',
+    );
+    expect(() => lossFromKeras('mse')).toThrow('Unknown loss "mse"; expected categoricalCrossentropy or');
     expect(() => lossFromKeras({ class_name: 'MeanSquaredError', config: {} })).toThrow('MeanSquaredError');
     const ignoring = { class_name: 'SparseCategoricalCrossentropy', config: { ignore_class: 255 } };
     expect(() => lossFromKeras(ignoring)).toThrow('Graft does not have ignore_class = 255');
     const summed = { class_name: 'CategoricalCrossentropy', config: { reduction: 'sum' } };
     expect(() => lossFromKeras(summed)).toThrow('Graft does not have reduction = "sum"');
-    expect(() => categoricalCrossentropy({ labelSmoothing: 2 })).toThrow('between 0 and 1, got 2');
+    expect(() => categoricalCrossentropy({ labelSmoothing: 2 })).toThrow(
+      'labelSmoothing must be a number from 0 to 1, got 2',
+    );
   });
 
   it('one-hot rows under the sparse loss are refused, and rows of another width', () => {
@@ -101,7 +106,7 @@ describe('a metric over two batches', () => {
   it.each(golden.json.metrics.filter(({ weighted }) => !weighted).map((each) => [each.name, each] as const))(
     '%s equals Keras after each update',
     (name, each) => {
-      const ours = metric(each.config.name);
+      const ours = metric(each.config.name as MetricName);
       const totals = new Totals([ours.name]);
       const results = [0, 1].map((batch) => {
         const labels = golden.tensor(`metrics/${batch}/${each.targets}`);
@@ -126,7 +131,7 @@ describe('a metric over two batches', () => {
     expect([...evaluate([top1], feeds)[0]!.data]).toEqual([1, 0]);
     const first = accuracy().perSample(prediction, labels);
     expect([...evaluate([first], feeds)[0]!.data], 'argmax takes the first').toEqual([0, 0]);
-    expect(() => topKCategoricalAccuracy({ k: 0 })).toThrow('positive integer, got 0');
-    expect(() => metric('precision')).toThrow('Unknown metric "precision"');
+    expect(() => topKCategoricalAccuracy({ k: 0 })).toThrow('k must be a whole number of at least 1, got 0');
+    expect(() => metric('precision' as MetricName)).toThrow('metrics.metric: expected one of "accuracy"');
   });
 });

@@ -187,10 +187,14 @@ describe('an optimizer read from its Keras config', () => {
 
   it('unknown optimizers, impossible averages and two kinds of clipping are refused', () => {
     expect(() => optimizerFromKeras({ class_name: 'Adagrad', config: {} })).toThrow('the optimizer Adagrad');
-    expect(() => sgd({ useEma: true, emaMomentum: 2 })).toThrow('emaMomentum must be between 0 and 1, got 2');
+    expect(() => sgd({ useEma: true, emaMomentum: 2 })).toThrow(
+      'emaMomentum must be a number from 0 to 1, got 2',
+    );
     expect(() => sgd({ useEma: true, emaOverwriteFrequency: 0 })).toThrow('at least 1, got 0');
     expect(() => sgd({ useEma: true, gradientAccumulationSteps: 2 })).toThrow('leave one out');
-    expect(() => optimizer('lamb' as 'sgd')).toThrow('expected sgd, rmsprop, adam, adamw');
+    expect(() => optimizer('lamb' as 'sgd')).toThrow(
+      'expected an optimizer (such as optimizers.adam() returns) or one of "sgd", "rmsprop", "adam", "adamw"',
+    );
     expect(() => sgd({ clipnorm: 1, clipvalue: 1 })).toThrow('Only one of');
     expect(() => sgd({ learningRate: -1 })).toThrow('at least 0, got -1');
     expect(() => sgd({ gradientAccumulationSteps: 1 })).toThrow('a whole number of at least 2, got 1');

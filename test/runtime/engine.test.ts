@@ -9,7 +9,7 @@ import { float32, rows, type Tensor, tensor } from '../../src/core/tensor.ts';
 import type { GraphDType } from '../../src/graph/node.ts';
 import * as o from '../../src/graph/ops.ts';
 import { emitModel } from '../../src/onnx/emit.ts';
-import { Engine, parseDevice } from '../../src/runtime/engine.node.ts';
+import { Engine } from '../../src/runtime/engine.node.ts';
 import { isAlive, processorTime, residentMegabytes } from '../support/processes.ts';
 
 const run = promisify(execFile);
@@ -409,16 +409,6 @@ describe('devices', () => {
       expect(failure.message.endsWith(`. ${advice[device]}`), failure.message).toBe(true);
     },
   );
-
-  it('are known by name', () => {
-    expect(['cpu', 'webgpu', 'cuda'].map(parseDevice)).toEqual(['cpu', 'webgpu', 'cuda']);
-    expect(() => parseDevice('tpu')).toThrow(
-      expect.objectContaining({
-        code: 'argument',
-        message: 'Unknown device "tpu"; expected cpu, webgpu or cuda.',
-      }),
-    );
-  });
 });
 
 describe('memory', () => {

@@ -83,6 +83,6 @@ it('a training with the sampler goes on bit for bit after any step', async () =>
 
 it('the sampler decides the order itself', async () => {
   await expect(compiled().fit(data, { ...usual, sampler: 'balanced', shuffle: false })).rejects.toThrow(
-    "fit: sampler 'balanced' decides the order itself; leave out shuffle: false.",
+    "model.fit draws in an order of its own with sampler: 'balanced'; leave out shuffle: false.",
   );
 });

@@ -103,7 +103,7 @@ describe('lrFind', () => {
   it('refuses rates that do not grow and too few steps', async () => {
     const model = compiled(sgd());
     await expect(model.lrFind(data, { startLearningRate: 1, endLearningRate: 0.1 })).rejects.toThrow(
-      'expected rates 0 < start < end, got 1 and 0.1',
+      'model.lrFind needs startLearningRate below endLearningRate, got 1 and 0.1.',
     );
     await expect(model.lrFind(data, { steps: 5 })).rejects.toThrow('at least 20, got 5');
   });

@@ -425,7 +425,9 @@ describe('errors of a training', () => {
   it('a sample weight that is missing', async () => {
     const model = compiled(smallModel());
     const fit = model.fit(data, { verbose: false, sampleWeight: new Float32Array(59), shuffle: false });
-    await expect(fit).rejects.toThrow('sampleWeight needs a weight for each picture');
+    await expect(fit).rejects.toThrow(
+      'sampleWeight needs a weight for each image: tensors has 60, got 59 weights.',
+    );
   });
 
   it('compiling while the engine holds newer weights', async () => {
