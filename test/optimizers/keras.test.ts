@@ -196,7 +196,9 @@ describe('an optimizer read from its Keras config', () => {
       'expected an optimizer (such as optimizers.adam() returns) or one of "sgd", "rmsprop", "adam", "adamw"',
     );
     expect(() => sgd({ clipnorm: 1, clipvalue: 1 })).toThrow('Only one of');
-    expect(() => sgd({ learningRate: -1 })).toThrow('at least 0, got -1');
+    expect(() => sgd({ learningRate: -1 })).toThrow(
+      'learningRate must be a number of at least 0 or a schedule',
+    );
     expect(() => sgd({ gradientAccumulationSteps: 1 })).toThrow('a whole number of at least 2, got 1');
     expect(() => sgd({ momentum: 2 })).toThrow('between 0 and 1, got 2');
   });
