@@ -147,7 +147,7 @@ export interface BackupOptions {
 
 const backupOptions = fields({
   every: optional(v.nullable(wholeNumber(1)), null),
-  minutes: optional(v.nullable(positive), null),
+  minutes: optional(v.nullable(notNegative), null),
 } satisfies Entries<BackupOptions>);
 
 /**
