@@ -8,9 +8,9 @@ import {
   type Entries,
   fields,
   flag,
+  notNegative,
   number,
   optional,
-  positive,
   text,
   wholeNumber,
 } from '../core/checked.ts';
