@@ -69,12 +69,12 @@ describe('a monitored number has a direction', () => {
   it('a metric of the model is asked, whatever it is called', async () => {
     const recall: Metric = { ...accuracy(), name: 'recall' };
     const regret: Metric = { ...accuracy(), name: 'accuracyGap', direction: 'down' };
-    const begin = (metric: Metric, monitor: string) => {
+    const begin = async (metric: Metric, monitor: string) => {
       const model = made({ metrics: [metric] });
       const stop = earlyStopping({ monitor, patience: 1 });
       const training = { model, stop: () => stopped.push(monitor) } as never;
       const stopped: string[] = [];
-      stop.onTrainBegin?.(training);
+      await stop.onTrainBegin?.(training);
       return async (...values: number[]) => {
         for (const [epoch, value] of values.entries()) {
           await stop.onEpochEnd?.(epoch, { [monitor]: value }, training);
@@ -82,10 +82,10 @@ describe('a monitored number has a direction', () => {
         return stopped.length;
       };
     };
-    expect(await begin(recall, 'valRecall')(0.1, 0.2, 0.3)).toBe(0);
-    expect(await begin(recall, 'valRecall')(0.3, 0.2)).toBe(1);
-    expect(await begin(regret, 'valAccuracyGap')(0.3, 0.2, 0.1)).toBe(0);
-    expect(await begin(regret, 'valAccuracyGap')(0.1, 0.2)).toBe(1);
+    expect(await (await begin(recall, 'valRecall'))(0.1, 0.2, 0.3)).toBe(0);
+    expect(await (await begin(recall, 'valRecall'))(0.3, 0.2)).toBe(1);
+    expect(await (await begin(regret, 'valAccuracyGap'))(0.3, 0.2, 0.1)).toBe(0);
+    expect(await (await begin(regret, 'valAccuracyGap'))(0.1, 0.2)).toBe(1);
   });
 
   it('a metric that the model was not compiled with has none; the nearest one is named', async () => {
