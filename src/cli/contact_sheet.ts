@@ -1,6 +1,8 @@
 /** Contact sheets: rows of small pictures on one page, each with a title. */
 import sharp from 'sharp';
 import { writeAtomically } from '../core/files.node.ts';
+import { html, imageUri } from '../report/html.ts';
+import { renderDocument } from '../report/page.node.ts';
 import { wrap } from './output.ts';
 
 /** Pixels of a thumbnail's side. */
@@ -27,28 +29,22 @@ export async function writeContactSheet(
   await writeAtomically(path, /\.png$/i.test(path) ? await asPicture(title, rows) : asPage(title, rows));
 }
 
+const style = `
+:root { color-scheme: light dark }
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2em; color: CanvasText; background: Canvas }
+h1 { font-size: 1.4em } h2 { font-size: 1em; margin: 1.2em 0 .3em; overflow-wrap: anywhere }
+img { margin: 0 ${gap}px ${gap}px 0; vertical-align: top }
+`;
+
 function asPage(title: string, rows: readonly SheetRow[]): string {
   const sections = rows.map((row) => {
     const images = row.pictures.map(({ name, image }) => {
       const source = `data:image/${isPng(image) ? 'png' : 'jpeg'};base64,${image.toString('base64')}`;
-      const text = escapeXml(name);
-      return `<img src="${source}" alt="${text}" title="${text}" width="${side}" height="${side}">`;
+      return html`<img src="${imageUri(source)}" alt="${name}" title="${name}" width="${side}" height="${side}">\n`;
     });
-    return `<section><h2>${escapeXml(row.title)}</h2>\n${images.join('\n')}</section>`;
+    return html`<section><h2>${row.title}</h2>\n${images}</section>\n`;
   });
-  return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>${escapeXml(title)}</title>
-<style>
-:root { color-scheme: light dark }
-body { font: 15px/1.4 system-ui, sans-serif; margin: 2em; color: CanvasText; background: Canvas }
-h1 { font-size: 1.4em } h2 { font-size: 1em; margin: 1.2em 0 .3em }
-img { margin: 0 ${gap}px ${gap}px 0; vertical-align: top }
-</style></head><body>
-<h1>${escapeXml(title)}</h1>
-${sections.join('\n')}
-</body></html>
-`;
+  return renderDocument({ title, style, script: '', body: html`<h1>${title}</h1>\n${sections}` });
 }
 
 const margin = 16;

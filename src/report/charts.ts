@@ -5,7 +5,7 @@
 import * as Plot from '@observablehq/plot';
 import { parseHTML } from 'linkedom';
 import type { Bin } from './calibration.ts';
-import { escapeHtml } from './html.ts';
+import { type Html, html, markupOf } from './html.ts';
 
 export interface Curve {
   readonly name: string;
@@ -25,17 +25,23 @@ export function colourOf(series: number): string {
 /** Narrow enough for a phone without shrinking. */
 const size = { width: 340, height: 220, marginLeft: 48, marginBottom: 34 };
 
-function draw(title: string, options: Plot.PlotOptions): string {
+function draw(title: string, options: Plot.PlotOptions) {
   const { document } = parseHTML('<!doctype html><html><body></body></html>');
   const page = document as unknown as NonNullable<Plot.PlotOptions['document']>;
   const svg = Plot.plot({ ...size, ...options, document: page });
   svg.setAttribute('role', 'img');
   svg.setAttribute('aria-label', title);
-  return svg.outerHTML;
+  return svg;
+}
+
+/** A chart for a page, whose style has Plot's rules: a page allows no style but its own. */
+export function inPage(svg: ReturnType<typeof draw>): Html {
+  for (const style of svg.querySelectorAll('style')) style.remove();
+  return markupOf(svg);
 }
 
 /** Curves over epochs, counted from 1. */
-export function drawCurves(title: string, curves: readonly Curve[]): string {
+export function drawCurves(title: string, curves: readonly Curve[]): Html {
   const values = curves.flatMap(({ values }) => values).filter(Number.isFinite);
   const longest = Math.max(...curves.map((curve) => curve.values.length));
   const marks = curves.flatMap((curve, i) => {
@@ -46,11 +52,12 @@ export function drawCurves(title: string, curves: readonly Curve[]): string {
       Plot.dot(points, { ...common, r: longest > 40 ? 0 : 2, fill: colourOf(i) }),
     ];
   });
-  return draw(title, {
+  const svg = draw(title, {
     x: { label: 'epoch', ticks: Math.min(longest, 8), tickFormat: (epoch: number) => wholeOnly(epoch) },
     y: { label: null, grid: true, nice: true, ...flat(values) },
     marks,
   });
+  return inPage(svg);
 }
 
 /** A loss at each learning rate, and rates that stand out. */
@@ -62,7 +69,7 @@ export interface RateCurve {
 }
 
 /** The loss over the learning rate: each step as a dot, the average as a curve, suggestions as lines. */
-export function drawLearningRates(title: string, curve: RateCurve): string {
+export function drawLearningRates(title: string, curve: RateCurve) {
   const points = curve.learningRates.map((rate, i) => ({
     rate,
     loss: curve.losses[i]!,
@@ -92,14 +99,16 @@ function wholeOnly(epoch: number): string {
 
 /** A scale for values that are all the same. */
 function flat(values: readonly number[]): { readonly domain?: [number, number] } {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
+  // Not as arguments: a long training has more epochs than a call may have.
+  const low = values.reduce((least, value) => Math.min(least, value), Number.POSITIVE_INFINITY);
+  const high = values.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY);
   return low === high ? { domain: [0, low === 0 ? 1 : 2 * low] } : {};
 }
 
 /** Accuracy by confidence; on the diagonal probabilities mean what they say. */
-export function drawReliability(title: string, bins: readonly Bin[]): string {
+export function drawReliability(title: string, bins: readonly Bin[]): Html {
   const filled = bins.filter(({ count }) => count > 0);
-  return draw(title, {
+  const svg = draw(title, {
     height: 300,
     x: { label: 'confidence', domain: [0, 1], percent: false },
     y: { label: 'accuracy', domain: [0, 1], grid: true },
@@ -122,24 +131,28 @@ export function drawReliability(title: string, bins: readonly Bin[]): string {
       Plot.dot(filled, { x: 'confidence', y: 'accuracy', r: 3, fill: colourOf(1) }),
     ],
   });
+  return inPage(svg);
 }
 
 /** The share of pictures in each bin of confidence. */
-export function drawConfidences(title: string, bins: readonly Bin[]): string {
+export function drawConfidences(title: string, bins: readonly Bin[]): Html {
   const total = bins.reduce((sum, { count }) => sum + count, 0);
   const shares = bins.map(({ low, high, count }) => ({ low, high, share: count / total }));
-  return draw(title, {
+  const svg = draw(title, {
     height: 300,
     x: { label: 'confidence', domain: [0, 1] },
     y: { label: 'share of pictures', grid: true },
     marks: [Plot.rectY(shares, { x1: 'low', x2: 'high', y: 'share', fill: colourOf(2), inset: 1 })],
   });
+  return inPage(svg);
 }
 
 /** Which colour is which. */
-export function legend(names: readonly string[]): string {
-  const entries = names.map(
-    (name, i) => `<span><i style="background:${colourOf(i)}"></i>${escapeHtml(name)}</span>`,
-  );
-  return `<p class="legend">${entries.join(' ')}</p>`;
+export function legend(names: readonly string[]): Html {
+  return html`<p class="legend">${names.map((name, i) => legendEntry(name, i))}</p>`;
+}
+
+/** A name beside its colour. */
+export function legendEntry(name: string, series: number): Html {
+  return html`<span><i class="series-${series % mostColours}"></i>${name}</span> `;
 }

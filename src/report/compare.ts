@@ -1,8 +1,8 @@
 /** Several runs beside each other: numbers, options that differ, curves, and the pictures that changed sides. */
 import type { Dataset } from '../data/index.ts';
 import { type Curve, drawCurves, legend, mostColours } from './charts.ts';
-import { escapeHtml, htmlTable, percent, section } from './html.ts';
-import { figures, type Gallery, renderPage } from './page.ts';
+import { type Html, html, htmlTable, percent, section } from './html.ts';
+import { figures, type Gallery, renderPage } from './page.node.ts';
 import { isRight, type Judged, judge, type Predictions } from './predictions.ts';
 import { accuracyOf, type Share } from './scores.ts';
 import { thumbnails } from './thumbnails.node.ts';
@@ -76,13 +76,13 @@ export async function renderComparison(comparison: Comparison): Promise<string> 
   const judged = runs.map(({ predictions }) => judge(predictions));
   const changes = samePictures ? runs.slice(1).map((_, i) => changesTo(judged, i + 1)) : [];
   const title = `${runs.length} runs compared`;
-  const body = [
+  const body = html`${[
     section('Final numbers', describeNumbers(runs, judged)),
     section('Options that differ', describeOptions(runs)),
     section('Learning curves', describeCurves(runs)),
     ...changes.map((change, i) => describeChange(runs[0]!.name, runs[i + 1]!.name, change)),
-    ...(samePictures ? [] : [section('Pictures', `<p>${otherPictures}</p>`)]),
-  ].join('\n');
+    ...(samePictures ? [] : [section('Pictures', html`<p>${otherPictures}</p>`)]),
+  ]}`;
   return renderPage({ title, body, gallery: await galleryOf(comparison, changes) });
 }
 
@@ -90,10 +90,10 @@ export const otherPictures =
   'The runs were judged by different pictures or classes, so no picture is compared and accuracies are only roughly ' +
   'comparable.';
 
-function describeNumbers(runs: readonly ComparedRun[], judged: readonly (readonly Judged[])[]): string {
+function describeNumbers(runs: readonly ComparedRun[], judged: readonly (readonly Judged[])[]): Html {
   const loss = (all: readonly Judged[]) => all.reduce((sum, { loss }) => sum + loss, 0) / all.length;
   const rows = runs.map(({ name, history, bestEpoch, seconds, trainable }, i) => [
-    escapeHtml(name),
+    name,
     describeShare(accuracyOf(judged[i]!)),
     loss(judged[i]!).toFixed(4),
     judged[i]!.length.toLocaleString('en'),
@@ -113,17 +113,14 @@ function describeNumbers(runs: readonly ComparedRun[], judged: readonly (readonl
   return htmlTable(head, rows);
 }
 
-function describeOptions(runs: readonly ComparedRun[]): string {
+function describeOptions(runs: readonly ComparedRun[]): Html {
   const rows = differingOptions(runs);
-  if (rows.length === 0) return '<p>None: the runs have the same options.</p>';
-  const head = ['option', ...runs.map(({ name }) => escapeHtml(name))];
-  return `<div class="words">${htmlTable(
-    head,
-    rows.map((row) => row.map(escapeHtml)),
-  )}</div>`;
+  if (rows.length === 0) return html`<p>None: the runs have the same options.</p>`;
+  const head = ['option', ...runs.map(({ name }) => name)];
+  return html`<div class="words">${htmlTable(head, rows)}</div>`;
 }
 
-function describeCurves(runs: readonly ComparedRun[]): string {
+function describeCurves(runs: readonly ComparedRun[]): Html {
   const charts = [
     ['Validation accuracy', 'valAccuracy'],
     ['Validation loss', 'valLoss'],
@@ -135,22 +132,21 @@ function describeCurves(runs: readonly ComparedRun[]): string {
     const curves = runs.map(
       ({ name, history }): Curve => ({ name, values: history.map((logs) => logs[key] ?? Number.NaN) }),
     );
-    return `<div><h3>${title}</h3>${drawCurves(title, curves)}</div>`;
+    return html`<div><h3>${title}</h3>${drawCurves(title, curves)}</div>\n`;
   });
-  return `${legend(runs.map(({ name }) => name))}<div class="charts">${drawn.join('\n')}</div>`;
+  return html`${legend(runs.map(({ name }) => name))}<div class="charts">${drawn}</div>`;
 }
 
-function describeChange(first: string, other: string, { mended, broken }: Change): string {
+function describeChange(first: string, other: string, { mended, broken }: Change): Html {
   const list = (views: readonly Views[], text: string) => {
     const shown = views.slice(0, perList);
     const rest = shown.length < views.length ? `, ${shown.length} of them shown` : '';
-    return `<h3>${escapeHtml(text)}: ${views.length}${rest}</h3>${figures(shown.map(([one]) => one!.index))}`;
+    return html`<h3>${text}: ${views.length}${rest}</h3>${figures(shown.map(([one]) => one!.index))}`;
   };
-  return section(
-    `Changed sides: ${first} and ${other}`,
-    list(mended, `Wrong in ${first}, right in ${other}`) +
-      list(broken, `Right in ${first}, wrong in ${other}`),
-  );
+  return section(`Changed sides: ${first} and ${other}`, [
+    list(mended, `Wrong in ${first}, right in ${other}`),
+    list(broken, `Right in ${first}, wrong in ${other}`),
+  ]);
 }
 
 async function galleryOf(

@@ -1,6 +1,6 @@
 /** Curves of a training by epoch, and beside those of another one on the same pictures. */
 import { type Curve, drawCurves, legend } from './charts.ts';
-import { escapeHtml, htmlTable, percent } from './html.ts';
+import { type Html, html, htmlTable, percent } from './html.ts';
 
 /** The numbers of each epoch by the names of `history.csv`. */
 type History = readonly Readonly<Record<string, number>>[];
@@ -23,7 +23,7 @@ interface Trained {
   readonly seconds: number;
 }
 
-export function describeCurves(history: History): string {
+export function describeCurves(history: History): Html {
   const curve = (name: string, key: string): Curve[] =>
     history.some((logs) => key in logs)
       ? [{ name, values: history.map((logs) => logs[key] ?? Number.NaN) }]
@@ -39,12 +39,12 @@ export function describeCurves(history: History): string {
   ] as const;
   const drawn = charts
     .filter(([, curves]) => curves.length > 0)
-    .map(([title, curves]) => `<div><h3>${title}</h3>${drawCurves(title, curves)}</div>`);
-  return `${legend(['training', 'validation'])}<div class="charts">${drawn.join('\n')}</div>
+    .map(([title, curves]) => html`<div><h3>${title}</h3>${drawCurves(title, curves)}</div>\n`);
+  return html`${legend(['training', 'validation'])}<div class="charts">${drawn}</div>
 <p class="soft">Training numbers are means over an epoch while weights change; dropout and augmentation are at work in them.</p>`;
 }
 
-export function describeBeside(own: Trained, beside: Beside, accuracy: number): string {
+export function describeBeside(own: Trained, beside: Beside, accuracy: number): Html {
   const names = beside.names;
   const accuracies = [beside.history, own.history].map((epochs) =>
     epochs.map((logs) => logs['valAccuracy']!),
@@ -56,11 +56,11 @@ export function describeBeside(own: Trained, beside: Beside, accuracy: number): 
   ]);
   const rows = [
     ...epochs,
-    [escapeHtml(own.what), percent(beside.accuracy), percent(accuracy)],
+    [own.what, percent(beside.accuracy), percent(accuracy)],
     ['time', `${beside.seconds.toFixed(1)} s`, `${own.seconds.toFixed(1)} s`],
   ];
   const title = 'Accuracy on validation pictures';
-  return `<p>The same network, pictures and number of epochs; only the weights that it began with differ.</p>
+  return html`<p>The same network, pictures and number of epochs; only the weights that it began with differ.</p>
 ${legend(names)}<div class="charts"><div><h3>${title}</h3>${drawCurves(title, curves)}</div></div>
-${htmlTable(['', ...names.map(escapeHtml)], rows)}`;
+${htmlTable(['', ...names], rows)}`;
 }

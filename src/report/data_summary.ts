@@ -1,5 +1,5 @@
 /** What a report says of the data: pictures of each class and split, what was found among them, what was left out. */
-import { escapeHtml, htmlTable } from './html.ts';
+import { type Html, html, htmlTable } from './html.ts';
 
 export interface DataSummary extends Findings {
   /** Pictures that were used, of each class. */
@@ -22,38 +22,30 @@ export const nothingFound: Findings = { facts: [], notes: [], skipped: [] };
 const mostOpen = 25;
 const mostFiles = 20;
 
-export function describeData(summary: DataSummary, classNames: readonly string[]): string {
+export function describeData(summary: DataSummary, classNames: readonly string[]): Html {
   const { facts, notes, skipped } = summary;
-  const rows = facts.map(([label, text]) => [escapeHtml(label), escapeHtml(text)]);
-  return [
-    describeCounts(summary, classNames),
-    ...(rows.length === 0 ? [] : [`<div class="words">${htmlTable([], rows)}</div>`]),
-    ...notes.map((note) => `<p>Note: ${escapeHtml(note)}.</p>`),
-    ...(skipped.length === 0 ? [] : [describeSkipped(skipped)]),
-  ].join('\n');
+  return html`${describeCounts(summary, classNames)}
+${facts.length === 0 ? '' : html`<div class="words">${htmlTable([], facts)}</div>\n`}${notes.map(
+  (note) => html`<p>Note: ${note}.</p>\n`,
+)}${skipped.length === 0 ? '' : describeSkipped(skipped)}`;
 }
 
-function describeCounts({ splits }: DataSummary, classNames: readonly string[]): string {
+function describeCounts({ splits }: DataSummary, classNames: readonly string[]): Html {
   const total = (counts: readonly number[]) => counts.reduce((sum, count) => sum + count, 0);
   const cells = (of: (counts: readonly number[]) => number) =>
     splits.map(({ counts }) => of(counts).toLocaleString('en'));
   const table = htmlTable(
-    ['class', ...splits.map(({ name }) => escapeHtml(name))],
-    [
-      ...classNames.map((name, id) => [escapeHtml(name), ...cells((counts) => counts[id]!)]),
-      ['in all', ...cells(total)],
-    ],
+    ['class', ...splits.map(({ name }) => name)],
+    [...classNames.map((name, id) => [name, ...cells((counts) => counts[id]!)]), ['in all', ...cells(total)]],
   );
   if (classNames.length <= mostOpen) return table;
-  return `<details><summary>${classNames.length} classes</summary>${table}</details>`;
+  return html`<details><summary>${classNames.length} classes</summary>${table}</details>`;
 }
 
-function describeSkipped(skipped: Findings['skipped']): string {
+function describeSkipped(skipped: Findings['skipped']): Html {
   const more = skipped.length - mostFiles;
-  const lines = skipped
-    .slice(0, mostFiles)
-    .map(({ name, reason }) => `<li>${escapeHtml(name)}: ${escapeHtml(reason)}</li>`);
-  if (more > 0) lines.push(`<li>and ${more.toLocaleString('en')} more</li>`);
+  const lines = skipped.slice(0, mostFiles).map(({ name, reason }) => html`<li>${name}: ${reason}</li>`);
+  if (more > 0) lines.push(html`<li>and ${more.toLocaleString('en')} more</li>`);
   const files = skipped.length === 1 ? 'One file was' : `${skipped.length.toLocaleString('en')} files were`;
-  return `<p>${files} left out:</p><ul>${lines.join('')}</ul>`;
+  return html`<p>${files} left out:</p><ul>${lines}</ul>`;
 }

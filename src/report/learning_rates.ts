@@ -1,7 +1,7 @@
 /** The page of a learning-rate range test: the curve, what it suggests, and the numbers. */
-import { colourOf, drawLearningRates, type RateCurve } from './charts.ts';
-import { escapeHtml, htmlTable } from './html.ts';
-import { renderPage } from './page.ts';
+import { drawLearningRates, inPage, legendEntry, type RateCurve } from './charts.ts';
+import { html, htmlTable } from './html.ts';
+import { renderPage } from './page.node.ts';
 
 /** What `model.lrFind` gives. */
 export interface RateTest extends Omit<RateCurve, 'marks'> {
@@ -10,6 +10,10 @@ export interface RateTest extends Omit<RateCurve, 'marks'> {
 
 /** Draws a range test as SVG; in a page of its own colours are light and dark with it. */
 export function plotLearningRates(test: RateTest): string {
+  return draw(test).outerHTML;
+}
+
+function draw(test: RateTest) {
   return drawLearningRates('Loss over learning rate', { ...test, marks: marksOf(test) });
 }
 
@@ -20,23 +24,22 @@ function marksOf({ suggestions }: RateTest): RateCurve['marks'] {
 /** HTML of one file that needs no network. `command` is shown as what was typed. */
 export function renderLearningRates(title: string, test: RateTest, command: string): string {
   const marks = marksOf(test);
-  const key = marks.map(({ name, learningRate }, i) => {
-    const colour = `<i style="background:${colourOf(i + 1)}"></i>`;
-    return `<span>${colour}${escapeHtml(name)} ${learningRate.toExponential(1)}</span>`;
-  });
+  const key = marks.map(({ name, learningRate }, i) =>
+    legendEntry(`${name} ${learningRate.toExponential(1)}`, i + 1),
+  );
   const rows = test.learningRates.map((rate, i) => [
     rate.toExponential(2),
     test.losses[i]!.toFixed(4),
     test.smoothedLosses[i]!.toFixed(4),
   ]);
-  const body = [
-    `<div class="charts">${plotLearningRates(test)}</div>`,
+  const suggestions =
     marks.length > 0
-      ? `<p class="legend">${key.join(' ')}</p>`
-      : '<p>The loss never falls: there is nothing to suggest.</p>',
-    `<p class="soft">Each dot is a step at a growing rate; the curve is their moving average.</p>`,
-    `<pre>${escapeHtml(command)}</pre>`,
-    `<details><summary>All steps</summary>${htmlTable(['learning rate', 'loss', 'average'], rows)}</details>`,
-  ].join('\n');
+      ? html`<p class="legend">${key}</p>`
+      : html`<p>The loss never falls: there is nothing to suggest.</p>`;
+  const body = html`<div class="charts">${inPage(draw(test))}</div>
+${suggestions}
+<p class="soft">Each dot is a step at a growing rate; the curve is their moving average.</p>
+<pre>${command}</pre>
+<details><summary>All steps</summary>${htmlTable(['learning rate', 'loss', 'average'], rows)}</details>`;
   return renderPage({ title, body, gallery: { pictures: {}, groups: {} } });
 }

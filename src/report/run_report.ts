@@ -5,8 +5,8 @@ import { drawConfidences, drawReliability } from './charts.ts';
 import { type Beside, describeBeside, describeCurves } from './curves.ts';
 import { type DataSummary, describeData } from './data_summary.ts';
 import type { Saliency } from './heatmap.node.ts';
-import { escapeHtml, htmlTable, percent, section } from './html.ts';
-import { figures, type Gallery, renderPage } from './page.ts';
+import { type Content, type Html, html, htmlTable, percent, section } from './html.ts';
+import { figures, type Gallery, mostShade, renderPage } from './page.node.ts';
 import {
   isRight,
   type Judged,
@@ -72,7 +72,7 @@ export async function renderRunReport(report: RunReport): Promise<string> {
   const unsure = leastSure(judged).slice(0, shownMistakes);
   const cells = cellsOf(judged);
   const gallery = await galleryOf(report, judged, [...worst, ...unsure], cells);
-  const body = [
+  const body = html`${[
     describeResult(report, accuracyOf(judged)),
     ...(report.beside === null
       ? []
@@ -93,7 +93,7 @@ export async function renderRunReport(report: RunReport): Promise<string> {
     section('What was trained, and on what', words(report.plan)),
     section('Time and memory', describePhases(report)),
     section('Again', describeCommand(report)),
-  ].join('\n');
+  ]}`;
   return renderPage({ title: report.title, body, gallery });
 }
 
@@ -149,16 +149,13 @@ async function galleryOf(
   return { pictures: Object.fromEntries(known), groups: Object.fromEntries(groups) };
 }
 
-function describeResult(
-  { what, numbers, choseEpoch, bestEpoch, history }: RunReport,
-  accuracy: Share,
-): string {
+function describeResult({ what, numbers, choseEpoch, bestEpoch, history }: RunReport, accuracy: Share): Html {
   const { right, count, value, low, high } = accuracy;
   const note = choseEpoch
     ? ` These pictures also chose the epoch that is kept, so expect a little less on new ones.`
     : '';
-  return `<p class="big">${percent(value)}</p>
-<p>${right.toLocaleString('en')} of ${count.toLocaleString('en')} ${escapeHtml(what)} are right;
+  return html`<p class="big">${percent(value)}</p>
+<p>${right.toLocaleString('en')} of ${count.toLocaleString('en')} ${what} are right;
 95 % interval ${percent(low)} … ${percent(high)} (Wilson). Epoch ${bestEpoch} of ${history.length} is kept.${note}</p>
 ${htmlTable(['pictures', 'accuracy', '95 % interval', 'loss', 'number'], numbers.map(numberRow))}`;
 }
@@ -166,68 +163,61 @@ ${htmlTable(['pictures', 'accuracy', '95 % interval', 'loss', 'number'], numbers
 function numberRow({ what, accuracy, loss, pictures }: Measured): string[] {
   const { low, high } = shareOf(Math.round(accuracy * pictures), pictures);
   const interval = `${(100 * low).toFixed(1)} … ${percent(high)}`;
-  return [escapeHtml(what), percent(accuracy), interval, loss.toFixed(4), pictures.toLocaleString('en')];
+  return [what, percent(accuracy), interval, loss.toFixed(4), pictures.toLocaleString('en')];
 }
 
 function describeConfusion(
   { classNames }: RunReport,
   judged: readonly Judged[],
   cells: ReadonlyMap<string, readonly Judged[]>,
-): string {
-  const shown = '<div id="shown" hidden aria-live="polite"></div>';
+): Html {
+  const shown = html`<div id="shown" hidden aria-live="polite"></div>`;
   if (classNames.length <= mostClasses) {
     const matrix = confusionMatrix(judged, classNames.length);
-    const names = classNames.map(escapeHtml);
     const rows = matrix.map((row, label) => [
-      names[label]!,
+      classNames[label]!,
       ...row.map((count, predicted) => matrixCell(count, label, predicted, row)),
     ]);
-    return `<p>Rows are what pictures are, columns what they were taken for. A cell shows its pictures.</p>
-<div class="confusion">${htmlTable(['', ...names], rows)}</div>${shown}`;
+    return html`<p>Rows are what pictures are, columns what they were taken for. A cell shows its pictures.</p>
+<div class="confusion">${htmlTable(['', ...classNames], rows)}</div>${shown}`;
   }
   const confusions = [...cells.entries()]
     .filter(([, cell]) => !isRight(cell[0]!))
     .sort(([, a], [, b]) => b.length - a.length)
     .slice(0, mostConfusions);
   const rows = confusions.map(([key, cell]) => [
-    escapeHtml(classNames[cell[0]!.label]!),
-    escapeHtml(classNames[cell[0]!.predicted]!),
-    `<button type="button" data-group="${key}">${cell.length}</button>`,
+    classNames[cell[0]!.label]!,
+    classNames[cell[0]!.predicted]!,
+    html`<button type="button" data-group="${key}">${cell.length}</button>`,
   ]);
-  return `<p>The most frequent confusions of ${classNames.length} classes. A number shows its pictures.</p>
+  return html`<p>The most frequent confusions of ${classNames.length} classes. A number shows its pictures.</p>
 ${htmlTable(['is', 'taken for', 'pictures'], rows)}${shown}`;
 }
 
-function matrixCell(count: number, label: number, predicted: number, row: readonly number[]): string {
+function matrixCell(count: number, label: number, predicted: number, row: readonly number[]): Content {
   if (count === 0) return '';
   const share = count / row.reduce((sum, value) => sum + value, 0);
-  const colour = label === predicted ? 'var(--right)' : 'var(--wrong)';
-  // At most 60 %, so that the number stays readable on it.
-  const strength = (10 + 50 * share).toFixed(0);
-  const ground = `color-mix(in srgb, ${colour} ${strength}%, transparent)`;
-  return `<button type="button" data-group="${label}-${predicted}" style="background:${ground}">${count}</button>`;
+  const colour = label === predicted ? 'right' : 'wrong';
+  const shade = Math.round(mostShade * share);
+  return html`<button type="button" data-group="${label}-${predicted}" class="${colour} shade-${shade}">${count}</button>`;
 }
 
-function describeClasses({ classNames }: RunReport, judged: readonly Judged[]): string {
+function describeClasses({ classNames }: RunReport, judged: readonly Judged[]): Html {
   const scores = classScores(confusionMatrix(judged, classNames.length));
   const rows = scores.map(({ precision, recall, f1, support }, id) => [
-    escapeHtml(classNames[id]!),
+    classNames[id]!,
     percent(precision),
     percent(recall),
     percent(f1),
     support.toLocaleString('en'),
   ]);
-  return `${htmlTable(['class', 'precision', 'recall', 'F1', 'pictures'], rows)}
+  return html`${htmlTable(['class', 'precision', 'recall', 'F1', 'pictures'], rows)}
 <p class="soft">Precision: of those taken for the class, the share that is. Recall: of those of the class, the share recognised.</p>`;
 }
 
-function describeList(
-  judged: readonly Judged[],
-  text: string,
-  shows?: Parameters<typeof figures>[1],
-): string {
-  if (judged.length === 0) return '<p>None.</p>';
-  return `<p>${text}</p>${figures(
+function describeList(judged: readonly Judged[], text: string, shows?: Parameters<typeof figures>[1]): Html {
+  if (judged.length === 0) return html`<p>None.</p>`;
+  return html`<p>${text}</p>${figures(
     judged.map(({ index }) => index),
     shows,
   )}`;
@@ -236,11 +226,10 @@ function describeList(
 /** What the second picture of a figure is. */
 function describeSaliency({ saliency, pictures }: RunReport): string {
   if (pictures === null || saliency === null || saliency.maps.size === 0) return '';
-  const layer = escapeHtml(saliency.layer);
-  return ` Below the first ${saliency.maps.size}: what spoke for the class they were taken for (Grad-CAM of ${layer}).`;
+  return ` Below the first ${saliency.maps.size}: what spoke for the class they were taken for (Grad-CAM of ${saliency.layer}).`;
 }
 
-function describeCalibration({ predictions }: RunReport): string {
+function describeCalibration({ predictions }: RunReport): Html {
   const before = calibrationOf(predictions);
   const temperature = fitTemperature(predictions);
   const after = temperature === null ? null : calibrationOf(atTemperature(predictions, temperature));
@@ -252,20 +241,17 @@ function describeCalibration({ predictions }: RunReport): string {
       ? 'No temperature between 0.01 and 100 has the least loss.'
       : `A temperature ${temperature > 1 ? 'above 1 means that the model is surer' : 'below 1 means that the model is less sure'}
 than it is right. It is fitted to these very pictures, so that its gain is the most that can be hoped for.`;
-  return `<div class="charts"><div><h3>Accuracy by confidence</h3>${drawReliability('Accuracy by confidence', before.bins)}</div>
+  return html`<div class="charts"><div><h3>Accuracy by confidence</h3>${drawReliability('Accuracy by confidence', before.bins)}</div>
 <div><h3>Confidence</h3>${drawConfidences('Share of pictures by confidence', before.bins)}</div></div>
 ${htmlTable(['', 'expected calibration error', 'crossentropy'], rows)}
 <p class="soft">${meaning} 15 bins, as in Guo et al. 2017.</p>`;
 }
 
-function words(rows: readonly (readonly [string, string])[]): string {
-  return `<div class="words">${htmlTable(
-    [],
-    rows.map((row) => row.map(escapeHtml)),
-  )}</div>`;
+function words(rows: readonly (readonly [string, string])[]): Html {
+  return html`<div class="words">${htmlTable([], rows)}</div>`;
 }
 
-function describePhases({ phases, seconds }: RunReport): string {
+function describePhases({ phases, seconds }: RunReport): Html {
   const rows = phases.map(({ name, seconds, memory }) => [
     name,
     `${seconds.toFixed(1)} s`,
@@ -274,7 +260,7 @@ function describePhases({ phases, seconds }: RunReport): string {
   return htmlTable(['', 'time', 'memory'], [...rows, ['in all', `${seconds.toFixed(1)} s`, '']]);
 }
 
-function describeCommand({ command, versions }: RunReport): string {
+function describeCommand({ command, versions }: RunReport): Html {
   const made = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
-  return `<pre>${escapeHtml(command)}</pre><p class="soft">${escapeHtml(made.join(', '))}</p>`;
+  return html`<pre>${command}</pre><p class="soft">${made.join(', ')}</p>`;
 }

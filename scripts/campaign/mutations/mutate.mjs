@@ -3,8 +3,6 @@
 const pick = (random, list) => list[Math.floor(random() * list.length)];
 const below = (random, end) => Math.floor(random() * end);
 
-const deep = (open, close, depth) => JSON.parse(open.repeat(depth) + close.repeat(depth));
-
 /** What may stand in JSON where something else was expected. */
 export const values = [
   null,

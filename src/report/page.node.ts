@@ -1,10 +1,11 @@
 /** The frame of a report: one file that asks nothing of a network, in light and dark, wide and narrow. */
-import { escapeHtml, scriptJson } from './html.ts';
+import { createHash } from 'node:crypto';
+import { colourOf, mostColours } from './charts.ts';
+import { type Html, html, imageUri, scriptData } from './html.ts';
 
 export interface Page {
   readonly title: string;
-  /** HTML. */
-  readonly body: string;
+  readonly body: Html;
   readonly gallery: Gallery;
 }
 
@@ -26,9 +27,28 @@ export interface Gallery {
  * Places for pictures that the page's script fills in, with their heat maps if that is asked for; what has no
  * thumbnail shows its caption only.
  */
-export function figures(positions: readonly number[], shows: 'picture' | 'heat' = 'picture'): string {
-  const places = positions.map((i) => `<figure data-picture="${i}" data-shows="${shows}"></figure>`);
-  return `<div class="pictures">${places.join('')}</div>`;
+export function figures(positions: readonly number[], shows: 'picture' | 'heat' = 'picture'): Html {
+  const places = positions.map((i) => html`<figure data-picture="${i}" data-shows="${shows}"></figure>`);
+  return html`<div class="pictures">${places}</div>`;
+}
+
+/** Steps of the shades of the confusion matrix. */
+export const mostShade = 10;
+
+/** `shade-0` to `shade-10` in the colours of right and wrong; at most 60 %, so that a number stays readable on them. */
+function confusionShades(): string {
+  const rules = ['right', 'wrong'].flatMap((colour) =>
+    Array.from({ length: mostShade + 1 }, (_, shade) => {
+      const strength = 10 + (50 * shade) / mostShade;
+      return `.${colour}.shade-${shade} { background: color-mix(in srgb, var(--${colour}) ${strength}%, transparent) }`;
+    }),
+  );
+  return rules.join('\n');
+}
+
+function seriesColours(): string {
+  const rules = Array.from({ length: mostColours }, (_, i) => `.series-${i} { background: ${colourOf(i)} }`);
+  return rules.join('\n');
 }
 
 const style = `
@@ -53,9 +73,11 @@ tbody th { font-weight: 500 } .words th, .words td { text-align: left } .words t
   min-width: 9em; white-space: normal }
 .confusion td { padding: 1px; border: 0; min-width: 2.6em; text-align: center }
 .confusion button { width: 100%; border: 0; padding: .3em 0; border-radius: 2px }
+${confusionShades()}
 .confusion thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; padding: .3em }
-.charts { display: flex; flex-wrap: wrap; gap: .5em 1.5em } .charts svg { max-width: 100%; height: auto;
-  --plot-background: var(--ground) }
+.charts { display: flex; flex-wrap: wrap; gap: .5em 1.5em } .charts svg { display: block; max-width: 100%;
+  height: auto; --plot-background: var(--ground) } .charts svg text { white-space: pre }
+${seriesColours()}
 .legend span { margin-right: 1em } .legend i { display: inline-block; width: .8em; height: .8em; margin-right: .4em }
 .pictures { display: flex; flex-wrap: wrap; gap: .8em } figure { margin: 0; width: 104px; font-size: 12px }
 figure img { width: 96px; height: 96px; object-fit: contain; image-rendering: pixelated; display: block }
@@ -105,22 +127,44 @@ document.getElementById('theme').addEventListener('click', () => {
 });
 `;
 
-/** The page forbids itself everything that does not lie in it. */
-const policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+/** How a page's content security policy names a style or script that may be in it. */
+function hashOf(content: string): string {
+  return `'sha256-${createHash('sha256').update(content).digest('base64')}'`;
+}
 
-export function renderPage({ title, body, gallery }: Page): string {
+/** What `renderDocument` takes. Style and script are Graft's own text, with nothing of anybody else in it. */
+export interface Document {
+  readonly title: string;
+  readonly style: string;
+  readonly script: string;
+  readonly body: Html;
+}
+
+/** One file that loads nothing, and runs nothing but this very script, whatever is in its body. */
+export function renderDocument({ title, style, script, body }: Document): string {
+  const scripts = script === '' ? '' : ` script-src ${hashOf(script)};`;
+  const policy = `default-src 'none'; img-src data:; style-src ${hashOf(style)};${scripts} base-uri 'none'; form-action 'none'`;
+  // Style and script hold characters that templates escape; the policy holds quotes.
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="${policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escapeHtml(title)}</title>
+<meta name="referrer" content="no-referrer">
+${html`<title>${title}</title>`}
 <link rel="icon" href="data:,">
 <style>${style}</style></head>
 <body>
-<header><h1>${escapeHtml(title)}</h1><button id="theme" type="button">Light / dark</button></header>
 ${body}
-<script type="application/json" id="gallery">${scriptJson(gallery)}</script>
-<script>${script}</script>
-</body></html>
+${script === '' ? '' : `<script>${script}</script>\n`}</body></html>
 `;
+}
+
+export function renderPage({ title, body, gallery }: Page): string {
+  for (const { uri, heat = '' } of Object.values(gallery.pictures)) {
+    for (const each of [uri, heat]) if (each !== '') imageUri(each);
+  }
+  const whole = html`<header><h1>${title}</h1><button id="theme" type="button">Light / dark</button></header>
+${body}
+${scriptData('gallery', gallery)}`;
+  return renderDocument({ title, style, script, body: whole });
 }
