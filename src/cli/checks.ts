@@ -169,22 +169,26 @@ export function describeReach(name: string, mirror: string, reached: readonly Re
   const [here, answering, silent, missing] = [of('here'), of('answers'), of('silent'), of('missing')];
   const ids = (some: readonly Reach[]) =>
     some.map(({ id }) => id.replace(/\/.*/, '')).join(', ') || 'nothing';
-  const had = `here: ${ids(here)}`;
+  const hosts = [...new Set(reached.flatMap(({ asked }) => asked ?? []))].sort();
+  const asked = hosts.length === 0 ? '' : `; asked ${hosts.join(', ')}`;
   if (mirror !== '')
     return (here.length + answering.length > 0 ? ok : note)(
       name,
-      `${mirror} has ${ids([...here, ...answering])} of data sets and backbones`,
+      `${mirror} has ${ids([...here, ...answering])} of data sets and backbones${asked}`,
     );
   const bring =
     'What is missing can be brought: a mirror (GRAFT_MIRROR), or a cache folder that was filled elsewhere (GRAFT_CACHE).';
   if (silent.length === reached.length - here.length && silent.length > 0)
-    return note(name, `offline (${silent[0]!.reason}); ${had}.`, bring);
+    return note(name, `offline (${silent[0]!.reason}); here: ${ids(here)}${asked}.`, bring);
   const lost = [...silent, ...missing];
   if (lost.length > 0)
     return note(
       name,
-      `${lost.length} of ${reached.length} published files cannot be had: ${ids(lost)} (${lost[0]!.reason}).`,
+      `${lost.length} of ${reached.length} published files cannot be had: ${ids(lost)} (${lost[0]!.reason})${asked}.`,
       bring,
     );
-  return ok(name, `all ${reached.length} published files answer, or are here already; ${had}`);
+  return ok(
+    name,
+    `all ${reached.length} published files answer, or are here already; here: ${ids(here)}${asked}`,
+  );
 }

@@ -36,7 +36,8 @@ export function defineDoctor(program: Command): void {
 }
 
 const examples = `
-Each device multiplies two matrices, and the result is compared. Being offline is a note, no problem.
+Each device multiplies two matrices, and the result is compared. The publishers of data and weights,
+or the mirror, are asked whether their files are there; it says whom. Being offline is a note, no problem.
 
 Examples:
   $ graft doctor

@@ -38,19 +38,22 @@ export function showTransfers(verbose: boolean): Transfers {
   };
   const onProgress = (progress: Progress) => {
     if (!verbose) return;
-    const next = `${verbs[progress.phase]} ${progress.id}`;
+    const from = progress.from === undefined ? '' : ` from ${progress.from}`;
+    const next = `${verbs[progress.phase]} ${progress.id}${from}`;
     if (next !== title) {
       if (latest !== null) end();
       [title, start, startBytes] = [next, performance.now(), progress.done];
     }
     latest = progress;
-    if (line === null && performance.now() - start >= patienceMs) line = new StatusLine(text);
+    // Whom a download connects to is said however quick it is.
+    const shown = progress.phase === 'download' || performance.now() - start >= patienceMs;
+    if (line === null && shown) line = new StatusLine(text);
     line?.update();
   };
   return { onProgress, end };
 }
 
-/** `Downloading cifar10/binary: 45 MB of 170 MB (26 %), 12 MB/s, 10s left`; at the end the time that it took. */
+/** `Downloading cifar10/binary from HOST: 45 MB of 170 MB (26 %), 12 MB/s, 10s left`; at the end the time that it took. */
 function render(title: string, { done, total }: Progress, rate: number, seconds: number): string {
   const amount =
     total === null

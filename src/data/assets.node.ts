@@ -106,8 +106,10 @@ export async function fetchSource(
   const part = claimed.folder;
   try {
     const data = join(part, 'data');
+    const from = new URL(at.where).host;
     const onBytes = (done: number, total: number | null) =>
-      options.onProgress?.({ phase: 'download', id, done, total });
+      options.onProgress?.({ phase: 'download', id, from, done, total });
+    onBytes(0, source.bytes);
     const request = { bytes: source.bytes, onBytes, signal: options.signal, patience };
     const { resumed } = await download(at.where, part, request);
     let problem = await difference(data, source, checking);

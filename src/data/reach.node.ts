@@ -11,6 +11,8 @@ export interface Reach {
   readonly state: 'here' | 'answers' | 'silent' | 'missing';
   /** Why it cannot be had; empty if it can. */
   readonly reason: string;
+  /** The host that was asked; null if none had to be. */
+  readonly asked: string | null;
 }
 
 /** Milliseconds that an address has to answer. */
@@ -27,7 +29,7 @@ export async function reachAll(assets: readonly Asset[], mirror: string): Promis
   return Promise.all(
     assets.map(async (asset): Promise<Reach> => {
       if (listed !== null && !listed.includes(asset.id))
-        return { id: asset.id, state: 'missing', reason: 'the mirror does not have it' };
+        return { id: asset.id, state: 'missing', reason: 'the mirror does not have it', asked: null };
       return reach(await resolveAsset(asset, { mirror }));
     }),
   );
@@ -36,14 +38,15 @@ export async function reachAll(assets: readonly Asset[], mirror: string): Promis
 async function reach(source: Source): Promise<Reach> {
   const { id, at } = source;
   if (at.kind === 'path' || (await exists(targetOf(source, cacheFolder()))))
-    return { id, state: 'here', reason: '' };
+    return { id, state: 'here', reason: '', asked: null };
+  const asked = new URL(at.where).host;
   try {
     const { status } = await fetch(at.where, { method: 'HEAD', signal: AbortSignal.timeout(patienceMs) });
     // Some servers do not know HEAD; they are there all the same.
-    if (status < 400 || status === 405 || status === 501) return { id, state: 'answers', reason: '' };
-    return { id, state: 'missing', reason: `${at.where} answers with status ${status}` };
+    if (status < 400 || status === 405 || status === 501) return { id, state: 'answers', reason: '', asked };
+    return { id, state: 'missing', reason: `${at.where} answers with status ${status}`, asked };
   } catch (error) {
     const timeout = error instanceof Error && error.name === 'TimeoutError';
-    return { id, state: 'silent', reason: timeout ? messageOf(error) : reasonOf(error) };
+    return { id, state: 'silent', reason: timeout ? messageOf(error) : reasonOf(error), asked };
   }
 }

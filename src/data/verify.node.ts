@@ -12,6 +12,8 @@ import { makeFolder, privatePath } from './cache.node.ts';
 export interface Progress {
   readonly phase: 'download' | 'verify' | 'extract';
   readonly id: string;
+  /** The host that a download comes from, said before it is connected to. */
+  readonly from?: string;
   readonly done: number;
   readonly total: number | null;
 }

@@ -77,15 +77,23 @@ describe('a check', () => {
   });
 
   it('of addresses tells offline from lost', () => {
-    const here = { id: 'resnet50/imagenet/no-top', state: 'here', reason: '' } as const;
-    const silent = { id: 'cifar10/binary', state: 'silent', reason: 'ENOTFOUND' } as const;
-    const missing = { id: 'vgg16/imagenet/no-top', state: 'missing', reason: 'status 404' } as const;
-    const answers = { id: 'cifar100/binary', state: 'answers', reason: '' } as const;
+    const here = { id: 'resnet50/imagenet/no-top', state: 'here', reason: '', asked: null } as const;
+    const [data, weights] = ['data.example', 'weights.example:81'];
+    const silent = { id: 'cifar10/binary', state: 'silent', reason: 'ENOTFOUND', asked: data } as const;
+    const missing = {
+      id: 'vgg16/imagenet/no-top',
+      state: 'missing',
+      reason: 'status 404',
+      asked: weights,
+    } as const;
+    const answers = { id: 'cifar100/binary', state: 'answers', reason: '', asked: data } as const;
     const say = (...all: Parameters<typeof describeReach>[2]) => describeReach('Network', '', all);
-    expect(say(here, silent).text).toBe('offline (ENOTFOUND); here: resnet50.');
-    expect(say(here, answers).text).toBe('all 2 published files answer, or are here already; here: resnet50');
+    expect(say(here, silent).text).toBe('offline (ENOTFOUND); here: resnet50; asked data.example.');
+    expect(say(here, answers).text).toBe(
+      'all 2 published files answer, or are here already; here: resnet50; asked data.example',
+    );
     expect(say(here, answers, missing).text).toBe(
-      '1 of 3 published files cannot be had: vgg16 (status 404).',
+      '1 of 3 published files cannot be had: vgg16 (status 404); asked data.example, weights.example:81.',
     );
     expect(say(here, silent).verdict).toBe('note');
   });

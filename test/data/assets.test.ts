@@ -57,11 +57,17 @@ describe('fetching an asset', () => {
   it('reports download and verification in bytes', async () => {
     const server = await serveInTurn({});
     const seen: Progress[] = [];
-    const onProgress = (progress: Progress) => seen.push(progress);
+    const requests: number[] = [];
+    const onProgress = (progress: Progress) => {
+      seen.push(progress);
+      requests.push(server.requests.length);
+    };
     await fetchAsset(assetAt(server.url), { cacheDir: await temporaryFolder(), onProgress });
     const total = content.length;
-    expect(seen[0]).toEqual({ phase: 'download', id: 'test/file', done: 0, total });
-    expect(seen).toContainEqual({ phase: 'download', id: 'test/file', done: total, total });
+    const download = { phase: 'download', id: 'test/file', from: new URL(server.url).host };
+    expect(seen[0]).toMatchObject({ ...download, done: 0 });
+    expect(requests[0], 'whom it connects to is said before it does').toBe(0);
+    expect(seen).toContainEqual({ ...download, done: total, total });
     expect(seen.at(-1)).toEqual({ phase: 'verify', id: 'test/file', done: total, total });
   });
 
