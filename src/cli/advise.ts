@@ -7,7 +7,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import * as v from 'valibot';
 import { checked, type Entries, notNegative, positive } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
-import { readJson, writeJson } from '../core/files.node.ts';
+import { checkWritable, readJson, writeJson } from '../core/files.node.ts';
 import type { Point } from '../search/space.ts';
 import { newTrials, remaining } from '../search/trials.ts';
 import {
@@ -181,6 +181,7 @@ function loadRows({ load = 0 }: SearchRecord): Row[] {
 }
 
 async function newAdvice(options: AdviseOptions, words: readonly string[], out: Output) {
+  if (options.out !== undefined) await checkWritable(options.out);
   const fixed = [...words, ...(await sampleWords(options, words, out))];
   const points = pointsOf(options);
   const configs: TrainConfig[] = [];

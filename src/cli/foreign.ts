@@ -1,4 +1,5 @@
 /** ONNX files as backbones: what options leave open is read from the file, and the file stays with the run. */
+import { existsSync } from 'node:fs';
 import { basename, extname } from 'node:path';
 import * as applications from '../applications/index.ts';
 import { fail } from '../core/errors.ts';
@@ -72,15 +73,18 @@ export async function keepAssets(folder: RunFolder, model: Model): Promise<Weigh
   return { path, sha256: await sha256File(path) };
 }
 
-/** The configuration of a run that is continued: a foreign model comes from the run's own copy. */
+/**
+ * The configuration of a run that is continued: an imported model comes from the run's own copy, or from where it was
+ * if the run was killed before it had one.
+ */
 export function ownFile<Config extends ModelConfig>(
   config: Config,
   folder: RunFolder,
   weights: WeightsFile | null,
 ) {
-  return isOnnx(config.backbone) && weights
-    ? { ...config, weights: folder.file(basename(weights.path)) }
-    : config;
+  if (!isOnnx(config.backbone) || !weights) return config;
+  const own = folder.file(basename(weights.path));
+  return { ...config, weights: existsSync(own) ? own : weights.path };
 }
 
 /** `mobilenetv2.onnx up to features, pictures normalised as torch` */

@@ -2,7 +2,7 @@
 /** The `graft` program: its errors and its exit codes. */
 import { CommanderError } from 'commander';
 import { guard } from '../core/console.node.ts';
-import { GraftError, messageOf } from '../core/errors.ts';
+import { explained, GraftError, messageOf } from '../core/errors.ts';
 import { leaveStatusLine } from '../training/status_line.ts';
 import { ConfigFile } from './config_file.ts';
 import { keepThroughHangup } from './interrupt.ts';
@@ -53,6 +53,8 @@ const program = makeProgram();
 let config: ConfigFile | null = null;
 try {
   const args = process.argv.slice(2);
+  // It may have been removed; paths are said relative to it.
+  process.cwd();
   config = await ConfigFile.apply(program, args);
   program.hook('preAction', () => {
     // A run records the command that trains the same without the file.
@@ -62,7 +64,7 @@ try {
   else program.outputHelp();
 } catch (error) {
   report(
-    error,
+    explained(error),
     program.commands.map((command) => command.name()),
     config,
   );

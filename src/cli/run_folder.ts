@@ -7,7 +7,7 @@ import { readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { checked } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
-import { isUnfinished, readJson, writeJson } from '../core/files.node.ts';
+import { checkWritable, isUnfinished, readJson, writeJson } from '../core/files.node.ts';
 import { graftVersion } from '../core/version.node.ts';
 import type { Beside } from '../report/curves.ts';
 import type { DataSummary } from '../report/data_summary.ts';
@@ -170,6 +170,11 @@ export class RunFolder {
     );
   }
 
+  /** Throws `file` if nothing can be written here: better before data is loaded than at the first checkpoint. */
+  async checkWritable(): Promise<void> {
+    await checkWritable(this.path);
+  }
+
   /** Keeps other processes from the run. Throws `state` if one of them is at work on it. */
   async lock(): Promise<AsyncDisposable> {
     const lock = await lockRun(this.#lockPath);
@@ -182,6 +187,17 @@ export class RunFolder {
 
   get #lockPath(): string {
     return join(this.path, 'run.lock');
+  }
+
+  /** Clears away what a process left that was killed after it had finished the run, or given it up. */
+  async tidy(): Promise<void> {
+    if (!existsSync(this.#lockPath) && !this.hasCheckpoint) return;
+    await using _lock = await this.lock();
+    await this.removeCheckpoint();
+  }
+
+  get hasReport(): boolean {
+    return existsSync(this.reportPath);
   }
 
   get hasCheckpoint(): boolean {

@@ -96,8 +96,15 @@ export interface Progressed {
 }
 
 /** Writes the record with what has been measured up to now. */
-export async function writeRecord(
-  { folder, previous, record, meter, history, start }: Progressed,
+export async function writeRecord(progressed: Progressed, status: RunRecord['status']): Promise<RunRecord> {
+  const record = await recordOf(progressed, status);
+  await progressed.folder.write(record);
+  return record;
+}
+
+/** The record with what has been measured up to now. */
+export async function recordOf(
+  { previous, record, meter, history, start }: Progressed,
   status: RunRecord['status'],
   evaluated: Partial<Metrics> = {},
 ): Promise<RunRecord> {
@@ -111,15 +118,13 @@ export async function writeRecord(
     phases,
   };
   const sessions = [...record.sessions, session];
-  const updated: RunRecord = {
+  return {
     ...record,
     status,
     sessions,
     metrics: history.epochs.length === 0 ? null : { ...metricsOf(history, sessions), ...evaluated },
     memory: await meter.memory(previous?.memory ?? null),
   };
-  await folder.write(updated);
-  return updated;
 }
 
 /** The epoch that modelCheckpoint kept, from 0: the first of those with the highest validation accuracy. */

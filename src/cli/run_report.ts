@@ -75,7 +75,11 @@ export async function reportFinished(folder: RunFolder, record: RunRecord, data:
   await writeReport(folder, record, judges(data).pictures);
 }
 
-async function writeReport(folder: RunFolder, record: RunRecord, pictures: Dataset | null): Promise<void> {
+export async function writeReport(
+  folder: RunFolder,
+  record: RunRecord,
+  pictures: Dataset | null,
+): Promise<void> {
   const { config, data, metrics, versions } = record;
   const predictions = await readPredictions(folder, record);
   if (pictures !== null) checkCount(lengthOf(pictures), predictions, folder);

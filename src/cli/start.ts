@@ -96,6 +96,7 @@ async function runStart(options: StartOptions): Promise<void> {
   const { backbone } = embedded ? transferRecipe : recipe;
   const chosen = new RunFolder(options.out ?? defaultRunPath(new Date(), backbone, dataTitle(data)));
   chosen.checkFree();
+  await chosen.checkWritable();
   const { run, folder } = await (embedded ? startEmbedded : startHead)(chosen, options, out);
   try {
     if (run.record.status === 'finished') await show(run, out);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { usableCores } from '../core/cores.node.ts';
 import { fail } from '../core/errors.ts';
+import { checkWritable } from '../core/files.node.ts';
 import { type Point, type Space, sizeOfSpace } from '../search/space.ts';
 import { newTrials, remaining } from '../search/trials.ts';
 import { isGiven, wholeNumber } from './arguments.ts';
@@ -134,6 +135,7 @@ async function newSweep(options: SweepOptions, typed: readonly string[], out: Ou
       'Nothing to try: give --grid OPTION=VALUE,VALUE at least once, such as --grid learning-rate=1e-3,1e-2.',
     );
   }
+  if (options.out !== undefined) await checkWritable(options.out);
   const space = parseSpace(grid);
   const fixed = await completed(options, space, typed, out);
   const repeated = fixed.find((word) => Object.keys(space).some((name) => word === `--${name}`));

@@ -12,6 +12,7 @@ import { type Output, outputFor } from './output.ts';
 import { recipeHelp } from './recipes.ts';
 import { reportRun } from './report.ts';
 import { defaultRunPath, RunFolder, type RunRecord } from './run_folder.ts';
+import { picturesOf, writeReport } from './run_report.ts';
 import { configOf } from './train_config.ts';
 import { addTrainOptions, type TrainOptions } from './train_options.ts';
 import { runTraining, type TrainingRequest } from './training_run.ts';
@@ -55,6 +56,10 @@ async function runTrain(command: Command, options: TrainOptions): Promise<void> 
     options.resume === undefined ? await newRun(options, out) : await continuedRun(command, options, out);
   const { folder, previous } = request;
   if (previous?.status === 'finished') {
+    await folder.tidy();
+    if (!folder.hasReport && previous.predictions !== undefined) {
+      await writeReport(folder, previous, await picturesOf(previous, options.mirror, out));
+    }
     out.result(`${folder.path} is finished: nothing to continue.`);
     reportRun('train', folder, previous, out);
     return;
@@ -70,12 +75,17 @@ async function runTrain(command: Command, options: TrainOptions): Promise<void> 
 
 async function newRun(options: TrainOptions, out: Output): Promise<TrainingRequest> {
   // Before pictures are looked into.
-  if (options.out !== undefined) new RunFolder(options.out).checkFree();
+  if (options.out !== undefined) {
+    const asked = new RunFolder(options.out);
+    asked.checkFree();
+    await asked.checkWritable();
+  }
   const { config: asked, choice } = await configOf(options, out);
   const name = basename(asked.backbone, '.onnx');
   const folder = new RunFolder(options.out ?? defaultRunPath(new Date(), name, dataTitle(asked.data)));
   folder.checkFree();
   // Before anything is downloaded.
+  await folder.checkWritable();
   const config = await resolveModel(asked);
   await checkLayers(config);
   if (choice !== null) out.say(choice);
@@ -103,6 +113,7 @@ async function continuedRun(command: Command, options: TrainOptions, out: Output
   const folder = new RunFolder(options.resume!);
   const previous = await folder.read();
   if (previous.status === 'failed') {
+    await folder.tidy();
     fail('argument', `${folder.path} failed, its loss is no number; start a new run with other options.`);
   }
   return {

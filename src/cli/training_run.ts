@@ -1,4 +1,5 @@
 /** One training from its configuration to its folder; new, or continued where it stopped. */
+import { existsSync } from 'node:fs';
 import { fail } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
 import { lengthOf } from '../data/index.ts';
@@ -33,6 +34,7 @@ import {
   modelFile,
   newRecord,
   type Progressed,
+  recordOf,
   writeRecord,
 } from './run_record.ts';
 import { reportFinished } from './run_report.ts';
@@ -75,10 +77,13 @@ export async function runTraining(request: TrainingRequest): Promise<TrainedRun>
     out.say(`\n${table(plan)}\n`);
     await using _lock = previous ? null : await folder.lock();
     if (!previous) folder.checkFree();
-    // A foreign backbone stays with the run, whatever becomes of its file.
+    const begun = { ...newRecord(request, data, weights, model), plan };
+    // First the record, which says what everything else in the folder is.
+    await folder.write(begun);
+    // An imported backbone stays with the run, whatever becomes of its file.
     const kept = await keepAssets(folder, model);
-    const record = { ...newRecord(request, data, kept ?? weights, model), plan };
-    await folder.write(record);
+    const record = kept === null ? begun : { ...begun, weights: kept };
+    if (kept !== null) await folder.write(record);
 
     const history = await runEpochs(request, { model, data, meter, interrupt }, resumeCommand);
     const progress = { ...request, record, model, meter, history, start };
@@ -165,7 +170,8 @@ async function runEpochs(
     });
   } catch (error) {
     if (folder.hasCheckpoint) out.say(`The last checkpoint is kept. Continue with: ${resumeCommand}`);
-    else if (previous === null) await folder.discard();
+    // A model, of however few epochs, needs the record that names its classes.
+    else if (previous === null && !existsSync(folder.file(modelFile(config)))) await folder.discard();
     throw error;
   }
 }
@@ -253,7 +259,7 @@ async function finish(progress: Ending, data: LoadedData): Promise<RunRecord> {
     ...(config.tta > 1 ? { ttaAccuracy: await lookAgain(progress, data) } : {}),
     ...(tested ? { testAccuracy: tested['accuracy']!, testLoss: tested['loss']! } : {}),
   };
-  const finished = await writeRecord(
+  const finished = await recordOf(
     {
       ...progress,
       record: { ...record, data: { ...record.data, summary: await summaryOf(data) }, predictions },
@@ -261,7 +267,9 @@ async function finish(progress: Ending, data: LoadedData): Promise<RunRecord> {
     'finished',
     evaluated,
   );
-  await folder.removeCheckpoint();
+  // A run counts as finished when all of it is there: killed before, it does this once more.
   await whileWaiting('Writing the report', out.verbose, () => reportFinished(folder, finished, data));
+  await folder.write(finished);
+  await folder.removeCheckpoint();
   return finished;
 }

@@ -3,7 +3,7 @@
  * one is gone, however it ended, the trial ends too and can be continued.
  */
 import { guard } from '../core/console.node.ts';
-import { GraftError, messageOf } from '../core/errors.ts';
+import { explained, GraftError, messageOf } from '../core/errors.ts';
 import type { TrainConfig } from './config.ts';
 import { ownFile } from './foreign.ts';
 import { output } from './output.ts';
@@ -36,7 +36,8 @@ async function runTrial({ path, config, mirror, program }: TrialRequest): Promis
     const { model } = await runTraining({ folder, config: own, mirror, previous, out });
     await model.close();
     return { error: null };
-  } catch (error) {
+  } catch (thrown) {
+    const error = explained(thrown);
     const code = error instanceof GraftError ? error.code : 'unexpected';
     return { error: { code, message: messageOf(error) } };
   }

@@ -3,6 +3,8 @@
  * decide exit codes (the command line does).
  */
 
+import { describeSystemError, systemReason } from './system_errors.ts';
+
 /** What kind of thing went wrong: people script against these words, so they do not change. */
 export type ErrorCode =
   | 'argument' // a caller passed a value that cannot work
@@ -33,7 +35,16 @@ export function fail(code: ErrorCode, message: string, cause?: unknown): never {
   throw new GraftError(code, message, cause === undefined ? undefined : { cause });
 }
 
-/** The text of anything that was thrown. */
+/** The text of anything that was thrown. What the system refused is said in words, without the path. */
 export function messageOf(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown);
+  return systemReason(thrown) ?? (thrown instanceof Error ? thrown.message : String(thrown));
+}
+
+/**
+ * What was thrown, as an error that people can do something about: what the system refused becomes a `GraftError` with
+ * code `file` that names the path and what helps. Other errors stay as they are.
+ */
+export function explained(thrown: unknown): unknown {
+  const text = describeSystemError(thrown);
+  return text === null ? thrown : new GraftError('file', text, { cause: thrown });
 }

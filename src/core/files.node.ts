@@ -3,11 +3,13 @@
  * nothing of formats.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, open, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fail, GraftError, messageOf } from './errors.ts';
 import { parseJson } from './json.ts';
 import { byteLimits, readRegularFile, withRegularFile } from './regular_file.node.ts';
+import { systemRemedy } from './system_errors.ts';
 
 /** What a file is to hold: bytes, text, or a function that writes them to the path it is given. */
 export type FileContent = Uint8Array | string | ((tempPath: string) => Promise<void>);
@@ -26,16 +28,66 @@ export async function writeAtomically(path: string, content: FileContent): Promi
   // The name is cut because a folder limits names to 255 bytes.
   const temp = join(folder, `.${basename(target).slice(0, 48)}.${process.pid}-${tag}.tmp`);
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolders(folder);
     if (typeof content === 'function') await content(temp);
     await flush(temp, typeof content === 'function' ? null : content);
     await rename(temp, target);
   } catch (error) {
-    await rm(temp, { force: true });
+    // What made writing fail may make this fail too; a name like this one is cleared away by the next run.
+    await rm(temp, { force: true }).catch(() => undefined);
     if (error instanceof GraftError) throw error;
-    fail('file', `Cannot write ${path}: ${messageOf(error)}`, error);
+    refuseToWrite(path, error);
   }
   await flushFolder(folder);
+}
+
+function refuseToWrite(path: string, error: unknown): never {
+  const remedy = systemRemedy(error);
+  fail('file', `Cannot write ${path}: ${messageOf(error)}.${remedy === null ? '' : ` ${remedy}`}`, error);
+}
+
+/**
+ * Makes sure, before any work, that files can be written into a folder, there or not: by writing one. Leaves nothing.
+ * Throws `file`, saying why not.
+ */
+export async function checkWritable(folder: string): Promise<void> {
+  try {
+    const made = await makeFolders(resolve(folder));
+    try {
+      const probe = join(resolve(folder), `.${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
+      await writeFile(probe, 'graft').finally(() => rm(probe, { force: true }));
+    } finally {
+      if (made !== undefined) await removeEmpty(resolve(folder), made);
+    }
+  } catch (error) {
+    refuseToWrite(folder, error);
+  }
+}
+
+/** Removes a folder and those above it, up to a last one, as far as they are empty. */
+async function removeEmpty(folder: string, last: string): Promise<void> {
+  for (let path = folder; path.startsWith(last); path = dirname(path)) {
+    try {
+      await rmdir(path);
+    } catch {
+      return; // Somebody else has put something there meanwhile.
+    }
+  }
+}
+
+/** Makes a folder and those above it; returns the first that it had to make. Throws what the system says. */
+export async function makeFolders(path: string): Promise<string | undefined> {
+  try {
+    return await mkdir(path, { recursive: true });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    // So Node says of a read-only file system too. The system's own call says it as it is.
+    let missing = resolve(path);
+    while (!existsSync(dirname(missing))) missing = dirname(missing);
+    await mkdir(missing);
+    await mkdir(path, { recursive: true });
+    return missing;
+  }
 }
 
 /** Whether `writeAtomically` gives such names to files that it has not finished. */

@@ -196,5 +196,12 @@ function refuse(shownAs: string, kind: string, error: unknown): never {
   // Windows does not open folders at all.
   if (code === 'EISDIR')
     throw new UnreadableFileError(shownAs, `it is a folder; expected a file with ${kind}.`, error);
+  // Node reads names as UTF-8, and what is none comes out as this sign.
+  if (code === 'ENOENT' && shownAs.includes('\ufffd'))
+    throw new UnreadableFileError(
+      shownAs,
+      'its name is not valid UTF-8. Rename it, with mv or convmv.',
+      error,
+    );
   throw new UnreadableFileError(shownAs, meanings[code] ?? `${messageOf(error)}.`, error);
 }

@@ -8,6 +8,7 @@ import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fail, messageOf } from '../core/errors.ts';
+import { makeFolders } from '../core/files.node.ts';
 import { LockFile } from '../core/lock_file.node.ts';
 
 /** What the choice of the cache folder depends on. */
@@ -37,7 +38,7 @@ export function cacheFolder(cacheDir?: string, system?: System): string {
 /** Makes a folder of the cache and those above it. Throws `file`, saying how to choose another cache. */
 export async function makeFolder(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true });
+    await makeFolders(path);
   } catch (error) {
     const remedy = 'Set GRAFT_CACHE to a folder that can be written to.';
     fail('file', `Could not make the cache folder ${path}: ${messageOf(error)}. ${remedy}`, error);

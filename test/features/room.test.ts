@@ -100,7 +100,7 @@ describe('the disk', () => {
     await expect(failing).rejects.toMatchObject({
       code: 'file',
       message: expect.stringMatching(
-        /^Cannot write features to .*: ENOSPC: no space left on device, write\. What is complete stays: once there is room, the same command goes on from there\.$/,
+        /^Cannot write features to .*: the disk is full \(ENOSPC\)\. What is complete stays: once there is room, the same command goes on from there\.$/,
       ),
     });
     const [cache] = await readdir(join(folder, 'features'));
