@@ -12,8 +12,10 @@ import {
   data,
   datasets,
   type ImageData,
+  isTable,
   lengthOf,
   limit,
+  reviewImages,
   type Splits,
   splitValidation,
   titleOf,
@@ -55,10 +57,6 @@ export function parseData(text: string): string {
 
 export function isPublished(source: string): source is DataName {
   return (dataNames as readonly string[]).includes(source);
-}
-
-function isTable(path: string): boolean {
-  return path.toLowerCase().endsWith('.csv');
 }
 
 /** A name for files and folders: `cifar10`, `my-pets` for `data/my pets/`. */
@@ -230,15 +228,25 @@ function nothingToValidate(source: string): never {
 export type OpenOptions = PictureOptions & {
   readonly validationSplit: number | null;
   readonly imageSize: readonly [height: number, width: number];
+  /** See `data.imageFolder`. */
+  readonly modelClassNames?: readonly string[];
+  /** Only to look at: a class may have no image that can be used. Defaults to false. */
+  readonly review?: boolean;
 };
 
 /** Opens a folder or a CSV file; shows how far it is where that takes time. */
 export async function openPictures(source: string, options: OpenOptions, out: Output): Promise<ImageData> {
-  const { validationSplit, splitSeed, imageSize, cropToAspectRatio, padToAspectRatio, skipBroken } = options;
+  const { imageSize, cropToAspectRatio, padToAspectRatio, skipBroken } = options;
+  const openSource = options.review ? reviewImages : isTable(source) ? data.imageCsv : data.imageFolder;
   return showingPictures(`Looking into ${source}`, out, (onProgress) =>
-    data[isTable(source) ? 'imageCsv' : 'imageFolder'](source, {
-      ...{ imageSize, cropToAspectRatio, padToAspectRatio, skipBroken, seed: splitSeed },
-      ...(validationSplit === null ? {} : { validationSplit }),
+    openSource(source, {
+      imageSize,
+      cropToAspectRatio,
+      padToAspectRatio,
+      skipBroken,
+      seed: options.splitSeed,
+      ...(options.validationSplit === null ? {} : { validationSplit: options.validationSplit }),
+      ...(options.modelClassNames === undefined ? {} : { modelClassNames: options.modelClassNames }),
       onProgress,
     }),
   );

@@ -15,7 +15,7 @@ import {
   parseData,
   usualPictures,
 } from './data.ts';
-import { describeData, describeNext, jsonOfData } from './data_report.ts';
+import { canTrain, describeData, describeNext, jsonOfData } from './data_report.ts';
 import { type Output, outputFor } from './output.ts';
 import {
   datasetsOf,
@@ -85,7 +85,7 @@ async function runData(source: string, options: DataOptions): Promise<void> {
     fail('argument', `--augment ${options.augment} changes nothing, so there is nothing to preview.`);
   if (isPublished(source)) return lookAtPublished(source, options, out);
   const { validationSplit = null, splitSeed = 0, imageSize } = options;
-  const reading = { ...usualPictures, skipBroken: true, splitSeed, validationSplit };
+  const reading = { ...usualPictures, review: true, splitSeed, validationSplit };
   const data = await openPictures(source, { ...reading, imageSize: [imageSize, imageSize] }, out);
   const review = {
     source,
@@ -103,6 +103,8 @@ async function runData(source: string, options: DataOptions): Promise<void> {
   }
   await showAugmented(data.train, options, out);
   out.json({ ...jsonOfData(review), preview: options.preview ?? null });
+  // Scripts ask with this command whether a training can begin.
+  if (!canTrain(data)) process.exitCode = 2;
 }
 
 /** Draws what `--preview` asks for, if it does. */

@@ -3,6 +3,7 @@ import {
   countsOf,
   type Duplicates,
   type ImageData,
+  type ImageProblem,
   type NearDuplicate,
   type Picture,
   splitNames,
@@ -50,9 +51,10 @@ function problemTable({ data, duplicates, nearDuplicates, lonely }: Review): str
     ),
   );
   const rows = [
+    ...problems('cannot be used', unusable(data.skipped)),
     ...problems(
-      'cannot be used',
-      data.skipped.map(({ name, reason }) => [name, reason]),
+      'no image of its class',
+      emptyClasses(data).map((name) => [name, 'no file of it can be used']),
     ),
     ...sames.flat(),
     ...problems(
@@ -68,6 +70,31 @@ function problemTable({ data, duplicates, nearDuplicates, lonely }: Review): str
     ),
   ];
   return rows.length === 0 ? '' : columnsTable([['problem', 'where', 'what'], ...rows], () => false);
+}
+
+/** Up to so many files of a class that have the same kind of problem are named one by one. */
+const mostAlike = 3;
+
+/** A row for each file; one row for many of a class that have the same kind of problem. */
+function unusable(skipped: ImageData['skipped']): [where: string, what: string][] {
+  const groups = new Map<string, ImageProblem[]>();
+  for (const problem of skipped) {
+    const key = JSON.stringify([problem.label, problem.kind]);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [problem]);
+    else group.push(problem);
+  }
+  return [...groups.values()].flatMap((group): [string, string][] => {
+    if (group.length <= mostAlike) return group.map(({ name, reason }) => [name, reason]);
+    const [{ name, label, reason }] = group as [ImageProblem];
+    return [[`${name} and ${count(group.length - 1)} more${label === null ? '' : ` of ${label}`}`, reason]];
+  });
+}
+
+/** Classes of which no file can be used. */
+function emptyClasses(data: ImageData): string[] {
+  const filled = new Set(data.pictures.map(({ label }) => label));
+  return data.classNames.filter((name) => !filled.has(name));
 }
 
 function problems(problem: string, found: readonly (readonly [string, string])[]): string[][] {
@@ -98,7 +125,7 @@ function classTable(data: ImageData): string {
 
 /** Sizes and formats, line by line. */
 export function factsOf(data: ImageData, splitSeed: number): Row[] {
-  const { pictures, ignored, validationSplit } = data;
+  const { pictures, ignored, repeatedRows, validationSplit } = data;
   const { width, height } = sizesOf(pictures);
   const others = Object.entries(ignored).map(([ending, number]) => `${count(number)} ${ending}`);
   return [
@@ -119,6 +146,9 @@ export function factsOf(data: ImageData, splitSeed: number): Row[] {
           ] as const,
         ]),
     ...(others.length === 0 ? [] : [['Ignored', `other files: ${others.join(', ')}`] as const]),
+    ...(repeatedRows === 0
+      ? []
+      : [['Ignored', `${plural(repeatedRows, 'line')} that repeat another one`] as const]),
   ];
 }
 
@@ -148,8 +178,16 @@ function formatsOf(pictures: readonly Picture[]): [format: string, count: number
 
 /** What to type next. */
 export function describeNext({ source, data }: Review): string {
+  if (!canTrain(data)) {
+    return `Next  Mend the files of ${emptyClasses(data).join(', ')} or add others: training needs images of each class.`;
+  }
   const skip = data.skipped.length > 0 ? ' --skip-broken' : '';
   return `Next  ${invocation()} train --data ${shellWord(source)}${skip}`;
+}
+
+/** Whether a training would begin, if files that cannot be used are left out. */
+export function canTrain(data: ImageData): boolean {
+  return emptyClasses(data).length === 0;
 }
 
 export function jsonOfData({ source, data, duplicates, nearDuplicates, lonely }: Review): object {
@@ -166,6 +204,7 @@ export function jsonOfData({ source, data, duplicates, nearDuplicates, lonely }:
     sizes: sizesOf(data.pictures),
     formats: Object.fromEntries(formatsOf(data.pictures)),
     ignored: data.ignored,
+    repeatedRows: data.repeatedRows,
     problems: data.skipped,
     duplicates: duplicates.map(({ kind, pictures }) => ({ kind, pictures: pictures.map(described) })),
     singlePictureClasses: lonely,

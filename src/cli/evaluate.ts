@@ -26,7 +26,7 @@ import {
   parseData,
   usualPictures,
 } from './data.ts';
-import { type Output, outputFor, percent, plural } from './output.ts';
+import { count, type Output, outputFor, percent, plural } from './output.ts';
 import { findModel, type RunRecord } from './run_folder.ts';
 import { measure, scoreViews } from './run_predictions.ts';
 
@@ -151,28 +151,41 @@ async function ownPictures(
   const reading = { cropToAspectRatio, padToAspectRatio, skipBroken, splitSeed, imageSize };
   // Pictures that a run was not trained on are all new to it: none are split off.
   const validationSplit = trainedHere ? record.config.validationSplit : 0;
-  const opened = await openPictures(source, { ...reading, validationSplit }, out);
-  checkClasses(opened.classNames, { path, classes, names: record?.data.classNames ?? null }, source);
+  const names = record?.data.classNames ?? null;
+  // Its own images are split as they were for the training; other ones may be of some of the classes only.
+  const modelClassNames = trainedHere ? null : names;
+  const opened = await openPictures(
+    source,
+    { ...reading, validationSplit, ...(modelClassNames === null ? {} : { modelClassNames }) },
+    out,
+  );
+  checkClasses(opened.classNames, { path, classes, names }, source);
+  const present = new Set(opened.pictures.map(({ label }) => label));
+  const absent = opened.classNames.filter((name) => !present.has(name));
+  if (absent.length > 0) {
+    const shown = absent.length > 10 ? `${absent.slice(0, 10).join(', ')}, ...` : absent.join(', ');
+    out.say(
+      `Note: no images of ${count(absent.length)} of the ${count(classes)} classes are there: ${shown}`,
+    );
+  }
   if (opened.test !== null) return { pictures: opened.test, what: 'test picture' };
   if (opened.validation !== null) return { pictures: opened.validation, what: 'validation picture' };
   return { pictures: opened.train, what: 'picture' };
 }
 
+/** Class ids are positions in the list of classes, so the lists have to agree. */
 function checkClasses(
   found: readonly string[],
   { path, classes, names }: { path: string; classes: number; names: readonly string[] | null },
   source: string,
 ): void {
-  const strange = names === null ? [] : found.filter((name) => !names.includes(name));
-  const missing = names === null ? [] : names.filter((name) => !found.includes(name));
-  if (found.length === classes && strange.length === 0) return;
-  const differences = [
-    ...(strange.length > 0 ? [`it does not know ${strange.join(', ')}`] : []),
-    ...(missing.length > 0 ? [`there are no pictures of ${missing.join(', ')}`] : []),
-  ];
-  fail(
-    'argument',
-    `${path} knows ${classes} classes, ${source} has ${found.length}` +
-      `${differences.length > 0 ? `: ${differences.join('; ')}` : ''}. Choose another --data.`,
-  );
+  if (names === null && found.length !== classes) {
+    fail(
+      'argument',
+      `${path} knows ${classes} classes, ${source} has ${found.length}, and the model does not say which: it lies in ` +
+        'no run folder. Choose another --data.',
+    );
+  }
+  if (names === null || names.every((name, id) => found[id] === name)) return;
+  fail('argument', `${source} has other classes than when ${path} was trained on it: ${found.join(', ')}.`);
 }

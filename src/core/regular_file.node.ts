@@ -11,7 +11,7 @@ import { GraftError, messageOf } from './errors.ts';
 export interface RegularFileOptions {
   /** Most bytes that the file may have; see `byteLimits`. */
   readonly limit: number;
-  /** The kind of file, for errors: `an image`, `a CSV file`. */
+  /** The kind of file, for errors about its size: `an image`, `a CSV file`. */
   readonly kind: string;
   /** What errors call the file. Defaults to its path. */
   readonly shownAs?: string | undefined;
@@ -66,12 +66,12 @@ export class RegularFile implements AsyncDisposable {
     // Without the first flag, opening a pipe waits for somebody who writes to it; without the second, a terminal
     // becomes the process's own. Systems that lack one of them have no such files.
     const flags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOCTTY ?? 0);
-    const handle = await open(path, flags).catch((error: unknown) => refuse(shownAs, kind, error));
+    const handle = await open(path, flags).catch((error: unknown) => refuse(shownAs, error));
     try {
       const stats = await handle.stat();
       if (!stats.isFile()) {
         const found = stats.isDirectory() ? 'a folder' : stats.isFIFO() ? 'a pipe' : 'a device';
-        throw new UnreadableFileError(shownAs, `it is ${found}; expected a file with ${kind}.`);
+        throw new UnreadableFileError(shownAs, `it is ${found}; expected a file.`);
       }
       if (stats.size > limit) {
         const [has, most] = [stats.size.toLocaleString('en'), limit.toLocaleString('en')];
@@ -80,7 +80,7 @@ export class RegularFile implements AsyncDisposable {
       return new RegularFile(handle, stats.size, shownAs);
     } catch (error) {
       await handle.close();
-      return refuse(shownAs, kind, error);
+      return refuse(shownAs, error);
     }
   }
 
@@ -95,7 +95,7 @@ export class RegularFile implements AsyncDisposable {
       const most = Math.min(length - done, largestPiece);
       const { bytesRead } = await this.handle
         .read(bytes, done, most, offset + done)
-        .catch((error: unknown) => refuse(this.#shownAs, '', error));
+        .catch((error: unknown) => refuse(this.#shownAs, error));
       if (bytesRead === 0) {
         const missing = (length - done).toLocaleString('en');
         throw new UnreadableFileError(
@@ -190,18 +190,18 @@ function codeOf(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException | null | undefined)?.code;
 }
 
-function refuse(shownAs: string, kind: string, error: unknown): never {
+function refuse(shownAs: string, error: unknown): never {
   if (error instanceof UnreadableFileError) throw error;
   const code = codeOf(error) ?? '';
   // Windows does not open folders at all.
-  if (code === 'EISDIR')
-    throw new UnreadableFileError(shownAs, `it is a folder; expected a file with ${kind}.`, error);
+  if (code === 'EISDIR') throw new UnreadableFileError(shownAs, 'it is a folder; expected a file.', error);
   // Node reads names as UTF-8, and what is none comes out as this sign.
-  if (code === 'ENOENT' && shownAs.includes('\ufffd'))
+  if (code === 'ENOENT' && shownAs.includes('\ufffd')) {
     throw new UnreadableFileError(
       shownAs,
       'its name is not valid UTF-8. Rename it, with mv or convmv.',
       error,
     );
+  }
   throw new UnreadableFileError(shownAs, meanings[code] ?? `${messageOf(error)}.`, error);
 }

@@ -1,6 +1,7 @@
 /** A person's own pictures as data sets: listed, looked into, split. */
 import { fail } from '../core/errors.ts';
 import { checkSize, type ImageSize } from './image.node.ts';
+import { readable } from './image_format.ts';
 import { listCsv } from './image-csv.node.ts';
 import { type ImageDataset, imageDataset } from './image-dataset.node.ts';
 import {
@@ -8,6 +9,7 @@ import {
   type ImageEntry,
   type ImageProblem,
   type Listing,
+  type ListingOptions,
   listFolder,
   type SplitName,
   splitNames,
@@ -33,6 +35,12 @@ export interface ImageOptions extends ScanOptions {
   readonly seed?: number;
   /** The classes to use, in the order of their ids. Defaults to all of them, sorted by code points as in Keras. */
   readonly classNames?: readonly string[];
+  /**
+   * Names of all classes of a model, in the order of their ids, for images to evaluate it on. The source may lack some
+   * of them, and training images; a class that is not among them is an error. Nothing is split off. Instead of
+   * `classNames`.
+   */
+  readonly modelClassNames?: readonly string[];
   /** Leave out files that cannot be used, rather than throwing. Defaults to false. */
   readonly skipBroken?: boolean;
 }
@@ -47,6 +55,7 @@ export interface Picture extends ImageEntry, ImageFacts {
 export interface ImageData {
   readonly name: string;
   readonly classNames: readonly string[];
+  /** Empty only where `modelClassNames` is given, or in a review. */
   readonly train: ImageDataset;
   readonly validation: ImageDataset | null;
   readonly test: ImageDataset | null;
@@ -58,6 +67,8 @@ export interface ImageData {
   readonly skipped: readonly ImageProblem[];
   /** How many files that are no pictures lie beside them, by ending. */
   readonly ignored: Readonly<Record<string, number>>;
+  /** How many lines of a CSV file say again what another one says. */
+  readonly repeatedRows: number;
 }
 
 const defaultShare = 0.2;
@@ -72,54 +83,105 @@ const defaultShare = 0.2;
  *   naming the first ten files that cannot be used
  */
 export async function imageFolder(folder: string, options: ImageOptions = {}): Promise<ImageData> {
-  return open(await listFolder(folder), options);
+  return open(await listFolder(folder, listingOf(options)), options);
 }
 
-/** Pictures that a CSV file lists: `path,label` or `path,label,split`; see `imageFolder`. */
+/** Pictures that a CSV file lists: `path,label` or `path,label,split`; see `imageFolder` and `listCsv`. */
 export async function imageCsv(file: string, options: ImageOptions = {}): Promise<ImageData> {
-  return open(await listCsv(file), options);
+  return open(await listCsv(file, listingOf(options)), options);
 }
 
-/** The classes of a folder or a CSV file (`.csv`); opens no picture. */
+/**
+ * A folder or a table to be looked at, not trained on: files that cannot be used are left out, also where no other
+ * ones of their class are there.
+ *
+ * @throws as `imageFolder`, and `data` if no image at all can be used
+ */
+export async function reviewImages(source: string, options: ImageOptions = {}): Promise<ImageData> {
+  return open(await list(source), { ...options, skipBroken: true }, 'review');
+}
+
+/** Whether a path is that of a table of images, by its ending. */
+export function isTable(path: string): boolean {
+  return /\.(csv|tsv)$/i.test(path);
+}
+
+/** The classes of a folder or a table; opens no picture. */
 export async function classNamesIn(source: string): Promise<readonly string[]> {
-  return classesOf(await (/\.csv$/i.test(source) ? listCsv : listFolder)(source), undefined);
+  return classesOf(await list(source), {});
 }
 
-async function open(listing: Listing, options: ImageOptions): Promise<ImageData> {
+function list(source: string): Promise<Listing> {
+  return isTable(source) ? listCsv(source) : listFolder(source);
+}
+
+function listingOf({ modelClassNames }: ImageOptions): ListingOptions {
+  return { needsTraining: modelClassNames === undefined };
+}
+
+async function open(
+  listing: Listing,
+  options: ImageOptions,
+  purpose: 'use' | 'review' = 'use',
+): Promise<ImageData> {
   const { imageSize = [256, 256], cropToAspectRatio = false, padToAspectRatio = false } = options;
   const size = { height: imageSize[0], width: imageSize[1], cropToAspectRatio, padToAspectRatio };
   checkSize(size);
   if (options.validationSplit !== undefined) checkShare('validationSplit', options.validationSplit);
-  const classNames = classesOf(listing, options.classNames);
+  const classNames = classesOf(listing, options);
   const entries = listing.entries.filter(({ label }) => classNames.includes(label));
   const examined = await scanImages(listing.source, entries, options);
   const usable: (ImageEntry & ImageFacts)[] = [];
   const skipped = [...listing.problems];
   entries.forEach((entry, i) => {
     const result = examined[i]!;
-    if ('kind' in result) skipped.push({ name: entry.name, ...result });
+    const { name, label, split } = entry;
+    if ('kind' in result) skipped.push({ name, label, split, ...result });
     else usable.push({ ...entry, ...result });
   });
-  if (skipped.length > 0 && !options.skipBroken)
-    refuse(skipped, entries.length + listing.problems.length, listing.source);
-  checkFilled(listing, classNames, usable);
+  const files = entries.length + listing.problems.length;
+  if (skipped.length > 0 && (!options.skipBroken || usable.length === 0))
+    refuse(skipped, files, listing.source);
+  if (usable.length === 0) fail('data', `${listing.source} holds no images (${readable}).`);
+  if (purpose === 'use') checkFilled(listing, classNames, usable, skipped);
   const { pictures, validationSplit } = split(usable, classNames, listing.source, options);
+  const name = titleOf(listing.source);
+  const { train, validation, test } = datasetsOf(pictures, { name, classNames, size });
   return {
-    name: titleOf(listing.source),
-    ...datasetsOf(pictures, { name: titleOf(listing.source), classNames, size }),
-    ...{ classNames, validationSplit, pictures, skipped, ignored: listing.ignored },
+    name,
+    classNames,
+    train,
+    validation,
+    test,
+    validationSplit,
+    pictures,
+    skipped,
+    ignored: listing.ignored,
+    repeatedRows: listing.repeatedRows,
   };
 }
 
 /** Checked names of classes, in the order of their ids. */
-function classesOf({ classes, source }: Listing, wanted: readonly string[] | undefined): readonly string[] {
+function classesOf(
+  { classes, source }: Listing,
+  { classNames: wanted, modelClassNames }: Pick<ImageOptions, 'classNames' | 'modelClassNames'>,
+): readonly string[] {
+  if (modelClassNames !== undefined) {
+    if (wanted !== undefined) fail('argument', 'Give classNames or modelClassNames, not both.');
+    const unknown = [...new Set(classes.map(({ label }) => label))].filter(
+      (label) => !modelClassNames.includes(label),
+    );
+    if (unknown.length === 0) return modelClassNames;
+    const names = `${listed(unknown.sort(byCodePoint))}; it knows ${listed(modelClassNames)}`;
+    fail('data', `${source}: the model does not know ${names}.`);
+  }
   const training = classes
     .filter(({ split }) => split === null || split === 'train')
     .map(({ label }) => label);
   const found = [...new Set(training)].sort(byCodePoint);
   const missing = wanted?.filter((name) => !classes.some(({ label }) => label === name)) ?? [];
   if (missing.length > 0) {
-    fail('data', `${source} has no class ${missing.join(', ')}; its classes are ${found.join(', ')}.`);
+    fail('data', `${source} has no class ${listed(missing)}; its classes are ${listed(found)}.`);
   }
   const strange = classes.find(({ label }) => !(wanted ?? found).includes(label));
   if (strange !== undefined && wanted === undefined) {
@@ -146,19 +208,38 @@ function refuse(problems: readonly ImageProblem[], pictures: number, source: str
   );
 }
 
+/** The first names of a list. */
+function listed(names: readonly string[]): string {
+  const more = names.length - 10;
+  return more > 0 ? `${names.slice(0, 10).join(', ')} and ${more} more` : names.join(', ');
+}
+
 /** Every class that a split names has pictures there. */
-function checkFilled(listing: Listing, classNames: readonly string[], usable: readonly ImageEntry[]): void {
+function checkFilled(
+  listing: Listing,
+  classNames: readonly string[],
+  usable: readonly ImageEntry[],
+  skipped: readonly ImageProblem[],
+): void {
   const key = ({ split, label }: Pick<ImageEntry, 'split' | 'label'>) => JSON.stringify([split, label]);
   const filled = new Set(usable.map(key));
   const empty = listing.classes.filter((one) => classNames.includes(one.label) && !filled.has(key(one)));
   if (empty.length === 0) return;
-  const names = empty
-    .slice(0, 10)
-    .map(({ label, split }) => (split === null ? label : `${label} (${split})`));
-  const rest = empty.length > names.length ? ` and ${empty.length - names.length} more` : '';
+  const shown = empty.map(({ label, split }) => (split === null ? label : `${label} (${split})`));
+  const reasons = empty.slice(0, 10).flatMap(({ label, split }, i) => {
+    const files = skipped.filter((problem) => problem.label === label && problem.split === split);
+    const [first] = files;
+    if (first === undefined) return [];
+    const number = files.length === 1 ? 'its one file' : `its ${files.length} files`;
+    return [`  ${shown[i]}: ${number} cannot be used. ${first.name}: ${first.reason}`];
+  });
   fail(
     'data',
-    `${listing.source}: there are no pictures of ${names.join(', ')}${rest}. Put some there or remove the folder.`,
+    [
+      `${listing.source}: there are no images of ${listed(shown)} that can be used.`,
+      ...reasons,
+      'Mend the files, add others, or remove the class.',
+    ].join('\n'),
   );
 }
 
@@ -173,7 +254,8 @@ function split(
   if (ready && options.validationSplit) {
     fail('argument', `${source} has validation pictures of its own; leave out validationSplit.`);
   }
-  const share = options.validationSplit ?? (ready || has('test') ? 0 : defaultShare);
+  const isTest = options.modelClassNames !== undefined;
+  const share = options.validationSplit ?? (ready || isTest || has('test') ? 0 : defaultShare);
   const placed = usable.map((picture) => ({ ...picture, split: picture.split ?? ('train' as const) }));
   if (ready || share === 0) return { pictures: placed, validationSplit: null };
   const training = placed.filter((picture) => picture.split === 'train');
@@ -195,11 +277,10 @@ function datasetsOf(
     const files = pictures
       .filter(({ split }) => split === wanted)
       .map(({ path, name, label, sha256 }) => ({ path, name, sha256, label: classNames.indexOf(label) }));
-    if (files.length === 0) return null;
+    if (files.length === 0 && wanted !== 'train') return null;
     const order = alternatingOrder(files.map(({ label }) => label));
     const inOrder = Array.from(order, (i) => files[i]!);
     return imageDataset(inOrder, { name: `${name}/${wanted}`, classNames, size });
   });
-  // Checked before: training has pictures of each class.
   return { train: datasets[0]!, validation: datasets[1]!, test: datasets[2]! };
 }

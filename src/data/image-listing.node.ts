@@ -2,7 +2,7 @@
  * Which picture files a folder or a CSV file names, with class and split. It opens no picture: what is in the files
  * is `image-scan.node.ts`'s to find out.
  */
-import { readdir, realpath, stat } from 'node:fs/promises';
+import { lstat, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, extname, join, resolve } from 'node:path';
 import { fail } from '../core/errors.ts';
 import { readable } from './image_format.ts';
@@ -34,6 +34,9 @@ export interface ImageEntry {
 /** A file that cannot be used. */
 export interface ImageProblem {
   readonly name: string;
+  /** Its class; null for what has none. */
+  readonly label: string | null;
+  readonly split: SplitName | null;
   readonly kind: 'broken' | 'empty' | 'enormous' | 'unsupported' | 'unlabelled' | 'missing';
   /** A sentence. */
   readonly reason: string;
@@ -48,6 +51,13 @@ export interface Listing {
   readonly problems: readonly ImageProblem[];
   /** How many other files lie there, by ending. */
   readonly ignored: Readonly<Record<string, number>>;
+  /** How many lines of a CSV file say again what another one says. */
+  readonly repeatedRows: number;
+}
+
+export interface ListingOptions {
+  /** False if a source may have test images alone. Defaults to true. */
+  readonly needsTraining?: boolean;
 }
 
 const pictures = new Set([
@@ -64,18 +74,21 @@ const pictures = new Set([
 ]);
 /** Pictures too, but none that can be read; leaving them out in silence would be wrong. */
 const foreign = new Set([
-  '.bmp',
-  '.heic',
-  '.heif',
-  '.jp2',
-  '.jxl',
-  '.psd',
-  '.raw',
-  '.cr2',
-  '.nef',
-  '.dng',
-  '.ico',
+  ...['.bmp', '.dib', '.ico', '.pcx', '.tga', '.ppm', '.pgm', '.pbm', '.pnm', '.psd', '.svg', '.svgz'],
+  ...['.heic', '.heif', '.hif', '.jp2', '.j2k', '.jxl', '.jxr', '.exr', '.hdr', '.dcm'],
+  ...['.raw', '.cr2', '.cr3', '.nef', '.arw', '.orf', '.raf', '.rw2', '.dng'],
 ]);
+
+/** Folders that systems and programs make, in lower case; nobody put images there on purpose. */
+const leftovers = new Set([
+  ...['@eadir', '#recycle', '@recycle', '#snapshot', '@tmp', '$recycle.bin', 'system volume information'],
+  ...['__macosx', 'lost+found', '__pycache__'],
+]);
+
+/** Whether something is hidden, or a folder that a system made, and not to be looked at. */
+export function isRubbish(name: string): boolean {
+  return name.startsWith('.') || leftovers.has(name.toLowerCase());
+}
 
 const astral = /[\ud800-\udfff]/;
 
@@ -87,11 +100,12 @@ export function byCodePoint(a: string, b: string): number {
 
 /**
  * Lists a folder that holds one folder a class, or `train/`, `val/` (`valid/`, `validation/`) and `test/` with one
- * folder a class each. Folders inside a class belong to it, links are followed, hidden files are not seen.
+ * folder a class each. Folders inside a class belong to it, links are followed; hidden files and what systems leave in
+ * folders (`@eaDir`, `__MACOSX`, ...) are not seen.
  *
  * @throws `argument` if there is no such folder, `data` if it has another structure
  */
-export async function listFolder(folder: string): Promise<Listing> {
+export async function listFolder(folder: string, options: ListingOptions = {}): Promise<Listing> {
   const root = resolve(folder);
   const stats = await stat(root).catch((error) =>
     fail('argument', `${folder}: there is no such folder.`, error),
@@ -99,7 +113,7 @@ export async function listFolder(folder: string): Promise<Listing> {
   if (!stats.isDirectory())
     fail('argument', `${folder} is a file; expected a folder with one folder a class.`);
   const walk = new Walk(folder);
-  const splits = await splitFolders(root, folder);
+  const splits = await splitFolders(root, folder, options);
   if (splits === null) await walk.classes(root, '', null);
   else for (const { name, split } of splits) await walk.classes(join(root, name), `${name}/`, split);
   if (walk.found.length === 0) fail('data', await noClasses(walk, root, folder));
@@ -109,6 +123,7 @@ export async function listFolder(folder: string): Promise<Listing> {
     classes: walk.found,
     problems: walk.problems,
     ignored: walk.ignored,
+    repeatedRows: 0,
   };
 }
 
@@ -135,7 +150,7 @@ class Walk {
 
   /** Folders are classes; pictures beside them have none. */
   async classes(path: string, prefix: string, split: SplitName | null): Promise<void> {
-    for (const { name, folder } of await this.#contents(path, prefix)) {
+    for (const { name, folder } of await this.#contents(path, prefix, { label: null, split })) {
       if (folder) {
         // The same letters may be encoded in two ways: macOS and others disagree.
         const label = name.normalize('NFC');
@@ -143,7 +158,7 @@ class Walk {
         await this.pictures(join(path, name), `${prefix}${name}/`, { label, split }, new Set());
       } else if (isPicture(name)) {
         const reason = 'it lies beside the folders of the classes, so it has no class.';
-        this.problems.push({ name: `${prefix}${name}`, kind: 'unlabelled', reason });
+        this.problems.push({ name: `${prefix}${name}`, label: null, split, kind: 'unlabelled', reason });
       } else this.#ignore(name);
     }
   }
@@ -159,32 +174,39 @@ class Walk {
     if (above.has(real)) {
       fail('data', `${this.#source}: ${prefix} is a link to a folder that it lies in. Remove the link.`);
     }
-    for (const { name, folder } of await this.#contents(path, prefix)) {
+    for (const { name, folder } of await this.#contents(path, prefix, about)) {
       const shown = `${prefix}${name}`;
       if (folder) await this.pictures(join(path, name), `${shown}/`, about, new Set([...above, real]));
       else if (isPicture(name)) this.entries.push({ path: join(path, name), name: shown, ...about });
       else if (foreign.has(endingOf(name))) {
         const reason = `${endingOf(name)} cannot be read; convert it to one of ${readable}.`;
-        this.problems.push({ name: shown, kind: 'unsupported', reason });
+        this.problems.push({ name: shown, ...about, kind: 'unsupported', reason });
       } else this.#ignore(name);
     }
   }
 
   /** What is not hidden, links resolved. */
-  async #contents(path: string, prefix: string): Promise<{ name: string; folder: boolean }[]> {
+  async #contents(
+    path: string,
+    prefix: string,
+    about: Pick<ImageProblem, 'label' | 'split'>,
+  ): Promise<{ name: string; folder: boolean }[]> {
     const contents: { name: string; folder: boolean }[] = [];
     const listed = await readdir(path, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) =>
       fail('file', `${this.#source}: the folder ${prefix || '.'} cannot be read (${error.code}).`, error),
     );
     for (const item of listed) {
-      if (item.name.startsWith('.')) continue;
-      if (!item.isSymbolicLink()) contents.push({ name: item.name, folder: item.isDirectory() });
+      if (isRubbish(item.name)) continue;
+      if (await isMisnamed(path, item.name)) {
+        const reason = 'its name is not valid UTF-8; rename it.';
+        this.problems.push({ name: `${prefix}${item.name}`, ...about, kind: 'broken', reason });
+      } else if (!item.isSymbolicLink()) contents.push({ name: item.name, folder: item.isDirectory() });
       else {
         const target = await stat(join(path, item.name)).catch(() => null);
         if (target !== null) contents.push({ name: item.name, folder: target.isDirectory() });
         else {
           const reason = 'a link to something that is not there.';
-          this.problems.push({ name: `${prefix}${item.name}`, kind: 'missing', reason });
+          this.problems.push({ name: `${prefix}${item.name}`, ...about, kind: 'missing', reason });
         }
       }
     }
@@ -197,8 +219,18 @@ class Walk {
   }
 }
 
+/** Whether a folder has no entry of this name, though it was read from there: its bytes are no UTF-8. */
+async function isMisnamed(folder: string, name: string): Promise<boolean> {
+  return name.includes('\ufffd') && (await lstat(join(folder, name)).catch(() => null)) === null;
+}
+
 function endingOf(name: string): string {
   return extname(name).toLowerCase();
+}
+
+/** Whether a name ends as those of images do, also of such that cannot be read. */
+export function hasImageEnding(name: string): boolean {
+  return isPicture(name) || foreign.has(endingOf(name));
 }
 
 function isPicture(name: string): boolean {
@@ -215,7 +247,7 @@ async function look(path: string): Promise<Contents> {
   const folders: string[] = [];
   let count = 0;
   for (const name of await readdir(path)) {
-    if (name.startsWith('.')) continue;
+    if (isRubbish(name)) continue;
     if ((await stat(join(path, name)).catch(() => null))?.isDirectory()) folders.push(name);
     else if (isPicture(name)) count++;
   }
@@ -226,6 +258,7 @@ async function look(path: string): Promise<Contents> {
 async function splitFolders(
   root: string,
   shown: string,
+  { needsTraining = true }: ListingOptions,
 ): Promise<{ name: string; split: SplitName }[] | null> {
   const { folders } = await look(root);
   const splits: { name: string; split: SplitName }[] = [];
@@ -251,7 +284,7 @@ async function splitFolders(
     const same = splits.filter((one) => one.split === split).map(({ name }) => `${name}/`);
     if (same.length > 1) fail('data', `${shown} has ${same.join(' and ')}: keep one of them.`);
   }
-  if (!splits.some(({ split }) => split === 'train')) {
+  if (needsTraining && !splits.some(({ split }) => split === 'train')) {
     const first = join(shown, splits[0]!.name);
     fail(
       'data',
@@ -273,5 +306,5 @@ async function noClasses({ problems }: Walk, root: string, shown: string): Promi
 /** `pets` for `data/pets/` and `data/pets.csv`. */
 export function titleOf(source: string): string {
   const name = basename(resolve(source));
-  return name.replace(/\.csv$/i, '') || 'pictures';
+  return name.replace(/\.(csv|tsv)$/i, '') || 'pictures';
 }

@@ -30,7 +30,7 @@ export interface ImageFacts {
   readonly colour: readonly [red: number, green: number, blue: number];
 }
 
-export type Examined = ImageFacts | Omit<ImageProblem, 'name'>;
+export type Examined = ImageFacts | Pick<ImageProblem, 'kind' | 'reason'>;
 
 export interface ScanOptions {
   /** Pictures that were looked at so far. */

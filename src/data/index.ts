@@ -19,7 +19,14 @@ export {
 export { type EmojiSet, emojiSets } from './emoji10.node.ts';
 export { decodeImage, type ImageSize, openImage, readImage } from './image.node.ts';
 export { readable } from './image_format.ts';
-export { classNamesIn, type ImageData, type ImageOptions, type Picture } from './image-data.node.ts';
+export {
+  classNamesIn,
+  type ImageData,
+  type ImageOptions,
+  isTable,
+  type Picture,
+  reviewImages,
+} from './image-data.node.ts';
 export { type ImageDataset, type ImageFile, imageDataset } from './image-dataset.node.ts';
 export {
   type ImageProblem,

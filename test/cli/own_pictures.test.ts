@@ -93,10 +93,27 @@ describe('graft train --data FOLDER', () => {
     for (const name of ['bird', 'cat']) await writePicture(workplace.path('others', name, '1.png'), 3, 1);
     const { stderr, code } = await run(['evaluate', '--model', 'runs/pets', '--data', 'others']);
     expect(stderr).toContain(
-      `runs/pets/my-pets.h5 knows 3 classes, ${workplace.path('others')} has 2: it does not know bird; there are no ` +
-        'pictures of automobile, dog. Choose another --data.',
+      `error: ${workplace.path('others')}: the model does not know bird; it knows automobile, cat, dog.\n`,
     );
     expect(code).toBe(2);
+  });
+
+  it('is evaluated on images of some of its classes, with the ids that they have in the model', async () => {
+    await mkdir(workplace.path('cats/test/cat'), { recursive: true });
+    for (const i of [60, 61, 62, 63]) await writePicture(workplace.path('cats/test/cat', `${i}.png`), 3, i);
+    await writeFile(
+      workplace.path('cats/cats.csv'),
+      [60, 61, 62, 63].map((i) => `test/cat/${i}.png,cat`).join('\n'),
+    );
+    const predicted = await run(['predict', '--model', 'runs/pets', '--json', 'cats/test/cat']);
+    const { predictions } = jsonOf(predicted) as { predictions: { classes: { class: string }[] }[] };
+    const accuracy = predictions.filter(({ classes: [first] }) => first!.class === 'cat').length / 4;
+    expect(accuracy).toBeGreaterThan(0.5);
+    for (const source of ['cats', 'cats/test', 'cats/cats.csv']) {
+      const finished = await run(['evaluate', '--model', 'runs/pets', '--data', source, '--json']);
+      expect(finished.stderr).toContain('Note: no images of 2 of the 3 classes are there: automobile, dog\n');
+      expect(jsonOf(finished)).toMatchObject({ images: 4, accuracy });
+    }
   });
 
   it('names the classes of pictures and of all pictures in a folder', async () => {

@@ -46,9 +46,9 @@ describe('regular files', () => {
 
   // Opening a pipe that nobody writes to would wait for ever.
   it.each([
-    ['pipe', 'it is a pipe; expected a file with a table.'],
-    ['link to a pipe', 'it is a pipe; expected a file with a table.'],
-    ['folder', 'it is a folder; expected a file with a table.'],
+    ['pipe', 'it is a pipe; expected a file.'],
+    ['link to a pipe', 'it is a pipe; expected a file.'],
+    ['folder', 'it is a folder; expected a file.'],
     ['circle', 'its links lead in a circle.'],
     ['gone', 'there is no such file.'],
     ['short/inside', 'there is no such file: a part of its path is not a folder.'],

@@ -1,10 +1,22 @@
 /** Folders of pictures as data sets: structure, classes, splits, and files that cannot be used. */
-import { chmod, copyFile, cp, readdir, readFile, rename, symlink, utimes, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  copyFile,
+  cp,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp, { type Sharp } from 'sharp';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { sourcesOf } from '../../src/data/dataset.ts';
-import { type ImageOptions, imageFolder } from '../../src/data/image-data.node.ts';
+import { type ImageOptions, imageFolder, reviewImages } from '../../src/data/image-data.node.ts';
 import type { ImageDataset } from '../../src/data/image-dataset.node.ts';
 import { countsOf, duplicatesOf, lonelyClasses } from '../../src/data/image-review.ts';
 import { bomb, type Colour, pixels, solid, text } from './pictures.ts';
@@ -204,6 +216,56 @@ describe('a folder with one folder a class', () => {
     );
   });
 
+  it.each(['@eaDir', '__MACOSX', '.ipynb_checkpoints', '#recycle', 'lost+found', '$RECYCLE.BIN'])(
+    'does not look into %s, neither as a class nor within one',
+    async (name) => {
+      await twoClasses(2);
+      await solid(join(root, name, '1.png'), red);
+      await solid(join(root, 'cat', name, 'SYNOPHOTO_THUMB_M.jpg'), red);
+      const { classNames, pictures, skipped } = await open({ validationSplit: 0 });
+      expect([classNames, pictures.length, skipped]).toEqual([['cat', 'dog'], 4, []]);
+    },
+  );
+
+  it('says which names are not UTF-8, of files and of classes', async () => {
+    await twoClasses(2);
+    const raw = (name: string) => Buffer.concat([Buffer.from(`${root}/`), Buffer.from(name, 'latin1')]);
+    await writeFile(raw('cat/b\xe4r.png'), 'text');
+    await mkdir(raw('b\xf6r'));
+    await expect(open()).rejects.toMatchObject({
+      code: 'data',
+      message: expect.stringContaining(
+        '  b\ufffdr: its name is not valid UTF-8; rename it.\n  cat/b\ufffdr.png: its name is not valid UTF-8; rename it.\n',
+      ),
+    });
+    // A name may really hold the letter that stands for lost ones.
+    await rm(raw('cat/b\xe4r.png'));
+    await rm(raw('b\xf6r'), { recursive: true });
+    await solid(join(root, 'cat/b\ufffdr.png'), red);
+    expect((await open()).pictures).toHaveLength(5);
+  });
+
+  it('gives classes the ids that a model has for them, also if it lacks some or has one alone', async () => {
+    const modelClassNames = ['owl', 'cat', 'ant'];
+    await solid(join(root, 'cat/1.png'), red);
+    const { train, classNames, validation } = await open({ modelClassNames });
+    expect([classNames, rowsOf(train), validation]).toEqual([modelClassNames, ['cat/1.png 1'], null]);
+    await solid(join(root, 'Cat/1.png'), red);
+    await solid(join(root, 'dog/1.png'), red);
+    await expect(open({ modelClassNames })).rejects.toMatchObject({
+      code: 'data',
+      message: `${root}: the model does not know Cat, dog; it knows owl, cat, ant.`,
+    });
+    await expect(open({ modelClassNames, classNames: ['cat'] })).rejects.toThrow('not both');
+  });
+
+  it('needs no training images where a model is evaluated', async () => {
+    await solid(join(root, 'test/cat/1.png'), red);
+    await expect(open()).rejects.toThrow('has test/ but no train/.');
+    const { train, test } = await open({ modelClassNames: ['ant', 'cat'] });
+    expect([train.shape[0], rowsOf(test!)]).toEqual([0, ['test/cat/1.png 1']]);
+  });
+
   it('leaves the folder as it was, also one that cannot be written to', async () => {
     await twoClasses(2);
     for (const name of ['cat', 'dog', '.']) await chmod(join(root, name), 0o555);
@@ -304,12 +366,12 @@ describe('a folder of another structure', () => {
     [
       'an empty class',
       ['cat/1.png', 'dog/a.txt'],
-      'there are no pictures of dog. Put some there or remove the folder.',
+      'there are no images of dog that can be used.\nMend the files, add others, or remove the class.',
     ],
     [
       'a class that is empty in a split',
       ['train/a/1.png', 'train/b/1.png', 'val/a/1.png', 'val/b/x.txt'],
-      'there are no pictures of b (validation).',
+      'there are no images of b (validation) that can be used.',
     ],
     [
       'a class that is not trained',
@@ -416,7 +478,34 @@ Mend or remove them, or leave them out with skipBroken \\(--skip-broken\\)\\.$`,
 
   it('leave a class without pictures, which is an error that no option hides', async () => {
     await text(join(root, 'owl/1.png'));
-    await expect(open({ skipBroken: true })).rejects.toThrow('there are no pictures of owl.');
+    await expect(open({ skipBroken: true })).rejects.toThrow(
+      `${root}: there are no images of owl that can be used.\n` +
+        '  owl: its one file cannot be used. owl/1.png: not an image in a known format (JPEG, PNG, WebP, GIF, AVIF ' +
+        'and TIFF).\nMend the files, add others, or remove the class.',
+    );
+  });
+
+  it('are shown in a review, also where a whole class has nothing else', async () => {
+    for (let i = 0; i < 3; i++) await text(join(root, `owl/${i}.HEIC`));
+    const { classNames, train, skipped } = await reviewImages(root, { cacheDir, validationSplit: 0 });
+    expect(classNames).toEqual(['cat', 'dog', 'owl']);
+    expect(train.files).toHaveLength(5);
+    const reason = '.heic cannot be read; convert it to one of JPEG, PNG, WebP, GIF, AVIF and TIFF.';
+    expect(skipped.filter(({ label }) => label === 'owl')).toEqual(
+      [0, 1, 2].map((i) => ({
+        name: `owl/${i}.HEIC`,
+        label: 'owl',
+        split: null,
+        kind: 'unsupported',
+        reason,
+      })),
+    );
+    const only = join(root, 'owl/..', '..', 'owls');
+    await text(join(only, 'a/1.bmp'));
+    await text(join(only, 'b/1.bmp'));
+    await expect(reviewImages(only, { cacheDir })).rejects.toThrow(
+      /2 of 2 files cannot be used\.\n {2}a\/1\.bmp: /,
+    );
   });
 });
 

@@ -157,7 +157,7 @@ describe('decodeImage', () => {
     const folder = await temporaryFolder();
     const cases = [
       [join(folder, 'none.png'), 'there is no such file.'],
-      [folder, 'it is a folder; expected a file with an image.'],
+      [folder, 'it is a folder; expected a file.'],
       [await fileOf(''), 'the file is empty.'],
       [
         await fileOf('hello, I am a text'),
@@ -225,9 +225,7 @@ describe('decodeImage', () => {
   );
 
   it('reads no endless device and no file of more bytes than an image has', { timeout: 5000 }, async () => {
-    await expect(decodeImage('/dev/zero')).rejects.toThrow(
-      '/dev/zero: it is a device; expected a file with an image.',
-    );
+    await expect(decodeImage('/dev/zero')).rejects.toThrow('/dev/zero: it is a device; expected a file.');
     const path = await fileOf('\xff\xd8\xff');
     await truncate(path, 2 ** 32);
     await expect(decodeImage(path)).rejects.toThrow(
