@@ -3,7 +3,7 @@
  * instead of printed, an instance that crashed on a damaged file is thrown away, and no file stays open.
  * What is read and written is `hdf5_reader.node.ts`'s and `hdf5_writer.node.ts`'s business.
  */
-import { closeSync } from 'node:fs';
+import { closeSync, existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { fail, GraftError, messageOf } from '../core/errors.ts';
 
@@ -131,13 +131,51 @@ function library(): Promise<Hdf5Library> {
   return instance;
 }
 
+/** Starts the library, so that what it lacks shows now and not when there is something to lose. Throws `state`. */
+export async function startHdf5(): Promise<void> {
+  await library();
+}
+
+/** The types of Node know the name, but not the class. */
+const { Memory } = (globalThis as unknown as { WebAssembly: { Memory: new (size: object) => unknown } })
+  .WebAssembly;
+
+/** The package's module, started. Throws `state` if it does not start. */
+async function load(): Promise<Hdf5Library> {
+  try {
+    // The package hides why there is no memory for it.
+    new Memory({ initial: 1 });
+    // After a crash the package is imported again under another address: its memory may hold anything.
+    const module: unknown =
+      crashes === 0
+        ? await import('h5wasm/node')
+        : await import(`${import.meta.resolve('h5wasm/node')}?crashes=${crashes}`);
+    return await (module as { ready: Promise<Hdf5Library> }).ready;
+  } catch (error) {
+    return fail(
+      'state',
+      `The HDF5 library, which reads and writes .h5 and .keras, cannot start: ${startAdvice(error)} ` +
+        'Weights in .safetensors and models in .onnx need no HDF5.',
+      error,
+    );
+  }
+}
+
+/** V8 sets addresses aside around the memory of WebAssembly, so that it need not check bounds. */
+function startAdvice(error: unknown): string {
+  const limits = '/proc/self/limits';
+  const text = existsSync(limits) ? readFileSync(limits, 'utf8') : '';
+  const [, limit] = /^Max address space +(\d+)/m.exec(text) ?? [];
+  if (limit === undefined) return `${messageOf(error)}.`;
+  return (
+    'as WebAssembly it needs 10 GB of address space (not of memory) beside what is taken, and the limit (ulimit -v) is ' +
+    `${(Number(limit) / 1e9).toFixed(1)} GB. Raise it, or set NODE_OPTIONS=--disable-wasm-trap-handler, which needs no more ` +
+    'than the memory.'
+  );
+}
+
 async function start(): Promise<Hdf5Library> {
-  // After a crash the package is imported again under another address: its memory may hold anything.
-  const module: unknown =
-    crashes === 0
-      ? await import('h5wasm/node')
-      : await import(`${import.meta.resolve('h5wasm/node')}?crashes=${crashes}`);
-  const started = await (module as { ready: Promise<Hdf5Library> }).ready;
+  const started = await load();
   const write = started.FS.write;
   // The library reports nearly all failures on stderr only: the return codes do not carry them.
   started.FS.write = (stream, buffer, offset, length, position) => {

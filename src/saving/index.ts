@@ -11,6 +11,7 @@ import type { LearningRateMultipliers } from '../models/rates.ts';
 import type { Optimizer } from '../optimizers/index.ts';
 import { loadAssets, saveAssets } from './assets.node.ts';
 import { fillHdf5, readHdf5 } from './hdf5_files.node.ts';
+import { startHdf5 } from './hdf5_library.node.ts';
 import { readArchive, writeArchive } from './keras_archive.node.ts';
 import { readKerasH5, writeKerasH5 } from './keras_h5.node.ts';
 import { assignGroups, assignLayers, layersOf } from './keras_weights.ts';
@@ -56,6 +57,16 @@ export async function saveModel(path: string, saved: SavedModel): Promise<void> 
   const save = endingOf(path) === '.keras' ? saveArchive : saveH5;
   await saveAssets(path, saved.network);
   await save(path, saved);
+}
+
+/**
+ * Finds out before a training whether `model.save` will be able to write such a path. Throws `argument` for an ending
+ * that Graft does not write, `state` if the HDF5 library cannot start.
+ */
+export async function prepareSaving(path: string): Promise<void> {
+  if (path.toLowerCase().endsWith('.onnx')) return;
+  endingOf(path);
+  await startHdf5();
 }
 
 async function saveH5(path: string, { network, training }: SavedModel): Promise<void> {

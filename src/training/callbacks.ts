@@ -17,6 +17,7 @@ import { fail } from '../core/errors.ts';
 import { nearest } from '../core/nearest.ts';
 import type { Variable } from '../layers/layer.ts';
 import { toCamel } from '../layers/serialization.ts';
+import { prepareSaving } from '../saving/index.ts';
 import { type Callback, hooks, type Logs, type Training } from './callback.ts';
 
 export { type CSVLoggerOptions, csvLogger, jsonLogger } from './loggers.node.ts';
@@ -108,8 +109,9 @@ export function modelCheckpoint(path: string, options: ModelCheckpointOptions = 
   checked(text, path, `${where}(path)`);
   const { saveBestOnly, ...given } = checked(modelCheckpointOptions, options, where);
   const monitor = new Monitor(where, given.monitor, given.mode);
-  const begin = (training: Training) => {
+  const begin = async (training: Training) => {
     if (saveBestOnly) monitor.begin(training);
+    await prepareSaving(path);
   };
   return {
     name: 'modelCheckpoint',
