@@ -26,7 +26,8 @@ import { Engine } from '../runtime/engine.node.ts';
 import { model as modelOf } from '../training/build.ts';
 import type { Model } from '../training/model.ts';
 import { type Normalization, normalizationLayer, normalizationWords } from './normalization.ts';
-import { type PictureNotes, pictureNotes } from './onnx_metadata.node.ts';
+import { classNamesOf, type PictureNotes, pictureNotes } from './onnx_metadata.node.ts';
+import { grey } from './preprocessing.ts';
 
 /** Options of `fromOnnx`. */
 export interface OnnxOptions {
@@ -52,14 +53,18 @@ export interface OnnxInspection {
   readonly tensors: readonly ShapedTensor[];
   /** Where `fromOnnx` cuts if nothing else is asked for. */
   readonly suggested: ShapedTensor;
+  /** The model's own output for an image. */
+  readonly output: string;
   readonly notes: PictureNotes;
+  /** Of a file that Graft exported with them. */
+  readonly classNames: readonly string[] | null;
 }
 
 /**
  * A foreign ONNX model as a frozen backbone, with its preprocessing: a model of RGB pictures 0 … 255, of shape
  * `inputShape`, that puts out `(height, width, channels)`, `(tokens, channels)` or `(channels)`.
  *
- * The file stays as it is: operator sets from 7 on, weights in float16 or in other files of its folder, batches
+ * Images of a file that takes one channel are made grey inside. The file stays as it is: operator sets from 7 on, weights in float16 or in other files of its folder, batches
  * that were fixed. A model that holds such a backbone is saved with the file beside it.
  *
  * @throws `file` if the file is damaged, `unsupported` if ONNX Runtime cannot run it or it takes no pictures one by
@@ -74,12 +79,20 @@ export async function fromOnnx(file: string | OnnxInspection, options: OnnxOptio
     tensors.find(({ name }) => name === output) ??
     fail('unsupported', `${path}: ${noRows(output, input, inputShape)}`);
   const outputShape = channelsLast(shape, layout);
-  await checkRows(path, part, inputShape, outputShape);
+  const [height, width] = inputShape;
+  const partShape = [height, width, input.channels];
+  await checkRows(path, part, partShape, outputShape);
   const normalization = options.preprocessing ?? notes.normalization ?? fail('argument', unsaid(path));
   const image = layers.input({ shape: inputShape, name: 'image' });
-  const normalized = normalizationLayer(normalization)?.apply(image) ?? image;
+  const seen = input.channels === 1 ? grey().apply(image) : image;
+  const normalized = normalizationLayer(normalization, input.channels)?.apply(seen) ?? seen;
   const name = options.name ?? 'onnx_backbone';
-  const features = OnnxBackbone.of({ part, inputShape, outputShape, name: `${name}_part` }).apply(normalized);
+  const features = OnnxBackbone.of({
+    part,
+    inputShape: partShape,
+    outputShape,
+    name: `${name}_part`,
+  }).apply(normalized);
   const backbone = modelOf({ inputs: image, outputs: features, name });
   backbone.freeze();
   return backbone;
@@ -98,15 +111,17 @@ export async function inspectOnnx(
   wanted?: readonly [number, number, number],
 ): Promise<OnnxInspection> {
   const model = await readOnnx(path);
-  const notes = await pictureNotes(path, model);
   return naming(path, async () => {
     const input = imageInput(model);
+    const notes = await pictureNotes(path, model, input);
     const size = notes.size ?? [224, 224];
     const inputShape = wanted ?? ([input.height ?? size[0], input.width ?? size[1], 3] as const);
     const tensors = await shapesOf(model, input, inputShape);
     const suggested =
       usualCut(tensors) ?? fail('unsupported', noRows(pictureOutput(model, input), input, inputShape));
-    return { path, model, parameters: parametersOf(model), input, inputShape, tensors, suggested, notes };
+    const [parameters, output] = [parametersOf(model), pictureOutput(model, input)];
+    const classNames = classNamesOf(model);
+    return { path, model, parameters, input, inputShape, tensors, suggested, output, notes, classNames };
   });
 }
 
@@ -135,7 +150,8 @@ async function shapesOf(
   [height, width]: readonly [number, number, number],
 ): Promise<ShapedTensor[]> {
   const tensors = foreignTensors(model, input);
-  const picture = input.layout === 'channelsFirst' ? [3, height, width] : [height, width, 3];
+  const { channels } = input;
+  const picture = input.layout === 'channelsFirst' ? [channels, height, width] : [height, width, channels];
   const [one, two] = await runs(shapesModel(model, input, tensors), input.name, picture, () =>
     describeMisfit(input, height, width),
   );

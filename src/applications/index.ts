@@ -18,11 +18,12 @@ export { type ImageNetClass, imagenetClasses } from './imagenet_classes.ts';
 export {
   type MeanAndStd,
   type Normalization,
+  normalizationLayer,
   normalizationText,
   normalizationWords,
   parseNormalization,
 } from './normalization.ts';
-export { type PreprocessingMode, preprocessInput, preprocessing } from './preprocessing.ts';
+export { grey, type PreprocessingMode, preprocessInput, preprocessing } from './preprocessing.ts';
 export { fetchPublished, loadWeights } from './pretrained.node.ts';
 export { loadTorchWeights } from './torch_weights.node.ts';
 export {

@@ -4,7 +4,7 @@ import * as layers from '../layers/index.ts';
 import type { Layer } from '../layers/layer.ts';
 import { type PreprocessingMode, preprocessing } from './preprocessing.ts';
 
-/** Mean and standard deviation of red, green and blue, of values from 0 to 1. */
+/** Mean and standard deviation of red, green and blue, or of grey alone, of values from 0 to 1. */
 export interface MeanAndStd {
   readonly mean: readonly number[];
   readonly std: readonly number[];
@@ -25,9 +25,14 @@ export const normalizationWords = `${words.join(', ')}, or MEAN/STD of values 0 
 export function parseNormalization(text: string): Normalization {
   const word = words.find((each) => each === text);
   if (word !== undefined) return word;
-  const [mean, std, ...rest] = text.split('/').map((list) => list.split(',').map(Number));
+  const [mean, std, ...rest] = text.split('/').map((list) => list.split(',').map(numberIn));
   const good = mean && std && rest.length === 0 && isMeanAndStd({ mean, std });
   return good ? { mean, std } : fail('argument', `Cannot read "${text}"; expected ${normalizationWords}.`);
+}
+
+/** Blanks are no zero. */
+function numberIn(text: string): number {
+  return text.trim() === '' ? Number.NaN : Number(text);
 }
 
 /** The text that `parseNormalization` reads as this. */
@@ -36,13 +41,32 @@ export function normalizationText(normalization: Normalization): string {
   return `${normalization.mean.join(',')}/${normalization.std.join(',')}`;
 }
 
-export function isMeanAndStd({ mean, std }: MeanAndStd): boolean {
-  const three = (list: readonly number[]) => list.length === 3 && list.every(Number.isFinite);
-  return three(mean) && three(std) && std.every((value) => value > 0);
+/** How many channels it is about; null for any number. */
+function channelsOf(normalization: Normalization): number | null {
+  if (typeof normalization !== 'string') return normalization.mean.length;
+  return normalization === 'torch' || normalization === 'caffe' ? 3 : null;
 }
 
-/** The layer that normalises pictures so, or `null` for `none`. */
-export function normalizationLayer(normalization: Normalization): Layer | null {
+export function isMeanAndStd({ mean, std }: MeanAndStd): boolean {
+  const channels = mean.length === 1 || mean.length === 3 ? mean.length : 0;
+  const good = (list: readonly number[]) => list.length === channels && list.every(Number.isFinite);
+  return good(mean) && good(std) && std.every((value) => value > 0);
+}
+
+/**
+ * The layer that normalises images so, or `null` for `none`. Throws `argument` for statistics of colours where images
+ * have one channel, and the reverse.
+ */
+export function normalizationLayer(normalization: Normalization, channels: 1 | 3 = 3): Layer | null {
+  const made = channelsOf(normalization);
+  if (made !== null && made !== channels) {
+    fail(
+      'argument',
+      `The preprocessing ${normalizationText(normalization)} is for ${made === 3 ? 'colour' : 'grey'} images; the model ` +
+        `takes ${channels === 3 ? 'three channels' : 'one channel'}. Expected ${channels === 3 ? words.join(', ') : 'tf, unit, none'}, ` +
+        `or MEAN/STD of ${channels === 3 ? 'three numbers each (0.5,0.5,0.5/0.25,0.25,0.25)' : 'one number each (0.1307/0.3081)'}.`,
+    );
+  }
   if (normalization === 'none') return null;
   if (normalization === 'unit') return layers.rescaling({ scale: 1 / 255, name: 'unit_preprocessing' });
   if (typeof normalization === 'string') return preprocessing(normalization);

@@ -4,7 +4,10 @@
  */
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { fail } from '../core/errors.ts';
 import { readJson } from '../core/files.node.ts';
+import { parseJson } from '../core/json.ts';
+import type { ImageInput } from '../onnx/inspect.ts';
 import type { ModelProto } from '../onnx/proto.ts';
 import { isMeanAndStd, type Normalization } from './normalization.ts';
 
@@ -19,7 +22,15 @@ export interface PictureNotes {
 const nothing: PictureNotes = { normalization: null, size: null, source: null };
 
 /** Looks into the metadata, then beside the model, then one folder up, as Hugging Face lays exports out. */
-export async function pictureNotes(path: string, model: ModelProto): Promise<PictureNotes> {
+export async function pictureNotes(
+  path: string,
+  model: ModelProto,
+  { bytes }: ImageInput,
+): Promise<PictureNotes> {
+  const normalization = 'none';
+  if (model.metadataProps.some(({ key }) => key === 'graft.preprocessing'))
+    return { normalization, size: null, source: 'Graft wrote the file, its preprocessing inside' };
+  if (bytes) return { normalization, size: null, source: 'its input takes bytes' };
   const metadata = fromMetadata(model.metadataProps);
   if (metadata !== null) return { normalization: metadata, size: null, source: "the file's metadata" };
   const folder = dirname(path);
@@ -31,6 +42,17 @@ export async function pictureNotes(path: string, model: ModelProto): Promise<Pic
     }
   }
   return nothing;
+}
+
+/** The names of the classes in a file that Graft exported; null if it has none. */
+export function classNamesOf({ metadataProps }: ModelProto): readonly string[] | null {
+  const text = metadataProps.find(({ key }) => key === 'graft.classNames')?.value;
+  if (text === undefined) return null;
+  const names = parseJson(text, 'graft.classNames in its metadata');
+  const isName = (name: unknown) => typeof name === 'string';
+  return Array.isArray(names) && names.every(isName)
+    ? (names as string[])
+    : fail('file', 'graft.classNames in its metadata is no list of names.');
 }
 
 /** `mean` and `std` with three numbers each, as entries of their own or inside a text. */

@@ -33,12 +33,28 @@ export function preprocessing(mode: PreprocessingMode): Layer {
       name,
     });
   }
-  const layer = layers.conv2d({ filters: 3, kernelSize: 1, trainable: false, name });
+  return perPixel(
+    name,
+    [0, 0, 1, 0, 1, 0, 1, 0, 0],
+    Array.from(caffeMean, (value) => -value),
+  );
+}
+
+/** Luma of red, green and blue (ITU-R BT.601), as Pillow converts to `L`. */
+const luma = [0.299, 0.587, 0.114] as const;
+
+/** RGB images to grey ones of one channel, as a frozen 1x1 convolution that every Keras loads. */
+export function grey(): Layer {
+  return perPixel('grey_preprocessing', luma, [0]);
+}
+
+/** A frozen 1x1 convolution of three channels to as many as `bias` has; `kernel` is (3, filters). */
+function perPixel(name: string, kernel: readonly number[], bias: readonly number[]): Layer {
+  const layer = layers.conv2d({ filters: bias.length, kernelSize: 1, trainable: false, name });
   layer.apply(layers.input({ shape: [1, 1, 3], name: `${name}_shape` }));
   layer.calls.length = 0;
-  const [kernel, bias] = layer.variables;
-  kernel!.assign(Float32Array.of(0, 0, 1, 0, 1, 0, 1, 0, 0));
-  bias!.assign(Float32Array.from(caffeMean, (value) => -value));
+  layer.variables[0]!.assign(Float32Array.from(kernel));
+  layer.variables[1]!.assign(Float32Array.from(bias));
   return layer;
 }
 

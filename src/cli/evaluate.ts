@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { fail } from '../core/errors.ts';
 import { type Dataset, lengthOf } from '../data/index.ts';
-import { load } from '../training/build.ts';
+import { unscored } from '../losses/index.ts';
 import {
   addCommonOptions,
   addDeviceOptions,
@@ -26,11 +26,16 @@ import {
   parseData,
   usualPictures,
 } from './data.ts';
+import { addImportedModelOptions, type ImportedModelOptions, modelWords, openModel } from './open_model.ts';
 import { count, type Output, outputFor, percent, plural } from './output.ts';
 import { findModel, type RunRecord } from './run_folder.ts';
 import { measure, scoreViews } from './run_predictions.ts';
 
-export interface EvaluateOptions extends CommonOptions, DeviceOptions, Partial<PictureOptions> {
+export interface EvaluateOptions
+  extends CommonOptions,
+    DeviceOptions,
+    ImportedModelOptions,
+    Partial<PictureOptions> {
   readonly model?: string;
   readonly data?: string;
   readonly limit?: number;
@@ -43,12 +48,13 @@ export function defineEvaluate(program: Command): void {
   const command = program
     .command('evaluate')
     .description('Measure a saved model on the test pictures of a data set, or on your own.')
-    .option('--model <path>', 'a model (.keras, .h5) or the folder of a run')
+    .option('--model <path>', modelWords)
     .option('--data <what>', `${dataWords} (default: those of the run)`, parseData)
     .option('--limit <n>', 'use only the first n test pictures', wholeNumber(1))
     .option('--batch-size <n>', 'pictures at a time', wholeNumber(1, 65_536), 32);
   addTtaOption(command);
   addPictureOptions(command);
+  addImportedModelOptions(command);
   addCommonOptions(addMirrorOption(addDeviceOptions(command)));
   command.addHelpText('after', examples).action(runEvaluate);
 }
@@ -60,28 +66,38 @@ that the run was trained on, those that were held back.
 Examples:
   $ graft evaluate --model runs/NAME
   $ graft evaluate --model runs/NAME --data more-pets
-  $ graft evaluate --model cifar10.h5 --data cifar10 --limit 1000`;
+  $ graft evaluate --model cifar10.h5 --data cifar10 --limit 1000
+  $ graft evaluate --model keras_model.h5 --preprocessing tf --class-names labels.txt --data pets`;
 
 async function runEvaluate(options: EvaluateOptions): Promise<void> {
   const out = outputFor(options);
-  const { path, record } = await findModel(options.model);
+  const { record: run } = await findModel(options.model);
   const source =
     options.data ??
-    record?.config.data ??
+    run?.config.data ??
     fail(
       'argument',
       `--model ${options.model} lies in no run folder; say which pictures with --data ${dataNames[0]}.`,
     );
-  const model = await load(path);
-  const classes = model.result.shape.at(-1)!;
+  const {
+    path,
+    record,
+    model,
+    loss: trainedWith,
+    classNames,
+    preprocessing,
+  } = await openModel(options.model, options, out);
+  const outputs = model.result.shape.at(-1)!;
+  const classes = outputs === 1 ? 2 : outputs;
   const imageSize = model.input.shape.slice(0, 2) as [number, number];
   const { pictures: all, what } = isPublished(source)
-    ? await publishedPictures(source, { path, classes }, options, out)
-    : await ownPictures(source, { path, classes, imageSize, record }, options, out);
+    ? await publishedPictures(source, { path, classes, classNames }, options, out)
+    : await ownPictures(source, { path, classes, classNames, imageSize, record }, options, out);
   const pictures = limitTo(all, options.limit ?? null, '--limit', out);
+  // Another loss, or none, says nothing of classes that could be compared: the crossentropy is told instead.
+  const hasLoss = trainedWith !== null && outputs > 1 && crossentropies.includes(trainedWith.name);
   model.compile({
-    loss: model.isCompiled ? model.compiled.loss : 'sparseCategoricalCrossentropy',
-    metrics: ['accuracy'],
+    ...(hasLoss ? { loss: trainedWith, metrics: ['accuracy'] } : { loss: unscored }),
     device: options.device,
     ...(options.threads === undefined ? {} : { threads: options.threads }),
     // Each picture passes once: nothing to keep.
@@ -92,7 +108,7 @@ async function runEvaluate(options: EvaluateOptions): Promise<void> {
     const { batchSize, tta = 1 } = options;
     const passing = { batchSize, verbose: out.verbose };
     const { accuracy, loss } =
-      tta > 1
+      tta > 1 || !hasLoss
         ? await scoreViews(model, pictures, { ...passing, tta })
         : ((await measure(model, pictures, what, passing)) as {
             accuracy: number;
@@ -101,14 +117,18 @@ async function runEvaluate(options: EvaluateOptions): Promise<void> {
     const images = lengthOf(pictures);
     const seconds = (performance.now() - start) / 1000;
     out.result(
-      `${percent(accuracy)} of ${plural(images, what)} of ${dataTitle(source)} (loss ${loss.toFixed(4)}` +
+      `${percent(accuracy)} of ${plural(images, what)} of ${dataTitle(source)} (${hasLoss ? 'loss' : 'crossentropy'} ${loss.toFixed(4)}` +
         `${tta > 1 ? `, ${tta} views of each` : ''})`,
     );
-    out.json({ command: 'evaluate', model: path, data: source, images, tta, accuracy, loss, seconds });
+    const found = { images, tta, accuracy, loss, seconds };
+    out.json({ command: 'evaluate', model: path, data: source, preprocessing, ...found });
   } finally {
     await model.close();
   }
 }
+
+/** Losses of classes, by their names in Keras. */
+const crossentropies = ['categorical_crossentropy', 'sparse_categorical_crossentropy'];
 
 interface Evaluated {
   readonly pictures: Dataset;
@@ -118,7 +138,7 @@ interface Evaluated {
 
 async function publishedPictures(
   source: Parameters<typeof loadSplits>[0],
-  { path, classes }: { readonly path: string; readonly classes: number },
+  { path, classes, classNames }: Pick<Trained, 'path' | 'classes' | 'classNames'>,
   { mirror }: EvaluateOptions,
   out: Output,
 ): Promise<Evaluated> {
@@ -126,19 +146,29 @@ async function publishedPictures(
   if (classes !== expected) {
     fail('argument', `${path} knows ${classes} classes, ${source} has ${expected}. Choose another --data.`);
   }
-  return { pictures: (await loadSplits(source, mirror, out)).test, what: 'test picture' };
+  const { test } = await loadSplits(source, mirror, out);
+  const other = classNames?.findIndex((name, id) => name !== test.classNames![id]) ?? -1;
+  if (other >= 0) {
+    fail(
+      'argument',
+      `Class ${other} of ${path} is "${classNames![other]}", that of ${source} is "${test.classNames![other]}"; expected ` +
+        `the classes of ${source} in its order. Choose another --data${classNames === null ? '' : ' or --class-names'}.`,
+    );
+  }
+  return { pictures: test, what: 'test picture' };
 }
 
 interface Trained {
   readonly path: string;
   readonly classes: number;
+  readonly classNames: readonly string[] | null;
   readonly imageSize: readonly [height: number, width: number];
   readonly record: RunRecord | null;
 }
 
 async function ownPictures(
   source: string,
-  { path, classes, imageSize, record }: Trained,
+  { path, classes, classNames, imageSize, record }: Trained,
   options: EvaluateOptions,
   out: Output,
 ): Promise<Evaluated> {
@@ -151,7 +181,7 @@ async function ownPictures(
   const reading = { cropToAspectRatio, padToAspectRatio, skipBroken, splitSeed, imageSize };
   // Pictures that a run was not trained on are all new to it: none are split off.
   const validationSplit = trainedHere ? record.config.validationSplit : 0;
-  const names = record?.data.classNames ?? null;
+  const names = classNames;
   // Its own images are split as they were for the training; other ones may be of some of the classes only.
   const modelClassNames = trainedHere ? null : names;
   const opened = await openPictures(
@@ -168,6 +198,13 @@ async function ownPictures(
       `Note: no images of ${count(absent.length)} of the ${count(classes)} classes are there: ${shown}`,
     );
   }
+  if (names === null) {
+    const first = opened.classNames.slice(0, 10).join(', ');
+    out.say(
+      `The file does not name its classes; taken as ${first}${classes > 10 ? ', …' : ''}, in the order of names, as ` +
+        'Keras does. --class-names FILE says another order.',
+    );
+  }
   if (opened.test !== null) return { pictures: opened.test, what: 'test picture' };
   if (opened.validation !== null) return { pictures: opened.validation, what: 'validation picture' };
   return { pictures: opened.train, what: 'picture' };
@@ -182,8 +219,8 @@ function checkClasses(
   if (names === null && found.length !== classes) {
     fail(
       'argument',
-      `${path} knows ${classes} classes, ${source} has ${found.length}, and the model does not say which: it lies in ` +
-        'no run folder. Choose another --data.',
+      `${path} knows ${classes} classes, ${source} has ${found.length}, and the file does not name them: name ` +
+        'them with --class-names FILE, or choose another --data.',
     );
   }
   if (names === null || names.every((name, id) => found[id] === name)) return;

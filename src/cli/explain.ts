@@ -6,7 +6,6 @@ import { writeAtomically } from '../core/files.node.ts';
 import { sizeOf, type Tensor, tensor } from '../core/tensor.ts';
 import { decodeImage } from '../data/index.ts';
 import { drawHeatMap } from '../report/heatmap.node.ts';
-import { load } from '../training/build.ts';
 import type { Model } from '../training/model.ts';
 import { type GradCamOptions, gradCam } from '../training/saliency.ts';
 import {
@@ -17,13 +16,13 @@ import {
   didYouMean,
 } from './arguments.ts';
 import { addAspectOptions, type PictureOptions } from './data.ts';
+import { addImportedModelOptions, type ImportedModelOptions, modelWords, openModel } from './open_model.ts';
 import { outputFor, table } from './output.ts';
-import { describeGuess, topGuesses, unreadable } from './predict.ts';
-import { findModel } from './run_folder.ts';
+import { describeGuess, probabilitiesOf, topGuesses, unreadable } from './predict.ts';
 
 type Aspect = Pick<PictureOptions, 'cropToAspectRatio' | 'padToAspectRatio'>;
 
-export interface ExplainOptions extends CommonOptions, DeviceOptions, Partial<Aspect> {
+export interface ExplainOptions extends CommonOptions, DeviceOptions, ImportedModelOptions, Partial<Aspect> {
   readonly class?: string;
   readonly layer?: string;
   readonly output?: string;
@@ -33,12 +32,12 @@ export function defineExplain(program: Command): void {
   const command = program
     .command('explain')
     .description('Show which parts of a picture speak for a class (Grad-CAM).')
-    .argument('<model>', 'a model (.keras, .h5) or the folder of a run')
+    .argument('<model>', modelWords)
     .argument('<image>', 'a picture')
     .option('--class <name>', 'a class by its name or number (default: the most probable one)')
     .option('--layer <name>', 'whose feature map is looked at (default: the last one that puts out one)')
     .option('--output <file>', 'the picture that is written, a .png (default: IMAGE-gradcam.png, here)');
-  addAspectOptions(command);
+  addImportedModelOptions(addAspectOptions(command));
   addCommonOptions(addDeviceOptions(command));
   command.addHelpText('after', examples).action(runExplain);
 }
@@ -56,11 +55,9 @@ async function runExplain(given: string, image: string, options: ExplainOptions)
   const out = outputFor(options);
   const path = options.output ?? `${parse(image).name}-gradcam.png`;
   if (!/\.png$/i.test(path)) fail('argument', `--output ${path}: expected a name that ends in .png.`);
-  const { path: file, record } = await findModel(given);
-  const model = await load(file, { compile: false });
+  const { path: file, record, model, classNames, preprocessing } = await openModel(given, options, out);
   const { cropToAspectRatio = false, padToAspectRatio = false } = { ...record?.config, ...options };
   const aspect = { cropToAspectRatio, padToAspectRatio };
-  const classNames = record?.data.classNames ?? null;
   try {
     const explained = await explain(model, await picturesOf(model, image, aspect), {
       ...(options.class === undefined ? {} : { classId: classOf(options.class, model, classNames) }),
@@ -68,7 +65,7 @@ async function runExplain(given: string, image: string, options: ExplainOptions)
       ...{ device: options.device, ...(options.threads === undefined ? {} : { threads: options.threads }) },
     });
     await writeAtomically(path, explained.png);
-    const guesses = topGuesses(explained.output, 0, classNames, model.result.shape[0]!);
+    const guesses = topGuesses(explained.output, 0, classNames, explained.output.shape[1]!);
     const wanted = guesses.find(({ id }) => id === explained.classId)!;
     const [height, width] = explained.size;
     out.result(
@@ -78,7 +75,8 @@ async function runExplain(given: string, image: string, options: ExplainOptions)
         ['Written', path],
       ]),
     );
-    out.json({ command: 'explain', model: file, image, layer: explained.layer, ...wanted, output: path });
+    const { layer } = explained;
+    out.json({ command: 'explain', model: file, preprocessing, image, layer, ...wanted, output: path });
   } finally {
     await model.close();
   }
@@ -86,9 +84,19 @@ async function runExplain(given: string, image: string, options: ExplainOptions)
 
 /** The number of a class that a name or number names. */
 function classOf(text: string, model: Model, classNames: readonly string[] | null): number {
+  const outputs = model.result.shape[0]!;
+  const id = classIn(text, outputs === 1 ? 2 : outputs, classNames);
+  if (outputs === 1 && id === 0)
+    fail(
+      'argument',
+      `--class ${text}: a model with one output says what speaks for class 1; that is explained.`,
+    );
+  return id;
+}
+
+function classIn(text: string, classes: number, classNames: readonly string[] | null): number {
   const named = classNames?.indexOf(text) ?? -1;
   if (named >= 0) return named;
-  const classes = model.result.shape[0]!;
   if (/^\d+$/.test(text) && Number(text) < classes) return Number(text);
   const names =
     classNames === null ? '' : ` or ${classNames.slice(0, 12).join(', ')}${classes > 12 ? ', …' : ''}`;
@@ -128,13 +136,17 @@ async function picturesOf(model: Model, image: string, aspect: Aspect): Promise<
 
 async function explain(model: Model, { seen, shown }: Pictures, options: GradCamOptions) {
   const images = tensor('uint8', [1, ...seen.shape], seen.data);
-  const { maps, output, layer } = await gradCam(model, images, options);
+  const single = model.result.shape[0] === 1;
+  const asked = options.classId as number | undefined;
+  const { classId: _, ...rest } = options;
+  const { maps, output: put, layer } = await gradCam(model, images, single ? rest : options);
+  const output = probabilitiesOf(put);
   const [, height, width] = maps.shape as [number, number, number];
   const [rows, columns] = shown.shape as [number, number, number];
   const drawn = drawHeatMap(
     { height: rows, width: columns, data: shown.data },
     { height, width, data: maps.data.subarray(0, sizeOf([height, width])) },
   );
-  const classId = (options.classId as number | undefined) ?? topGuesses(output, 0, null, 1)[0]!.id;
+  const classId = single ? 1 : (asked ?? topGuesses(output, 0, null, 1)[0]!.id);
   return { png: await drawn.png().toBuffer(), output, layer, classId, size: [height, width] as const };
 }

@@ -40,7 +40,8 @@ async function runInspect(file: string, { imageSize, ...options }: InspectOption
   out.result(describeFile(file, inspection));
   out.result(`\n${describeTensors(inspection)}`);
   const train = `${invocation()} train --data cifar10 --backbone ${shellWord(file)} --head linear`;
-  const missing = inspection.notes.normalization === null ? ' --preprocessing torch' : '';
+  const usual = inspection.input.channels === 1 ? 'unit' : 'torch';
+  const missing = inspection.notes.normalization === null ? ` --preprocessing ${usual}` : '';
   out.say(`\n* is where it is cut if --backbone-output names no other.\nNext: ${train}${missing}`);
   out.json({ command: 'inspect', file: inspection.path, ...facts(inspection) });
 }
@@ -109,8 +110,8 @@ function describeTensors({ tensors, suggested }: Inspection): string {
   return rows.map(([a, b, c]) => a!.padEnd(widths[0]!) + b!.padEnd(widths[1]!) + c).join('\n');
 }
 
-function shapeOf({ layout, batch, height, width }: Inspection['input']): (number | null)[] {
-  return layout === 'channelsFirst' ? [batch, 3, height, width] : [batch, height, width, 3];
+function shapeOf({ layout, batch, height, width, channels }: Inspection['input']): (number | null)[] {
+  return layout === 'channelsFirst' ? [batch, channels, height, width] : [batch, height, width, channels];
 }
 
 function producerOf({ producerName, producerVersion }: Inspection['model']): string {

@@ -2,9 +2,9 @@
 import { statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { fail, GraftError } from '../core/errors.ts';
-import type { Tensor } from '../core/tensor.ts';
+import { float32, type Tensor } from '../core/tensor.ts';
 import { imageDataset, imagesIn, readable } from '../data/index.ts';
-import { load } from '../training/build.ts';
+import { unscored } from '../losses/index.ts';
 import {
   addCommonOptions,
   addDeviceOptions,
@@ -14,12 +14,19 @@ import {
   wholeNumber,
 } from './arguments.ts';
 import { addAspectOptions, type PictureOptions } from './data.ts';
+import {
+  addImportedModelOptions,
+  type ImportedModelOptions,
+  modelWords,
+  openModel,
+  sayNumbers,
+} from './open_model.ts';
 import { outputFor, percent, table } from './output.ts';
-import { findModel } from './run_folder.ts';
 
 export interface PredictOptions
   extends CommonOptions,
     DeviceOptions,
+    ImportedModelOptions,
     Partial<Pick<PictureOptions, 'cropToAspectRatio' | 'padToAspectRatio'>> {
   readonly model?: string;
   readonly top: number;
@@ -38,12 +45,9 @@ export function definePredict(program: Command): void {
     .command('predict')
     .description('Say which class each picture is.')
     .argument('<image...>', 'images (JPEG, PNG, WebP, GIF, AVIF or TIFF), or folders of them')
-    .option(
-      '--model <path>',
-      'a model (.keras, .h5) or the folder of a run, which knows the names of classes',
-    )
+    .option('--model <path>', `${modelWords}, which knows the names of classes`)
     .option('--top <k>', 'how many classes to name', wholeNumber(1), 3);
-  addTtaOption(addAspectOptions(command));
+  addImportedModelOptions(addTtaOption(addAspectOptions(command)));
   addCommonOptions(addDeviceOptions(command));
   command.addHelpText('after', examples).action(runPredict);
 }
@@ -52,15 +56,16 @@ const examples = `
 Examples:
   $ graft predict --model runs/NAME photo.jpg
   $ graft predict --model runs/NAME holiday-pictures
-  $ graft predict --model runs/NAME --top 1 --json pictures/*.png`;
+  $ graft predict --model runs/NAME --top 1 --json pictures/*.png
+  $ graft predict --model keras_model.h5 --preprocessing tf --class-names labels.txt photo.jpg`;
 
 /** They take no second. */
 const fewPictures = 32;
 
 async function runPredict(given: string[], options: PredictOptions): Promise<void> {
   const out = outputFor(options);
-  const { path, record } = await findModel(options.model);
-  const model = await load(path);
+  const opened = await openModel(options.model, options, out);
+  const { path, record, model, classNames } = opened;
   const [height, width] = model.input.shape as [number, number, number];
   const images = (await Promise.all(given.map(picturesAt))).flat();
   // As in training, unless the command line says otherwise.
@@ -69,15 +74,15 @@ async function runPredict(given: string[], options: PredictOptions): Promise<voi
   const files = images.map((path) => ({ path, name: path, label: 0, sha256: null }));
   const pictures = imageDataset(files, { name: 'pictures', classNames: null, size });
   model.compile({
-    loss: 'categorical_crossentropy',
+    loss: unscored,
     device: options.device,
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
   try {
     const { tta = 1 } = options;
     const verbose = out.verbose && images.length > fewPictures;
-    const output = await model.predict(pictures, { tta, verbose }).catch((error) => unreadable(error));
-    const classNames = record?.data.classNames ?? null;
+    const predicted = await model.predict(pictures, { tta, verbose }).catch((error) => unreadable(error));
+    const output = probabilitiesOf(predicted);
     const predictions = images.map((image, row) => ({
       image,
       classes: topGuesses(output, row, classNames, options.top),
@@ -85,8 +90,8 @@ async function runPredict(given: string[], options: PredictOptions): Promise<voi
     out.result(
       table(predictions.map(({ image, classes }) => [image, classes.map(describeGuess).join('  ')] as const)),
     );
-    if (classNames === null) out.say('The model lies in no run folder, so classes are numbers.');
-    out.json({ command: 'predict', model: path, predictions });
+    sayNumbers(opened, out);
+    out.json({ command: 'predict', model: path, preprocessing: opened.preprocessing, predictions });
   } finally {
     await model.close();
   }
@@ -109,7 +114,7 @@ export function describeGuess({ class: name, probability }: Guess): string {
   return `${name} ${percent(probability)}`;
 }
 
-/** The most probable classes of one row of a model's output. */
+/** The most probable classes of one row of `probabilitiesOf` a model's output. */
 export function topGuesses(
   { shape, data }: Tensor<'float32'>,
   row: number,
@@ -117,7 +122,7 @@ export function topGuesses(
   top: number,
 ): Guess[] {
   const classes = shape[1]!;
-  const probabilities = asProbabilities(data.subarray(row * classes, (row + 1) * classes));
+  const probabilities = [...data.subarray(row * classes, (row + 1) * classes)];
   const guesses = probabilities.map((probability, id) => ({
     class: classNames?.[id] ?? `class ${id}`,
     id,
@@ -129,11 +134,36 @@ export function topGuesses(
 /** Beyond 1 by rounding. */
 const slack = 1e-5;
 
-/** A model without a last activation, as many of Keras's tutorials have, puts out logits; they get its softmax. */
-function asProbabilities(values: Float32Array): number[] {
-  if (values.every((value) => value >= 0 && value <= 1 + slack)) return [...values];
-  const largest = Math.max(...values);
-  const powers = Array.from(values, (value) => Math.exp(value - largest));
-  const total = powers.reduce((sum, value) => sum + value, 0);
-  return powers.map((value) => value / total);
+/**
+ * What a model puts out, as the probabilities of its classes. A model without a last activation, as many of Keras's
+ * tutorials have, puts out logits; they get its softmax. One output alone is the probability of class 1, or its logit:
+ * two classes come of it.
+ *
+ * @param output (n, outputs)
+ */
+export function probabilitiesOf({ shape, data }: Tensor<'float32'>): Tensor<'float32'> {
+  const [count, outputs] = shape as [number, number];
+  const logits = data.some((value) => value < 0 || value > 1 + slack);
+  if (outputs === 1) {
+    const ones = logits ? data.map((value) => 1 / (1 + Math.exp(-value))) : data;
+    return float32(
+      [count, 2],
+      Float32Array.from({ length: 2 * count }, (_, i) =>
+        i % 2 === 1 ? ones[(i - 1) / 2]! : 1 - ones[i / 2]!,
+      ),
+    );
+  }
+  if (!logits) return float32(shape, data);
+  const probabilities = new Float32Array(data.length);
+  for (let row = 0; row < count; row++) {
+    const values = data.subarray(row * outputs, (row + 1) * outputs);
+    const largest = Math.max(...values);
+    const powers = values.map((value) => Math.exp(value - largest));
+    const total = powers.reduce((sum, value) => sum + value, 0);
+    probabilities.set(
+      powers.map((value) => value / total),
+      row * outputs,
+    );
+  }
+  return float32(shape, probabilities);
 }

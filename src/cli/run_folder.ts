@@ -7,6 +7,7 @@ import { readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { checked } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
+import { kindOf, refuseKind } from '../core/file_kind.node.ts';
 import { checkWritable, isUnfinished, readJson, writeJson } from '../core/files.node.ts';
 import { graftVersion } from '../core/version.node.ts';
 import type { Beside } from '../report/curves.ts';
@@ -266,12 +267,12 @@ export interface FoundModel {
 /** Finds what `--model` names: a file, or the folder of a run. */
 export async function findModel(given: string | undefined): Promise<FoundModel> {
   if (given === undefined)
-    fail('argument', '--model is missing. Expected a model (.keras, .h5) or the folder of a run.');
+    fail('argument', '--model is missing. Expected a model (.keras, .h5, .onnx) or the folder of a run.');
   const stats = statSync(given, { throwIfNoEntry: false });
   if (stats === undefined) {
     fail(
       'argument',
-      `--model ${given}: there is no such file. Expected a model (.keras, .h5) or the folder of a run.`,
+      `--model ${given}: there is no such file. Expected a model (.keras, .h5, .onnx) or the folder of a run.`,
     );
   }
   if (!stats.isDirectory()) {
@@ -280,6 +281,11 @@ export async function findModel(given: string | undefined): Promise<FoundModel> 
     return { path: given, record: record?.model.file === basename(given) ? record : null };
   }
   const folder = new RunFolder(given);
+  if (!folder.exists) {
+    // A SavedModel, for one, is a folder too.
+    const kind = await kindOf(given);
+    refuseKind(given, kind, 'a model (.keras, .h5, .onnx) or the folder of a run, which has a run.json');
+  }
   const record = await folder.read();
   const path = folder.file(record.model.file);
   if (!existsSync(path)) {

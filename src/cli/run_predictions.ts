@@ -16,6 +16,7 @@ import { whileWaiting } from '../training/status_line.ts';
 import type { TrainConfig } from './config.ts';
 import type { LoadedData } from './data.ts';
 import { plural } from './output.ts';
+import { probabilitiesOf } from './predict.ts';
 import type { PredictionsRecord, RunFolder, RunRecord } from './run_folder.ts';
 
 const file = 'predictions.safetensors';
@@ -139,7 +140,7 @@ export async function scoreViews(
   pictures: Dataset,
   options: PredictOptions,
 ): Promise<{ readonly accuracy: number; readonly loss: number }> {
-  const { data: probabilities, shape } = await model.predict(pictures, options);
+  const { data: probabilities, shape } = probabilitiesOf(await model.predict(pictures, options));
   const judged = judge({ labels: await labelsOf(pictures), probabilities, classes: shape[1]! });
   return { accuracy: accuracyOf(judged).value, loss: negativeLogLikelihood(judged) };
 }

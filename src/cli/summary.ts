@@ -4,13 +4,13 @@ import { fail } from '../core/errors.ts';
 import type { Layer } from '../layers/layer.ts';
 import { Network } from '../models/network.ts';
 import { summary } from '../models/summary.ts';
-import { load } from '../training/build.ts';
 import type { Model } from '../training/model.ts';
 import { addCommonOptions, type CommonOptions, isGiven } from './arguments.ts';
 import { backboneOption, buildModel, findBackbone } from './backbone.ts';
 import { classCountOf, dataWords, isPublished, parseData } from './data.ts';
 import { isOnnx, resolveModel } from './foreign.ts';
-import { outputFor } from './output.ts';
+import { loadSaved } from './open_model.ts';
+import { type Output, outputFor } from './output.ts';
 import { findModel } from './run_folder.ts';
 import { modelConfigOf } from './train_config.ts';
 import { addModelOptions, type ModelOptions } from './train_options.ts';
@@ -26,7 +26,7 @@ export function defineSummary(program: Command): void {
   const command = program
     .command('summary')
     .description('Show the layers of a model: a saved one, or what train would build.')
-    .option('--model <path>', 'a model (.keras, .h5) or the folder of a run')
+    .option('--model <path>', 'a model (.keras, .h5) or the folder of a run; graft inspect shows .onnx')
     .addOption(backboneOption('build a model instead'))
     .option('--data <what>', `whose classes it tells apart: ${dataWords}`, parseData, 'cifar10');
   addModelOptions(command)
@@ -50,7 +50,10 @@ async function runSummary(command: Command, options: SummaryCommandOptions): Pro
   if ((options.model === undefined) === (options.backbone === undefined) && !wins) {
     fail('argument', 'Say which model: either --model FILE (or a run), or --backbone with its options.');
   }
-  const model = options.model === undefined ? await built(options) : await saved(command, options.model);
+  const model =
+    options.model === undefined
+      ? await built(options)
+      : await saved(command, options.model, options.imageSize, out);
   const { expandNested = false, showTrainable = false } = options;
   out.result(summary(model, { expandNested, showTrainable }).trimEnd());
   const trainable = model.trainableVariables.reduce((total, { size }) => total + size, 0);
@@ -66,8 +69,13 @@ async function runSummary(command: Command, options: SummaryCommandOptions): Pro
   });
 }
 
-async function saved(command: Command, path: string): Promise<Model> {
-  const makes = ['imageSize', 'backboneOutput', 'preprocessing', 'unfreezeFrom', 'head', 'augment', 'data'];
+async function saved(
+  command: Command,
+  given: string,
+  imageSize: number | undefined,
+  out: Output,
+): Promise<Model> {
+  const makes = ['backboneOutput', 'preprocessing', 'unfreezeFrom', 'head', 'augment', 'data'];
   const others = makes.filter((name) => isGiven(command, name));
   if (others.length > 0) {
     const flags = command.options.filter((option) => others.includes(option.attributeName()));
@@ -76,7 +84,11 @@ async function saved(command: Command, path: string): Promise<Model> {
       `--model shows a saved model as it is; leave out ${flags.map(({ long }) => long).join(', ')}.`,
     );
   }
-  return load((await findModel(path)).path);
+  const { path, record } = await findModel(given);
+  const size = isGiven(command, 'imageSize') ? imageSize : undefined;
+  if (size !== undefined && record !== null)
+    fail('argument', `--image-size is for models from elsewhere; the run of ${path} knows its own.`);
+  return loadSaved(path, size, out);
 }
 
 /** The structure alone: no weights are read, and standardization has no statistics yet. */

@@ -27,7 +27,7 @@ export interface OnnxBackboneOptions extends LayerOptions {
 
 /**
  * Computes part of an ONNX model, always as it is: its weights are constants of that model and never train.
- * `(height, width, 3)`, normalised as the model wants it, to `(height, width, channels)`, `(tokens, channels)` or
+ * `(height, width, channels)`, normalised as the model wants it, to `(height, width, channels)`, `(tokens, channels)` or
  * `(channels)`.
  */
 export class OnnxBackbone extends Layer {

@@ -14,6 +14,10 @@ export interface ImageInput extends End {
   readonly batch: number | null;
   readonly height: number | null;
   readonly width: number | null;
+  /** 3: red, green, blue. 1: grey. */
+  readonly channels: 1 | 3;
+  /** True if the file takes uint8, and so 0 … 255. */
+  readonly bytes: boolean;
 }
 
 /** The picture among the inputs of a model. Throws `unsupported` if there is none that Graft can feed. */
@@ -23,24 +27,53 @@ export function imageInput({ graph }: ModelProto): ImageInput {
   const found = images.find(({ name }) => /pixel|image/i.test(name)) ?? images[0];
   if (found === undefined) {
     const names = graph.input.map((value) => `${value.name} [${dims(value).map(dimText).join(', ')}]`);
+    const vector = graph.input.map(dims).find((each) => each.length === 2 && each[1]!.dimValue);
+    const length = vector?.[1]?.dimValue ?? 0;
+    const [side, sideOfColour] = [Math.sqrt(length), Math.sqrt(length / 3)];
+    const image = Number.isInteger(side)
+      ? `${side}x${side} grey`
+      : Number.isInteger(sideOfColour)
+        ? `${sideOfColour}x${sideOfColour} colour`
+        : '';
+    const flattened = image === '' ? '' : `, perhaps ${image} images as one row of numbers each`;
+    const mend =
+      vector === undefined
+        ? ''
+        : ` It takes vectors of ${length} numbers${flattened}. Export it with a reshape in front, so that images go in.`;
     fail(
       'unsupported',
-      `It takes no batch of pictures (four dimensions); its inputs are ${names.join(', ')}.`,
+      `It takes no batch of images (four dimensions); its inputs are ${names.join(', ')}.${mend}`,
     );
   }
   const { elemType } = found.type.tensorType;
-  if (elemType !== elementTypes.float32 && elemType !== elementTypes.float16) {
-    fail('unsupported', `Its input "${found.name}" is of type ${elemType}; Graft feeds float32 and float16.`);
+  const { float32, float16, uint8 } = elementTypes;
+  if (elemType !== float32 && elemType !== float16 && elemType !== uint8) {
+    fail(
+      'unsupported',
+      `Its input "${found.name}" is of type ${elemType}; Graft feeds float32, float16 and uint8.`,
+    );
   }
   const size = dims(found).map(({ dimValue }) => dimValue || null) as (number | null)[];
-  // Where neither axis says 3, ONNX's own convention.
-  const layout: ImageLayout = size[3] === 3 && size[1] !== 3 ? 'channelsLast' : 'channelsFirst';
+  const layout = layoutOf(size);
   const [channels, height, width] =
     layout === 'channelsFirst' ? [size[1], size[2], size[3]] : [size[3], size[1], size[2]];
-  if (channels !== null && channels !== 3) {
-    fail('unsupported', `Its pictures have ${channels} channels; Graft's have 3, red, green and blue.`);
+  if (channels !== null && channels !== 3 && channels !== 1) {
+    fail(
+      'unsupported',
+      `Its images have ${channels} channels; Graft feeds 3 (red, green and blue) or 1 (grey).`,
+    );
   }
-  return { name: found.name, layout, batch: size[0]!, height: height!, width: width! };
+  const form = { layout, batch: size[0]!, height: height!, width: width!, channels: channels ?? 3 } as const;
+  return { name: found.name, ...form, bytes: elemType === uint8 };
+}
+
+/** Where no axis says 3 or 1, ONNX's own convention. */
+function layoutOf([, first, , last]: readonly (number | null)[]): ImageLayout {
+  for (const channels of [3, 1]) {
+    if (first === channels) return 'channelsFirst';
+    if (last === channels) return 'channelsLast';
+  }
+  return 'channelsFirst';
 }
 
 export function dimText({ dimValue, dimParam }: { dimValue?: number; dimParam?: string }): string {

@@ -86,8 +86,9 @@ describe('graft predict', () => {
 
   it('numbers the classes of a model that lies in no run folder', async () => {
     const { stdout } = await run('predict --model elsewhere/model.h5 --top 1 bird.png');
-    expect(stdout).toMatch(/^bird\.png {2}class 2 [\d.]+ %\n/);
-    expect(stdout).toContain('\nThe model lies in no run folder, so classes are numbers.\n');
+    expect(stdout).toMatch(/\nbird\.png {2}class 2 [\d.]+ %\n/);
+    expect(stdout).toContain('the model scales them itself (Conv2D "caffe_preprocessing")');
+    expect(stdout).toContain('\nThe file does not name its classes, so they are numbers; --class-names FILE');
   });
 
   it.each([
