@@ -3,9 +3,10 @@ import { fail } from '../core/errors.ts';
 import { differentiate } from '../graph/autodiff.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import type { Layer, Variable } from '../layers/layer.ts';
+import { type Layer, shapeContext, type Variable } from '../layers/layer.ts';
 import { type Loss, targets } from '../losses/index.ts';
 import type { Metric } from '../metrics/index.ts';
+import type { Network } from '../models/network.ts';
 import type { Optimizer, Updated } from '../optimizers/index.ts';
 import type { Slab } from './slabs.ts';
 import type { Trace } from './trace.ts';
@@ -24,6 +25,13 @@ export interface Objective {
 export function inputName(node: Node): string {
   if (node.op !== 'input') throw new TypeError(`Node ${node.id} is no input.`);
   return node.attributes.name;
+}
+
+/** What people should know about a loss behind this network, if there is anything odd. */
+export function warningOf(loss: Loss, network: Network): string | null {
+  if (loss.warning === undefined) return null;
+  const image = o.input('image', [-1, ...network.input.shape]);
+  return loss.warning(network.call([image], shapeContext));
 }
 
 /** The labels of a training step: rows as its layers mix them, or the labels as they come. */

@@ -2,6 +2,7 @@
  * The layers, as functions with Keras's names in camelCase, and the table from Keras class names to them.
  */
 import { fail, GraftError } from '../core/errors.ts';
+import { nearest } from '../core/nearest.ts';
 import { lookUp } from '../core/records.ts';
 import * as activationLayers from './activation_layers.ts';
 import { activationFromKeras } from './activations.ts';
@@ -212,12 +213,16 @@ export function layerFromKeras(
   const name = String(config['name'] ?? className);
   const type = lookUp(layerTypes, className);
   if (type === undefined) {
+    const meant = nearest(className, Object.keys(layerTypes));
     const hint =
-      className === 'Lambda' ? ' A Lambda layer carries code; use Resizing or Rescaling instead.' : '';
+      className === 'Lambda'
+        ? ' A Lambda layer carries code; Resizing, Rescaling and arithmetic on tensors do not.'
+        : meant === null
+          ? ''
+          : ` The nearest that it has is ${meant}.`;
     fail(
       'unsupported',
-      `Layer ${name} is of class ${className}, which Graft does not have.${hint} ` +
-        `It has ${Object.keys(layerTypes).join(', ')}.`,
+      `Layer ${name} is of class ${className}, which Graft does not have.${hint} docs/formats.md lists its layers.`,
     );
   }
   // The dtype of an input is that of the pictures, which Graft takes as they come.

@@ -641,6 +641,9 @@ const synonyms: Readonly<Record<string, string>> = {
   'nn.swish': 'nn.silu',
 };
 
+/** Names of all functions of TensorFlow. */
+export const tensorFlowNames = [...Object.keys(tensorflow), ...Object.keys(synonyms)];
+
 /** What Keras 2 writes for a function of TensorFlow: the input, then everything else by name. */
 export interface TensorFlowCall {
   readonly name: string;

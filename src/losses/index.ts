@@ -22,11 +22,16 @@ export interface Loss {
    * or one-hot rows, float32 (batch, classes).
    */
   perSample(prediction: Node, labels: Node): Node;
+  /** What people should know who put this loss behind that prediction; null if there is nothing odd about it. */
+  warning?(prediction: Node): string | null;
 }
 
 /** Options of the crossentropies (keras.losses). */
 export interface CrossentropyOptions {
-  /** True if the model ends without softmax. Defaults to false. */
+  /**
+   * True if the model ends without softmax. Defaults to false. Behind a softmax it makes no difference: the loss is
+   * taken from what the softmax was given, as Keras on TensorFlow does, and `compile` warns.
+   */
   readonly fromLogits?: boolean;
   /** Share of the target that is spread evenly over all classes. Defaults to 0. */
   readonly labelSmoothing?: number;
@@ -70,11 +75,12 @@ export function categoricalCrossentropy(options: CrossentropyOptions = {}): Loss
       const hard = targets(labels, classes);
       const soft =
         labelSmoothing === 0 ? hard : o.add(o.mul(hard, 1 - labelSmoothing), labelSmoothing / classes);
-      const logits = fromLogits ? prediction : o.logitsOf(prediction);
+      const logits = o.logitsOf(prediction) ?? (fromLogits ? prediction : null);
       if (logits !== null) return o.neg(o.sum(o.mul(soft, o.logSoftmax(logits)), [-1]));
       const normalized = o.div(prediction, o.sum(prediction, [-1], true));
       return o.neg(o.sum(o.mul(soft, o.log(clip(normalized))), [-1]));
     },
+    ...(fromLogits ? { warning: behindSoftmax } : {}),
   };
 }
 
@@ -101,10 +107,20 @@ export function sparseCategoricalCrossentropy(options: SparseCrossentropyOptions
         );
       }
       const target = targets(labels, classesOf(prediction));
-      const logits = fromLogits ? prediction : (o.logitsOf(prediction) ?? o.log(clip(prediction)));
+      const logits = o.logitsOf(prediction) ?? (fromLogits ? prediction : o.log(clip(prediction)));
       return o.neg(o.sum(o.mul(target, o.logSoftmax(logits)), [-1]));
     },
+    ...(fromLogits ? { warning: behindSoftmax } : {}),
   };
+}
+
+/** Keras's warning in such a case (keras/src/backend/tensorflow/nn.py, `_get_logits`). */
+function behindSoftmax(prediction: Node): string | null {
+  if (o.logitsOf(prediction) === null) return null;
+  return (
+    'The loss expects logits (from_logits), but the model ends in softmax. As Keras on TensorFlow does, the loss is ' +
+    'taken from what the softmax is given. Leave out either of the two.'
+  );
 }
 
 /** Stands in where a model only predicts and nothing says what would be right: zero, whatever comes. */

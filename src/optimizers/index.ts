@@ -2,12 +2,12 @@
 import * as v from 'valibot';
 import { checked, type Entries, fields, flag, notNegative, oneOf, optional, share } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
-import { kerasObject, lookUp } from '../core/records.ts';
+import { isRecord, kerasObject, lookUp } from '../core/records.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
 import { Optimizer, type OptimizerOptions, optimizerEntries } from './optimizer.ts';
 import type { UpdateRule } from './rule.ts';
-import { scheduleFromKeras } from './schedules.ts';
+import { inverseTimeDecay, type Schedule, scheduleFromKeras } from './schedules.ts';
 
 export { averageSlot, Optimizer, type OptimizerOptions } from './optimizer.ts';
 export type { Updated } from './rule.ts';
@@ -69,8 +69,13 @@ export interface RMSpropOptions extends OptimizerOptions {
   readonly rho?: number;
   /** Share of the last move that goes on. Defaults to 0. */
   readonly momentum?: number;
-  /** Added under the root. Defaults to 1e-7. */
+  /** Added to the mean square, under the root. Defaults to 1e-7. */
   readonly epsilon?: number;
+  /**
+   * Adds epsilon to the root instead, as RMSprop without momentum did in Keras up to 2.10 and does in tf_keras's
+   * `legacy`. Defaults to false.
+   */
+  readonly epsilonOutside?: boolean;
   /** Divides by the deviation instead of the mean square. Defaults to false. */
   readonly centered?: boolean;
 }
@@ -79,6 +84,7 @@ const rmspropOptions = fields({
   rho: optional(share, 0.9),
   momentum: optional(share, 0),
   epsilon: optional(notNegative, 1e-7),
+  epsilonOutside: optional(flag, false),
   centered: optional(flag, false),
   ...optimizerEntries,
 } satisfies Entries<RMSpropOptions>);
@@ -93,7 +99,11 @@ const rmspropOptions = fields({
  */
 export function rmsprop(options: RMSpropOptions = {}): Optimizer {
   const where = 'optimizers.rmsprop';
-  const { rho, momentum, epsilon, centered, ...common } = checked(rmspropOptions, options, where);
+  const { rho, momentum, epsilon, epsilonOutside, centered, ...common } = checked(
+    rmspropOptions,
+    options,
+    where,
+  );
   const gradientScale = scaleFor(rho);
   const rule: UpdateRule = {
     className: 'RMSprop',
@@ -101,6 +111,7 @@ export function rmsprop(options: RMSpropOptions = {}): Optimizer {
     defaultRate: 0.001,
     defaultDecay: null,
     config: { rho, momentum, epsilon, centered },
+    ...(epsilonOutside ? { beyondKeras: { epsilonOutside } } : {}),
     slots: ['velocity', ...(momentum > 0 ? ['momentum'] : []), ...(centered ? ['average_gradient'] : [])],
     interleaved: [],
     gradientScale,
@@ -114,7 +125,10 @@ export function rmsprop(options: RMSpropOptions = {}): Optimizer {
         spread = o.sub(velocity, o.square(next['average_gradient']));
       }
       const rate = o.div(learningRate!, gradientScale);
-      let step = o.div(o.mul(gradient, rate), o.sqrt(o.add(spread, epsilon)));
+      const root = epsilonOutside
+        ? o.add(o.sqrt(centered ? o.max(spread, 0) : spread), epsilon)
+        : o.sqrt(o.add(spread, epsilon));
+      let step = o.div(o.mul(gradient, rate), root);
       if (momentum > 0) {
         step = o.add(o.mul(slots['momentum']!, momentum), step);
         next['momentum'] = step;
@@ -245,8 +259,8 @@ function optimizerNamed(name: string): Optimizer {
 }
 
 /**
- * Reads what Keras writes for an optimizer. Some versions of Keras 2 call its own ones `Custom>Adam`, and those that
- * write `.keras` keep the bare name that `compile` was given.
+ * Reads what Keras writes for an optimizer, with the meanings of the version that wrote it. Some versions of Keras 2 call
+ * its own ones `Custom>Adam`, and those that write `.keras` keep the bare name that `compile` was given.
  */
 export function optimizerFromKeras(value: unknown): Optimizer {
   if (typeof value === 'string') return optimizerNamed(value);
@@ -259,23 +273,77 @@ export function optimizerFromKeras(value: unknown): Optimizer {
       `Graft does not have the optimizer ${class_name}; it has ${optimizerNames.join(', ')}.`,
     );
   }
-  if (config['decay']) {
-    fail('unsupported', `${class_name}: Graft does not have decay = ${JSON.stringify(config['decay'])}.`);
-  }
-  const rate = config['learning_rate'] ?? config['lr'];
+  const legacy = isLegacyOptimizer(value);
   return make({
-    learningRate: typeof rate === 'number' ? shortest(rate) : scheduleFromKeras(rate),
-    weightDecay: (config['weight_decay'] as number | null) ?? null,
-    clipnorm: (config['clipnorm'] as number | null) ?? null,
-    globalClipnorm: (config['global_clipnorm'] as number | null) ?? null,
-    clipvalue: (config['clipvalue'] as number | null) ?? null,
-    gradientAccumulationSteps: (config['gradient_accumulation_steps'] as number | null) ?? null,
+    learningRate: rateFromKeras(class_name, config),
+    weightDecay: positive(config['weight_decay']),
+    ...clippingFromKeras(class_name, config, legacy),
+    gradientAccumulationSteps: positive(config['gradient_accumulation_steps']),
     useEma: config['use_ema'] === true,
     emaMomentum: (config['ema_momentum'] as number | undefined) ?? 0.99,
-    emaOverwriteFrequency: (config['ema_overwrite_frequency'] as number | null) ?? null,
-    ...own(config, ['momentum', 'nesterov', 'rho', 'epsilon', 'centered', 'amsgrad']),
+    emaOverwriteFrequency: positive(config['ema_overwrite_frequency']),
+    ...own(config, ['momentum', 'nesterov', 'rho', 'centered', 'amsgrad']),
+    // The old optimizers took an epsilon of 0 or none for Keras's own.
+    ...(positive(config['epsilon']) === null && (legacy || config['epsilon'] == null)
+      ? {}
+      : own(config, ['epsilon'])),
+    ...(name === 'rmsprop' && epsilonOutside(value, config, legacy) ? { epsilonOutside: true } : {}),
     ...(config['beta_1'] === undefined ? {} : { beta1: config['beta_1'], beta2: config['beta_2'] }),
   } as AdamOptions);
+}
+
+/**
+ * True for the optimizers of Keras up to 2.10, which later ones call `legacy`: they have `decay`, order their state slot
+ * by slot, and RMSprop without momentum adds epsilon outside of the root (tf_keras/src/optimizers/legacy).
+ */
+export function isLegacyOptimizer(value: unknown): boolean {
+  if (!isRecord(value)) return false;
+  const config = isRecord(value['config']) ? value['config'] : {};
+  const module = typeof value['module'] === 'string' ? value['module'] : '';
+  return (
+    config['is_legacy_optimizer'] === true || 'decay' in config || 'lr' in config || /\blegacy\b/.test(module)
+  );
+}
+
+function epsilonOutside(value: unknown, config: KerasConfig, legacy: boolean): boolean {
+  const graft = isRecord(value) && isRecord(value['graft']) ? value['graft'] : {};
+  return graft['epsilonOutside'] === true || (legacy && positive(config['momentum']) === null);
+}
+
+/** A number, or a schedule; the `decay` of old optimizers is a schedule too: rate / (1 + decay · step). */
+function rateFromKeras(className: string, config: KerasConfig): number | Schedule {
+  const rate = config['learning_rate'] ?? config['lr'];
+  const decayRate = positive(config['decay']);
+  if (typeof rate !== 'number') {
+    if (decayRate !== null) {
+      fail('unsupported', `${className}: Graft does not have decay = ${decayRate} together with a schedule.`);
+    }
+    return scheduleFromKeras(rate);
+  }
+  const initialLearningRate = shortest(rate);
+  return decayRate === null
+    ? initialLearningRate
+    : inverseTimeDecay({ initialLearningRate, decaySteps: 1, decayRate: shortest(decayRate) });
+}
+
+/** Newer optimizers clip in one way, the first of these that is above 0; the old ones in all that are given. */
+function clippingFromKeras(className: string, config: KerasConfig, legacy: boolean): OptimizerOptions {
+  const [clipnorm, globalClipnorm, clipvalue] = ['clipnorm', 'global_clipnorm', 'clipvalue'].map((key) =>
+    positive(config[key]),
+  ) as [number | null, number | null, number | null];
+  if (legacy && clipvalue !== null && (clipnorm ?? globalClipnorm) !== null) {
+    fail(
+      'unsupported',
+      `${className}: Graft does not have clipvalue together with clipnorm or global_clipnorm.`,
+    );
+  }
+  if (clipnorm !== null) return { clipnorm };
+  return globalClipnorm === null ? { clipvalue } : { globalClipnorm };
+}
+
+/** A number above 0, or null. */
+function positive(value: unknown): number | null {
+  return typeof value === 'number' && value > 0 ? value : null;
 }
 
 type KerasConfig = Readonly<Record<string, unknown>>;

@@ -228,7 +228,8 @@ export class Optimizer {
   }
 
   /** Keras's class and config, for files. */
-  get keras(): { class_name: string; config: Record<string, unknown> } {
+  get keras(): { class_name: string; config: Record<string, unknown>; graft?: unknown } {
+    const { beyondKeras } = this.rule;
     const { learningRate, weightDecay, clipnorm, globalClipnorm, clipvalue } = this.options;
     return {
       class_name: this.rule.className,
@@ -249,6 +250,7 @@ export class Optimizer {
         gradient_accumulation_steps: this.options.gradientAccumulationSteps,
         ...this.rule.config,
       },
+      ...(beyondKeras === undefined ? {} : { graft: beyondKeras }),
     };
   }
 }

@@ -27,6 +27,8 @@ export interface UpdateRule {
   readonly defaultDecay: number | null;
   /** Keras's arguments beyond the common ones. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** What only Graft writes beside them and reads: Keras 3 has no argument for it. */
+  readonly beyondKeras?: Readonly<Record<string, unknown>>;
   /** State that the rule has for each weight. */
   readonly slots: readonly string[];
   /** Slots that Keras stores weight by weight before the others, which follow slot by slot. */

@@ -11,7 +11,7 @@ import {
   wholeNumber,
 } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
-import { kerasObject } from '../core/records.ts';
+import { kerasObject, lookUp } from '../core/records.ts';
 
 /** The learning rate as a function of the steps done so far; the first step sees 0. */
 export interface Schedule {
@@ -158,33 +158,139 @@ export function piecewiseConstantDecay(options: PiecewiseConstantDecayOptions): 
   };
 }
 
+/** Options of `inverseTimeDecay`. */
+export interface InverseTimeDecayOptions {
+  /** The rate of the first step. */
+  readonly initialLearningRate: number;
+  /** Steps in which the divisor grows by `decayRate`. */
+  readonly decaySteps: number;
+  readonly decayRate: number;
+  /** True decays in steps: ⌊step / decaySteps⌋. Defaults to false. */
+  readonly staircase?: boolean;
+}
+
+/**
+ * `initial / (1 + decayRate · step / decaySteps)` (keras.optimizers.schedules.InverseTimeDecay). With `decaySteps: 1` it
+ * is the `decay` of optimizers of Keras 1 and 2.
+ */
+export function inverseTimeDecay(options: InverseTimeDecayOptions): Schedule {
+  const { initialLearningRate: initial, decaySteps, decayRate, staircase = false } = options;
+  if (!(decaySteps > 0)) fail('argument', `decaySteps must be above 0, got ${decaySteps}.`);
+  const config = {
+    initial_learning_rate: initial,
+    decay_steps: decaySteps,
+    decay_rate: decayRate,
+    staircase,
+    name: 'InverseTimeDecay',
+  };
+  return {
+    keras: { class_name: 'InverseTimeDecay', config },
+    at(step) {
+      const power = step / decaySteps;
+      return initial / (1 + decayRate * (staircase ? Math.floor(power) : power));
+    },
+  };
+}
+
+/** Options of `polynomialDecay`. */
+export interface PolynomialDecayOptions {
+  /** The rate of the first step. */
+  readonly initialLearningRate: number;
+  /** Steps until `endLearningRate`. */
+  readonly decaySteps: number;
+  /** Defaults to 0.0001. */
+  readonly endLearningRate?: number;
+  /** 1, the default, is a straight line. */
+  readonly power?: number;
+  /** True begins again with twice, three times, ... the steps when they are over. Defaults to false. */
+  readonly cycle?: boolean;
+}
+
+/** `(initial − end) · (1 − step / decaySteps) ^ power + end` (keras.optimizers.schedules.PolynomialDecay). */
+export function polynomialDecay(options: PolynomialDecayOptions): Schedule {
+  const { initialLearningRate: initial, decaySteps, endLearningRate: end = 1e-4 } = options;
+  const { power = 1, cycle = false } = options;
+  if (!(decaySteps > 0)) fail('argument', `decaySteps must be above 0, got ${decaySteps}.`);
+  const config = {
+    initial_learning_rate: initial,
+    decay_steps: decaySteps,
+    end_learning_rate: end,
+    power,
+    cycle,
+    name: 'PolynomialDecay',
+  };
+  return {
+    keras: { class_name: 'PolynomialDecay', config },
+    at(step) {
+      const steps = cycle ? decaySteps * Math.max(1, Math.ceil(step / decaySteps)) : decaySteps;
+      return (initial - end) * (1 - Math.min(step, steps) / steps) ** power + end;
+    },
+  };
+}
+
+/** Options of `cosineDecayRestarts`. */
+export interface CosineDecayRestartsOptions {
+  /** The rate of the first step. */
+  readonly initialLearningRate: number;
+  /** Steps until the first restart. */
+  readonly firstDecaySteps: number;
+  /** How many times longer each period is than the one before. Defaults to 2. */
+  readonly tMul?: number;
+  /** The rate with which a period begins, as a share of that of the one before. Defaults to 1. */
+  readonly mMul?: number;
+  /** Where a period ends, as a share of the initial rate. Defaults to 0. */
+  readonly alpha?: number;
+}
+
+/** Cosine decay that begins again (keras.optimizers.schedules.CosineDecayRestarts; Loshchilov & Hutter 2016, SGDR). */
+export function cosineDecayRestarts(options: CosineDecayRestartsOptions): Schedule {
+  const { initialLearningRate: initial, firstDecaySteps, tMul = 2, mMul = 1, alpha = 0 } = options;
+  if (!(firstDecaySteps > 0)) fail('argument', `firstDecaySteps must be above 0, got ${firstDecaySteps}.`);
+  if (!(tMul >= 1)) fail('argument', `tMul must be at least 1, got ${tMul}.`);
+  const config = {
+    initial_learning_rate: initial,
+    first_decay_steps: firstDecaySteps,
+    t_mul: tMul,
+    m_mul: mMul,
+    alpha,
+    name: 'SGDRDecay',
+  };
+  return {
+    keras: { class_name: 'CosineDecayRestarts', config },
+    at(step) {
+      let restarts = 0;
+      let start = 0;
+      let length = firstDecaySteps;
+      while (step >= start + length) {
+        start += length;
+        length *= tMul;
+        restarts++;
+      }
+      const cosine = 0.5 * mMul ** restarts * (1 + Math.cos((Math.PI * (step - start)) / length));
+      return initial * ((1 - alpha) * cosine + alpha);
+    },
+  };
+}
+
+/** How schedules are made, by Keras's names; their arguments are spelled as Graft's options, but in snake case. */
+const readers: Readonly<Record<string, (options: never) => Schedule>> = {
+  CosineDecay: cosineDecay,
+  CosineDecayRestarts: cosineDecayRestarts,
+  ExponentialDecay: exponentialDecay,
+  InverseTimeDecay: inverseTimeDecay,
+  PiecewiseConstantDecay: piecewiseConstantDecay,
+  PolynomialDecay: polynomialDecay,
+};
+
 /** Reads what Keras writes for a schedule. */
 export function scheduleFromKeras(value: unknown): Schedule {
   const { class_name, config } = kerasObject(value, 'a learning rate or its schedule');
-  const numbers = config as Record<string, never>;
-  switch (class_name) {
-    case 'CosineDecay':
-      return cosineDecay({
-        initialLearningRate: numbers['initial_learning_rate']!,
-        decaySteps: numbers['decay_steps']!,
-        alpha: numbers['alpha'] ?? 0,
-        warmupTarget: numbers['warmup_target'] ?? null,
-        warmupSteps: numbers['warmup_steps'] ?? 0,
-      });
-    case 'ExponentialDecay':
-      return exponentialDecay({
-        initialLearningRate: numbers['initial_learning_rate']!,
-        decaySteps: numbers['decay_steps']!,
-        decayRate: numbers['decay_rate']!,
-        staircase: numbers['staircase'] ?? false,
-      });
-    case 'PiecewiseConstantDecay':
-      return piecewiseConstantDecay({ boundaries: numbers['boundaries']!, values: numbers['values']! });
-    default:
-      return fail(
-        'unsupported',
-        `Graft does not have the learning-rate schedule ${class_name}; ` +
-          'it has CosineDecay, ExponentialDecay and PiecewiseConstantDecay.',
-      );
+  const make = lookUp(readers, class_name);
+  if (make === undefined) {
+    const names = Object.keys(readers).join(', ');
+    fail('unsupported', `Graft does not have the learning-rate schedule ${class_name}; it has ${names}.`);
   }
+  const entries = Object.entries(config).filter(([key, given]) => key !== 'name' && given !== null);
+  const toCamel = (key: string) => key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  return make(Object.fromEntries(entries.map(([key, given]) => [toCamel(key), given])) as never);
 }

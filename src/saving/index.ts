@@ -177,12 +177,17 @@ function training(
   variables: readonly NamedTensor[] | null,
 ): SavedTraining | null {
   if (described === null) return null;
+  return namingTheWay(() => interpret(path, () => readTraining(path, network, described, variables)));
+}
+
+/** Whatever is wrong with how a model was trained, the model itself can be read. */
+export function namingTheWay<T>(read: () => T): T {
   try {
-    return interpret(path, () => readTraining(path, network, described, variables));
+    return read();
   } catch (error) {
-    if (!(error instanceof GraftError) || error.code !== 'unsupported') throw error;
+    if (!(error instanceof GraftError)) throw error;
     const way = 'load(path, { compile: false }) reads the model without how it was trained.';
-    return fail('unsupported', `${error.message} ${way}`, error);
+    return fail(error.code, `${error.message} ${way}`, error);
   }
 }
 

@@ -6,7 +6,7 @@ import { lossFromKeras } from '../losses/index.ts';
 import { metricFromKeras } from '../metrics/index.ts';
 import type { Network } from '../models/network.ts';
 import type { LearningRateMultipliers } from '../models/rates.ts';
-import { type Optimizer, optimizerFromKeras, shortest } from '../optimizers/index.ts';
+import { isLegacyOptimizer, type Optimizer, optimizerFromKeras, shortest } from '../optimizers/index.ts';
 import type { SavedTraining } from './index.ts';
 import { asFloat32, type NamedTensor } from './tensors.ts';
 
@@ -89,7 +89,8 @@ export function readTraining(
   const read = ([metrics].flat(2) as unknown[])
     .filter((entry) => entry !== null && entry !== undefined)
     .map(metricFromKeras);
-  const { step, slots } = readOptimizer(path, network, optimizer, variables ?? []);
+  const legacy = isLegacyOptimizer(described);
+  const { step, slots } = readOptimizer(path, network, optimizer, variables ?? [], { legacy });
   return { optimizer, loss: lossFromKeras(loss), metrics: read, ...readExtra(path, extra), step, slots };
 }
 
@@ -101,24 +102,27 @@ export interface OptimizerState extends Pick<SavedTraining, 'step' | 'slots'> {
 
 /**
  * The state in Keras's `optimizer.variables`. Keras 3 begins with the iteration and, without a schedule, the learning
- * rate; Keras 2 leaves the rate out. Throws `weights` if counts or shapes differ.
+ * rate; Keras 2 leaves the rate out, and RMSprop of Keras up to 2.2 the iteration too. `legacy` says that the optimizer
+ * is one of Keras up to 2.10. Throws `weights` if counts or shapes differ.
  */
 export function readOptimizer(
   path: string,
   network: Network,
   optimizer: Optimizer,
   variables: readonly NamedTensor[],
+  { legacy = legacyOrder(variables) }: { readonly legacy?: boolean } = {},
 ): OptimizerState {
-  const [iteration, ...others] = variables;
-  if (iteration === undefined) return { step: 0, slots: null, learningRate: null };
-  const step = Number(iteration.tensor.data[0]);
+  if (variables.length === 0) return { step: 0, slots: null, learningRate: null };
+  const counts = variables[0]!.tensor.shape.length === 0;
+  const [iteration, others] = counts ? [variables[0]!, variables.slice(1)] : [null, variables];
+  const step = iteration === null ? 0 : Number(iteration.tensor.data[0]);
   if (!(Number.isSafeInteger(step) && step >= 0)) fail('file', `${path}: ${step} is no count of steps.`);
   // Keras makes the slots at the first step: a model saved before it has none.
   const untrained =
     step === 0 && others.length <= 1 && others.every(({ tensor }) => tensor.shape.length === 0);
-  const ordered = untrained ? [] : slotsInOrder(network, optimizer, others);
-  const hasRate = others.length === ordered.length + 1 && others[0]!.tensor.shape.length === 0;
-  const values = hasRate ? others.slice(1) : others;
+  const ordered = untrained ? [] : slotsInOrder(network, optimizer, legacy);
+  const hasRate = others.length > ordered.length && others[0]!.tensor.shape.length === 0;
+  const values = withoutIdle(hasRate ? others.slice(1) : others, ordered.length, network, optimizer);
   const { className } = optimizer.rule;
   if (values.length !== ordered.length) {
     fail(
@@ -142,8 +146,22 @@ export function readOptimizer(
   return { step, slots: untrained ? null : Object.fromEntries(slots), learningRate };
 }
 
-function slotsInOrder(network: Network, optimizer: Optimizer, values: readonly NamedTensor[]) {
-  return legacyOrder(values) ? slotBySlot(network, optimizer) : slotList(network, optimizer);
+/**
+ * Keras 2 keeps state that some options never use, behind the rest: a momentum of SGD without momentum, and in Keras up
+ * to 2.2 the largest squares of Adam without `amsgrad`.
+ */
+function withoutIdle(
+  values: readonly NamedTensor[],
+  needed: number,
+  { trainableVariables }: Network,
+  { rule: { className } }: Optimizer,
+): readonly NamedTensor[] {
+  const idle = values.length - needed === trainableVariables.length && ['SGD', 'Adam'].includes(className);
+  return idle ? values.slice(0, needed) : values;
+}
+
+function slotsInOrder(network: Network, optimizer: Optimizer, legacy: boolean) {
+  return legacy ? slotBySlot(network, optimizer) : slotList(network, optimizer);
 }
 
 /** True for the optimizers that Keras called `legacy` from 2.11 on; their state is `dense/kernel/m:0`. */

@@ -12,7 +12,7 @@ import {
   symbolic,
 } from '../layers/layer.ts';
 import { type FunctionalOptions, Network } from '../models/network.ts';
-import { loadModel } from '../saving/index.ts';
+import { loadModel, namingTheWay } from '../saving/index.ts';
 import { Model } from './model.ts';
 
 const functionalOptions = fields({
@@ -79,6 +79,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Mod
   const make = (...[className, parts]: ConstructorParameters<typeof Model>) => new Model(className, parts);
   const saved = await loadModel(path, make, { training: compile, inputShape });
   const loaded = saved.network as Model;
-  if (saved.training !== null) loaded.restoreTraining(saved.training);
+  const { training } = saved;
+  if (training !== null) namingTheWay(() => loaded.restoreTraining(training));
   return loaded;
 }

@@ -1,5 +1,6 @@
 /** What `compile` decides about a network, before anything runs. */
 import * as v from 'valibot';
+import { warningOf } from '../compile/outputs.ts';
 import {
   checked,
   type Entries,
@@ -107,6 +108,8 @@ export function compileNetwork(network: Network, options: CompileOptions, trains
       `Initialized ${names.length} trainable layers that the weights file lacks: ${someOf(names)}.\n`,
     );
   }
+  const warning = trains ? warningOf(loss, network) : null;
+  if (warning !== null) tell(process.stderr, `${warning}\n`);
   const decided = { optimizer, loss, metrics, learningRateMultipliers, trains, seed };
   const executor = new Executor({ network, ...decided, device, threads, precision });
   const flags = new Map(network.leaves().map((layer) => [layer, layer.trainable]));

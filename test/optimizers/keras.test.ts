@@ -272,7 +272,7 @@ describe('a learning-rate schedule', () => {
     expect(() => piecewiseConstantDecay({ boundaries: [1], values: [1] })).toThrow(
       '1 boundaries need 2 values',
     );
-    expect(() => scheduleFromKeras({ class_name: 'PolynomialDecay', config: {} })).toThrow('PolynomialDecay');
+    expect(() => scheduleFromKeras({ class_name: 'NoDecay', config: {} })).toThrow('PolynomialDecay');
   });
 });
 

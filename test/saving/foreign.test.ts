@@ -42,13 +42,19 @@ describe('a file with a foreign', () => {
       'Lambda layer',
       '"class_name":"Rescaling","config":{',
       `"class_name":"Lambda","config":{"function":${lambda},`,
-      /Layer rescaling is of class Lambda.*carries code; use Resizing or Rescaling.*It has .*Conv2D/,
+      /Layer rescaling is of class Lambda.*carries code; Resizing, Rescaling and arithmetic.*docs\/formats\.md/,
     ],
     [
       'class',
       '"module":"keras.layers","class_name":"Rescaling"',
       '"module":"os","class_name":"system"',
-      /Layer rescaling is of class system, which Graft does not have. It has InputLayer, Conv2D/,
+      /Layer rescaling is of class system, which Graft does not have\. docs\/formats\.md lists its layers\.$/,
+    ],
+    [
+      'class whose name is nearly one that Graft has',
+      '"class_name":"Rescaling"',
+      '"class_name":"Rescalling"',
+      /Layer rescaling is of class Rescalling, .*The nearest that it has is Rescaling\./,
     ],
     [
       'class with the name of what every object inherits',
@@ -122,6 +128,20 @@ describe('a file with a foreign', () => {
     const refused = load(path);
     await expect(refused).rejects.toMatchObject({ code: 'unsupported' });
     await expect(refused).rejects.toThrow(message);
+  });
+
+  it.each([
+    ['loss', '"loss":"sparse_categorical_crossentropy"', '"loss":{"class_name":7}', 'file'],
+    ['scale of the optimizer', '"class_name":"Adam"', '"class_name":"LossScaleOptimizer"', 'unsupported'],
+    ['count of state', '"amsgrad":false', '"amsgrad":true', 'weights'],
+    ['rate that is none', '"learning_rate":0.009999999776482582', '"learning_rate":-1', 'argument'],
+  ])('%s is an error that names the way to load the model alone', async (_, piece, by, code) => {
+    const path = await changed(piece, by);
+    await expect(load(path)).rejects.toMatchObject({
+      code,
+      message: expect.stringContaining('{ compile: false }'),
+    });
+    expect((await load(path, { compile: false })).isCompiled).toBe(false);
   });
 
   it('way to train is loaded without it', async () => {

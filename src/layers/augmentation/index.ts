@@ -59,6 +59,8 @@ export const mixUp = (options: mixing.MixUpOptions = {}): Layer => new mixing.Mi
 export const cutMix = (options: mixing.CutMixOptions = {}): Layer => new mixing.CutMix(options);
 
 const resampling = ['fillMode', 'interpolation', 'fillValue'];
+/** Some versions of Keras 3 (3.3 to 3.5) write it of layers that only move values. */
+const unused = ['value_range'];
 
 /**
  * How these layers are read from Keras's configs.
@@ -69,13 +71,17 @@ export const augmentationTypes = {
   RandomFlip: { options: ['mode'], make: randomFlip },
   RandomCrop: { options: ['height', 'width'], make: randomCrop },
   CenterCrop: { options: ['height', 'width'], make: centerCrop },
-  RandomTranslation: { options: ['heightFactor', 'widthFactor', ...resampling], make: randomTranslation },
-  RandomRotation: { options: ['factor', ...resampling], make: randomRotation },
-  RandomZoom: { options: ['heightFactor', 'widthFactor', ...resampling], make: randomZoom },
+  RandomTranslation: {
+    options: ['heightFactor', 'widthFactor', ...resampling],
+    unused,
+    make: randomTranslation,
+  },
+  RandomRotation: { options: ['factor', ...resampling], unused, make: randomRotation },
+  RandomZoom: { options: ['heightFactor', 'widthFactor', ...resampling], unused, make: randomZoom },
   RandomContrast: { options: ['factor', 'valueRange'], make: randomContrast },
   RandomBrightness: { options: ['factor', 'valueRange'], make: randomBrightness },
   RandomErasing: { options: ['factor', 'scale', 'fillValue', 'valueRange'], make: randomErasing },
-  RandomShear: { options: ['xFactor', 'yFactor', ...resampling], make: randomShear },
+  RandomShear: { options: ['xFactor', 'yFactor', ...resampling], unused, make: randomShear },
   RandomColorDegeneration: { options: ['factor', 'valueRange'], make: randomColorDegeneration },
   RandomGrayscale: { options: ['factor'], make: randomGrayscale },
   RandomSharpness: { options: ['factor', 'valueRange'], make: randomSharpness },
