@@ -305,6 +305,11 @@ export function isLegacyOptimizer(value: unknown): boolean {
   );
 }
 
+/** True for the optimizers of Keras 2.11 to 2.15 and tf_keras: they say whether they are legacy. */
+export function isOfKeras2(value: unknown): boolean {
+  return isRecord(value) && isRecord(value['config']) && 'is_legacy_optimizer' in value['config'];
+}
+
 function epsilonOutside(value: unknown, config: KerasConfig, legacy: boolean): boolean {
   const graft = isRecord(value) && isRecord(value['graft']) ? value['graft'] : {};
   return graft['epsilonOutside'] === true || (legacy && positive(config['momentum']) === null);

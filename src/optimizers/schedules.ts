@@ -169,13 +169,24 @@ export interface InverseTimeDecayOptions {
   readonly staircase?: boolean;
 }
 
+const inverseTimeDecayOptions = fields({
+  initialLearningRate: notNegative,
+  decaySteps: positive,
+  decayRate: notNegative,
+  staircase: optional(flag, false),
+} satisfies Entries<InverseTimeDecayOptions>);
+
 /**
  * `initial / (1 + decayRate · step / decaySteps)` (keras.optimizers.schedules.InverseTimeDecay). With `decaySteps: 1` it
  * is the `decay` of optimizers of Keras 1 and 2.
  */
 export function inverseTimeDecay(options: InverseTimeDecayOptions): Schedule {
-  const { initialLearningRate: initial, decaySteps, decayRate, staircase = false } = options;
-  if (!(decaySteps > 0)) fail('argument', `decaySteps must be above 0, got ${decaySteps}.`);
+  const {
+    initialLearningRate: initial,
+    decaySteps,
+    decayRate,
+    staircase,
+  } = checked(inverseTimeDecayOptions, options, 'schedules.inverseTimeDecay');
   const config = {
     initial_learning_rate: initial,
     decay_steps: decaySteps,
@@ -206,11 +217,23 @@ export interface PolynomialDecayOptions {
   readonly cycle?: boolean;
 }
 
+const polynomialDecayOptions = fields({
+  initialLearningRate: notNegative,
+  decaySteps: positive,
+  endLearningRate: optional(notNegative, 1e-4),
+  power: optional(notNegative, 1),
+  cycle: optional(flag, false),
+} satisfies Entries<PolynomialDecayOptions>);
+
 /** `(initial − end) · (1 − step / decaySteps) ^ power + end` (keras.optimizers.schedules.PolynomialDecay). */
 export function polynomialDecay(options: PolynomialDecayOptions): Schedule {
-  const { initialLearningRate: initial, decaySteps, endLearningRate: end = 1e-4 } = options;
-  const { power = 1, cycle = false } = options;
-  if (!(decaySteps > 0)) fail('argument', `decaySteps must be above 0, got ${decaySteps}.`);
+  const {
+    initialLearningRate: initial,
+    decaySteps,
+    endLearningRate: end,
+    power,
+    cycle,
+  } = checked(polynomialDecayOptions, options, 'schedules.polynomialDecay');
   const config = {
     initial_learning_rate: initial,
     decay_steps: decaySteps,
@@ -242,11 +265,25 @@ export interface CosineDecayRestartsOptions {
   readonly alpha?: number;
 }
 
+const cosineDecayRestartsOptions = fields({
+  initialLearningRate: notNegative,
+  firstDecaySteps: positive,
+  tMul: optional(notNegative, 2),
+  mMul: optional(notNegative, 1),
+  alpha: optional(notNegative, 0),
+} satisfies Entries<CosineDecayRestartsOptions>);
+
 /** Cosine decay that begins again (keras.optimizers.schedules.CosineDecayRestarts; Loshchilov & Hutter 2016, SGDR). */
 export function cosineDecayRestarts(options: CosineDecayRestartsOptions): Schedule {
-  const { initialLearningRate: initial, firstDecaySteps, tMul = 2, mMul = 1, alpha = 0 } = options;
-  if (!(firstDecaySteps > 0)) fail('argument', `firstDecaySteps must be above 0, got ${firstDecaySteps}.`);
-  if (!(tMul >= 1)) fail('argument', `tMul must be at least 1, got ${tMul}.`);
+  const where = 'schedules.cosineDecayRestarts';
+  const {
+    initialLearningRate: initial,
+    firstDecaySteps,
+    tMul,
+    mMul,
+    alpha,
+  } = checked(cosineDecayRestartsOptions, options, where);
+  if (tMul < 1) fail('argument', `${where}: tMul must be a number of at least 1, got ${tMul}.`);
   const config = {
     initial_learning_rate: initial,
     first_decay_steps: firstDecaySteps,

@@ -6,7 +6,13 @@ import { lossFromKeras } from '../losses/index.ts';
 import { metricFromKeras } from '../metrics/index.ts';
 import type { Network } from '../models/network.ts';
 import type { LearningRateMultipliers } from '../models/rates.ts';
-import { isLegacyOptimizer, type Optimizer, optimizerFromKeras, shortest } from '../optimizers/index.ts';
+import {
+  isLegacyOptimizer,
+  isOfKeras2,
+  type Optimizer,
+  optimizerFromKeras,
+  shortest,
+} from '../optimizers/index.ts';
 import type { SavedTraining } from './index.ts';
 import { asFloat32, type NamedTensor } from './tensors.ts';
 
@@ -91,6 +97,14 @@ export function readTraining(
     .map(metricFromKeras);
   const legacy = isLegacyOptimizer(described);
   const { step, slots } = readOptimizer(path, network, optimizer, variables ?? [], { legacy });
+  // Keras 3 begins with the weights after the first step, so afterwards nothing differs.
+  if (optimizer.options.useEma && step === 0 && isOfKeras2(described)) {
+    fail(
+      'unsupported',
+      `${path} was saved before its first step, and Keras 2 begins the averages of use_ema with the initial weights, ` +
+        'which Graft does not have.',
+    );
+  }
   return { optimizer, loss: lossFromKeras(loss), metrics: read, ...readExtra(path, extra), step, slots };
 }
 

@@ -95,6 +95,12 @@ def add_schedules(golden):
         ("cosine_warmup", S.CosineDecay(0.01, 12, alpha=0.05, warmup_target=0.2, warmup_steps=4)),
         ("exponential", S.ExponentialDecay(0.1, 4, 0.5)),
         ("exponential_staircase", S.ExponentialDecay(0.1, 4, 0.5, staircase=True)),
+        ("inverse_time", S.InverseTimeDecay(0.1, 4, 0.5)),
+        ("inverse_time_staircase", S.InverseTimeDecay(0.1, 4, 0.5, staircase=True)),
+        ("polynomial", S.PolynomialDecay(0.1, 8, end_learning_rate=0.01, power=0.5)),
+        ("polynomial_cycle", S.PolynomialDecay(0.1, 6, cycle=True)),
+        ("cosine_restarts", S.CosineDecayRestarts(0.1, 3, alpha=0.1, m_mul=0.8)),
+        ("cosine_restarts_even", S.CosineDecayRestarts(0.1, 4, t_mul=1.0)),
         ("piecewise_constant", S.PiecewiseConstantDecay([5, 12], [0.1, 0.01, 0.001])),
     ]:
         golden.json["schedules"].append(
