@@ -322,9 +322,10 @@ describe('the process that started an engine', () => {
     const session = await engine.load(new Uint8Array(model));
     const feeds = { x: { dtype: 'float32', shape: [1, 2], data: Float32Array.of(1, 2) } };
     ${rest}`;
-  const runScript = async (rest: string) => {
+  const runScript = async (rest: string, limits = '') => {
     const args = ['--input-type=module', '--eval', script(rest)];
-    const { stdout } = await run(process.execPath, args, { timeout: 20_000 });
+    const shell = ['-c', `${limits} exec "$0" "$@"`, process.execPath];
+    const { stdout } = await run('sh', [...shell, ...args], { timeout: 20_000 });
     return stdout.trim().split(/\s+/);
   };
   it('waits for a pending answer, and ends although the engine is idle', async () => {
@@ -333,6 +334,29 @@ describe('the process that started an engine', () => {
     );
     expect(value).toBe('4');
     await expect.poll(() => isAlive(Number(pid))).toBe(false);
+  });
+
+  it('is told where no more files can be open', async () => {
+    const said = await runScript(
+      `
+      const { openSync, closeSync } = await import('node:fs');
+      await engine.close();
+      const open = [];
+      try {
+        for (;;) open.push(openSync('/dev/null'));
+      } catch {}
+      // For what is read before the process is started.
+      closeSync(open.pop());
+      try {
+        Engine.start({ threads: 1 });
+      } catch (error) {
+        console.log(error.code, error.message);
+      }`,
+      'ulimit -n 200;',
+    );
+    expect(said.join(' ')).toBe(
+      "device The engine's process could not start: too many files are open; raise the limit (ulimit -n).",
+    );
   });
 
   it('ends after closing it', async () => {
