@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The `graft` program: its errors and its exit codes. */
 import { CommanderError } from 'commander';
-import { guard } from '../core/console.node.ts';
+import { guard, outliveTerminal } from '../core/console.node.ts';
 import { explained, GraftError, messageOf } from '../core/errors.ts';
 import { leaveStatusLine } from '../training/status_line.ts';
 import { ConfigFile } from './config_file.ts';
@@ -47,6 +47,7 @@ function report(error: unknown, commandNames: readonly string[], config: ConfigF
 
 // `graft models | head` closes the pipe early; that is no error.
 guard(process.stdout, process.stderr);
+outliveTerminal();
 keepThroughHangup();
 
 const program = makeProgram();

@@ -9,6 +9,7 @@
 import { Socket } from 'node:net';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-common';
+import { outliveTerminal } from '../core/console.node.ts';
 import { fail, GraftError, messageOf } from '../core/errors.ts';
 import type { DType, Tensor } from '../core/tensor.ts';
 import { identityModel } from '../onnx/identity.ts';
@@ -261,6 +262,7 @@ async function handle({ body, tensors, bytes }: Message): Promise<void> {
 
 // Ctrl-C, a closed terminal and `timeout` reach the whole group of processes; when to stop is the parent's decision.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
+outliveTerminal();
 
 // Requests are answered strictly in order; a failed one has been answered and does not stop the next.
 let queue = Promise.resolve();

@@ -1,8 +1,8 @@
 /** What happens around a training does not decide about it: a console that is gone, a terminal that closes. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -79,6 +79,24 @@ describe('a console that cannot be written to', () => {
       expect((await workplace.record(`runs/sweep/${trial}`)).status).toBe('finished');
     }
   });
+});
+
+const hasScript = spawnSync('script', ['--version']).status === 0;
+
+it.skipIf(!hasScript)('a terminal that is gone leaves a job and its exit code alone', async () => {
+  const args = [process.execPath, program, ...training('runs/terminal', 30)].map((word) => `'${word}'`);
+  const command = `trap '' HUP; ${args.join(' ')}; echo $? > code`;
+  // Makes a terminal, which closes with it.
+  const terminal = spawn('script', ['-q', '-c', command, '/dev/null'], {
+    cwd: workplace.folder,
+    env: { ...process.env, GRAFT_CACHE: workplace.path('cache'), GRAFT_MIRROR: workplace.path('mirror') },
+    stdio: 'ignore',
+  });
+  while (!existsSync(workplace.path('runs/terminal/checkpoint.safetensors'))) await wait(5);
+  terminal.kill('SIGKILL');
+  while (!existsSync(workplace.path('code'))) await wait(50);
+  await expect.poll(() => readFile(workplace.path('code'), 'utf8')).toBe('0\n');
+  await expectFinished('runs/terminal');
 });
 
 describe('signals', () => {
