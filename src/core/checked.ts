@@ -122,6 +122,9 @@ export const seed = v.custom<number>(
   `a whole number from 0 to ${0xffff_ffff}`,
 );
 
+/** A whole number, below 0 too. */
+export const whole = v.custom<number>(Number.isSafeInteger, 'a whole number');
+
 /** True or false; nothing that is only truthy. */
 export const flag = v.boolean('true or false');
 

@@ -1,20 +1,32 @@
 /** Activation, ReLU and Dropout, as keras.layers: layers without weights that keep the shape. */
+import * as v from 'valibot';
+import { checked, type Entries, fields, notNegative, optional, wholeNumber } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { describeShape } from '../graph/dimensions.ts';
 import type { Node, Shape } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import { activation } from './activations.ts';
-import { type CallContext, ConfiguredLayer, type LayerOptions } from './layer.ts';
+import { activation, activationSchema } from './activations.ts';
+import {
+  type CallContext,
+  ConfiguredLayer,
+  type LayerOptions,
+  layerEntries,
+  type OwnOptions,
+} from './layer.ts';
 
 export interface ActivationOptions extends LayerOptions {
   readonly activation: string;
 }
 
+const activationOptions = fields({
+  ...layerEntries,
+  activation: activationSchema,
+} satisfies Entries<ActivationOptions>);
+
 /** Applies an activation function by name (keras.layers.Activation). */
 export class Activation extends ConfiguredLayer<{ readonly activation: string }> {
   constructor(options: ActivationOptions) {
-    super('Activation', { activation: options.activation }, options);
-    activation(options.activation);
+    super('Activation', checked(activationOptions, options, 'layers.activation'));
   }
 
   override call([x]: readonly Node[]): Node {
@@ -28,26 +40,19 @@ export interface ReLUOptions extends LayerOptions {
   readonly threshold?: number;
 }
 
-interface ReLUConfig {
-  readonly maxValue: number | null;
-  readonly negativeSlope: number;
-  readonly threshold: number;
-}
+const reluOptions = fields({
+  ...layerEntries,
+  maxValue: optional(v.nullable(notNegative), null),
+  negativeSlope: optional(notNegative, 0),
+  threshold: optional(notNegative, 0),
+} satisfies Entries<ReLUOptions>);
 
 /**
  * keras.layers.ReLU: `x` for x ≥ threshold, at most `maxValue`; `negativeSlope · (x − threshold)` below.
  */
-export class ReLU extends ConfiguredLayer<ReLUConfig> {
+export class ReLU extends ConfiguredLayer<OwnOptions<typeof reluOptions>> {
   constructor(options: ReLUOptions = {}) {
-    super(
-      'ReLU',
-      {
-        maxValue: options.maxValue ?? null,
-        negativeSlope: options.negativeSlope ?? 0,
-        threshold: options.threshold ?? 0,
-      },
-      options,
-    );
+    super('ReLU', checked(reluOptions, options, 'layers.relu'));
   }
 
   override call([x]: readonly Node[]): Node {
@@ -74,22 +79,29 @@ export interface DropoutOptions extends LayerOptions {
   readonly noiseShape?: readonly (number | null)[] | null;
 }
 
-interface DropoutConfig {
-  readonly rate: number;
-  readonly noiseShape: readonly (number | null)[] | null;
-}
+/** A share to drop: with 1 nothing would be left to scale up. */
+export const dropRate = v.custom<number>(
+  (value) => Number.isFinite(value) && (value as number) >= 0 && (value as number) < 1,
+  'a number from 0 to below 1',
+);
+
+const dropoutOptions = fields({
+  ...layerEntries,
+  rate: dropRate,
+  noiseShape: optional(
+    v.nullable(v.array(v.nullable(wholeNumber(1)), 'an array of sizes, null for the batch')),
+    null,
+  ),
+} satisfies Entries<DropoutOptions>);
 
 /**
  * Zeroes a fraction of the values in a training step and scales the others by 1 / (1 − rate) (keras.layers.Dropout).
  * Frozen it drops nothing, so that a frozen part that holds one is still the same in each step; Keras users reach
  * that by calling a frozen model with `training=False`.
  */
-export class Dropout extends ConfiguredLayer<DropoutConfig> {
+export class Dropout extends ConfiguredLayer<OwnOptions<typeof dropoutOptions>> {
   constructor(options: DropoutOptions) {
-    super('Dropout', { rate: options.rate, noiseShape: options.noiseShape ?? null }, options);
-    if (!(options.rate >= 0 && options.rate < 1)) {
-      fail('argument', `Dropout: rate must be at least 0 and below 1, got ${options.rate}.`);
-    }
+    super('Dropout', checked(dropoutOptions, options, 'layers.dropout'));
   }
 
   override call([x]: readonly Node[], context: CallContext): Node {

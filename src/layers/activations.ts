@@ -1,4 +1,5 @@
 /** Activation functions by Keras's names (keras.activations). */
+import { oneOf } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { kerasObject, lookUp } from '../core/records.ts';
 import type { Node } from '../graph/node.ts';
@@ -48,6 +49,9 @@ const activations = {
 
 export type ActivationName = keyof typeof activations;
 
+/** The name of an activation. */
+export const activationSchema = oneOf(...(Object.keys(activations) as ActivationName[]));
+
 /** The function of an activation. Throws `unsupported` with the known names. */
 export function activation(name: string): (x: Node) => Node {
   const known = lookUp(activations as Readonly<Record<string, (x: Node) => Node>>, name);
@@ -58,8 +62,9 @@ export function activation(name: string): (x: Node) => Node {
   );
 }
 
-/** Reads what that version of Keras writes for an activation: a name, a function, or `null` for none. */
+/** Reads what that version of Keras writes for an activation: a name, a function, or `null` for none. Throws `unsupported`. */
 export function activationFromKeras(value: unknown, keras: 2 | 3 = 3): string {
   const name = value === null ? 'linear' : kerasObject(value, 'an activation').class_name;
+  activation(name);
   return keras === 2 && name === 'hard_sigmoid' ? 'hard_sigmoid_keras2' : name;
 }

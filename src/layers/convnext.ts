@@ -2,12 +2,19 @@
  * LayerScale and StochasticDepth, the two layers that keras.applications.convnext brings along. Keras finds them in
  * its `.keras` files; for a legacy `.h5` it wants them as `custom_objects`.
  */
-import { fail } from '../core/errors.ts';
+import { checked, type Entries, fields, number, wholeNumber } from '../core/checked.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import { keepMask } from './activation_layers.ts';
+import { dropRate, keepMask } from './activation_layers.ts';
 import { constant } from './initializers.ts';
-import { type CallContext, ConfiguredLayer, type LayerOptions, type VariableSpec } from './layer.ts';
+import {
+  type CallContext,
+  ConfiguredLayer,
+  type LayerOptions,
+  layerEntries,
+  type OwnOptions,
+  type VariableSpec,
+} from './layer.ts';
 
 /** Keras keeps these two with the application, outside of `keras.layers`. */
 const convnextModule = 'keras.src.applications.convnext';
@@ -19,18 +26,18 @@ export interface LayerScaleOptions extends LayerOptions {
   readonly projectionDim: number;
 }
 
-interface LayerScaleConfig {
-  readonly initValues: number;
-  readonly projectionDim: number;
-}
+const layerScaleOptions = fields({
+  ...layerEntries,
+  initValues: number,
+  projectionDim: wholeNumber(1),
+} satisfies Entries<LayerScaleOptions>);
 
 /** `x · γ`, a learned factor for each channel (Touvron et al. 2021). Weights: `variable` (channels,), as Keras names it. */
-export class LayerScale extends ConfiguredLayer<LayerScaleConfig> {
+export class LayerScale extends ConfiguredLayer<OwnOptions<typeof layerScaleOptions>> {
   override readonly kerasModule = convnextModule;
 
   constructor(options: LayerScaleOptions) {
-    const { initValues, projectionDim } = options;
-    super('LayerScale', { initValues, projectionDim }, options);
+    super('LayerScale', checked(layerScaleOptions, options, 'layers.layerScale'));
   }
 
   protected override specs(): readonly VariableSpec[] {
@@ -48,16 +55,17 @@ export interface StochasticDepthOptions extends LayerOptions {
   readonly dropPathRate: number;
 }
 
+const stochasticDepthOptions = fields({
+  ...layerEntries,
+  dropPathRate: dropRate,
+} satisfies Entries<StochasticDepthOptions>);
+
 /** Zeroes whole pictures in a training step and scales the others by 1 / (1 − rate) (Huang et al. 2016); not if frozen. */
 export class StochasticDepth extends ConfiguredLayer<{ readonly dropPathRate: number }> {
   override readonly kerasModule = convnextModule;
 
   constructor(options: StochasticDepthOptions) {
-    const { dropPathRate } = options;
-    super('StochasticDepth', { dropPathRate }, options);
-    if (!(dropPathRate >= 0 && dropPathRate < 1)) {
-      fail('argument', `StochasticDepth: dropPathRate must be at least 0 and below 1, got ${dropPathRate}.`);
-    }
+    super('StochasticDepth', checked(stochasticDepthOptions, options, 'layers.stochasticDepth'));
   }
 
   override call([x]: readonly Node[], context: CallContext): Node {

@@ -1,12 +1,20 @@
 /** Conv2D and DepthwiseConv2D, as keras.layers. Feature maps are channels-last. */
+import { checked, type Entries, fields, flag, optional, wholeNumber } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
-import type { Node, Pair } from '../graph/node.ts';
+import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import { activation } from './activations.ts';
-import { type Initializer, type InitializerOption, initializer } from './initializers.ts';
-import { type CallContext, ConfiguredLayer, type LayerOptions, type VariableSpec } from './layer.ts';
-import type { Regularizer } from './regularizers.ts';
-import { checkPadding, type Padding, type PairOption, paddingOf, pair } from './windows.ts';
+import { activation, activationSchema } from './activations.ts';
+import { type Initializer, type InitializerOption, initializerSchema } from './initializers.ts';
+import {
+  type CallContext,
+  ConfiguredLayer,
+  type LayerOptions,
+  layerEntries,
+  type OwnOptions,
+  type VariableSpec,
+} from './layer.ts';
+import { type Regularizer, regularizerSchema } from './regularizers.ts';
+import { type Padding, type PairOption, paddingOf, paddingSchema, pairSchema } from './windows.ts';
 
 /** Options that all convolutions share. */
 export interface WindowOptions extends LayerOptions {
@@ -27,20 +35,21 @@ export interface Conv2DOptions extends WindowOptions {
   readonly kernelRegularizer?: Regularizer | null;
 }
 
-interface Conv2DConfig {
-  readonly filters: number;
-  readonly kernelSize: Pair;
-  readonly strides: Pair;
-  readonly padding: Padding;
-  readonly dilationRate: Pair;
-  readonly groups: number;
-  readonly activation: string;
-  readonly useBias: boolean;
-  readonly kernelInitializer: Initializer;
-  readonly biasInitializer: Initializer;
-  readonly kernelRegularizer: Regularizer | null;
-  readonly biasRegularizer: Regularizer | null;
-}
+const conv2dOptions = fields({
+  ...layerEntries,
+  filters: wholeNumber(1),
+  kernelSize: pairSchema,
+  strides: optional(pairSchema, 1),
+  padding: optional(paddingSchema, 'valid'),
+  dilationRate: optional(pairSchema, 1),
+  groups: optional(wholeNumber(1), 1),
+  activation: optional(activationSchema, 'linear'),
+  useBias: optional(flag, true),
+  kernelInitializer: optional(initializerSchema, 'glorot_uniform'),
+  biasInitializer: optional(initializerSchema, 'zeros'),
+  kernelRegularizer: optional(regularizerSchema, null),
+  biasRegularizer: optional(regularizerSchema, null),
+} satisfies Entries<Conv2DOptions>);
 
 /**
  * Two-dimensional convolution (keras.layers.Conv2D).
@@ -48,27 +57,9 @@ interface Conv2DConfig {
  * Input (batch, height, width, channels); output (batch, height', width', filters). Weights: `kernel`
  * (height, width, channels / groups, filters) and `bias` (filters,).
  */
-export class Conv2D extends ConfiguredLayer<Conv2DConfig> {
+export class Conv2D extends ConfiguredLayer<OwnOptions<typeof conv2dOptions>> {
   constructor(options: Conv2DOptions) {
-    super(
-      'Conv2D',
-      {
-        filters: options.filters,
-        kernelSize: pair('kernelSize', options.kernelSize),
-        strides: pair('strides', options.strides ?? 1),
-        padding: checkPadding('Conv2D', options.padding ?? 'valid'),
-        dilationRate: pair('dilationRate', options.dilationRate ?? 1),
-        groups: options.groups ?? 1,
-        activation: options.activation ?? 'linear',
-        useBias: options.useBias ?? true,
-        kernelInitializer: initializer(options.kernelInitializer ?? 'glorot_uniform'),
-        biasInitializer: initializer(options.biasInitializer ?? 'zeros'),
-        kernelRegularizer: options.kernelRegularizer ?? null,
-        biasRegularizer: options.biasRegularizer ?? null,
-      },
-      options,
-    );
-    activation(this.options.activation);
+    super('Conv2D', checked(conv2dOptions, options, 'layers.conv2d'));
   }
 
   protected override specs([shape]: readonly (readonly number[])[]): readonly VariableSpec[] {
@@ -109,19 +100,22 @@ export interface DepthwiseConv2DOptions extends WindowOptions {
   readonly depthwiseRegularizer?: Regularizer | null;
 }
 
-interface DepthwiseConv2DConfig {
-  readonly kernelSize: Pair;
-  readonly strides: Pair;
-  readonly padding: Padding;
-  readonly depthMultiplier: number;
-  readonly dilationRate: Pair;
-  readonly activation: string;
-  readonly useBias: boolean;
-  readonly depthwiseInitializer: Initializer;
-  readonly biasInitializer: Initializer;
-  readonly depthwiseRegularizer: Regularizer | null;
-  readonly biasRegularizer: Regularizer | null;
-}
+const depthwiseConv2dOptions = fields({
+  ...layerEntries,
+  kernelSize: pairSchema,
+  strides: optional(pairSchema, 1),
+  padding: optional(paddingSchema, 'valid'),
+  depthMultiplier: optional(wholeNumber(1), 1),
+  dilationRate: optional(pairSchema, 1),
+  activation: optional(activationSchema, 'linear'),
+  useBias: optional(flag, true),
+  depthwiseInitializer: optional(initializerSchema, 'glorot_uniform'),
+  biasInitializer: optional(initializerSchema, 'zeros'),
+  depthwiseRegularizer: optional(regularizerSchema, null),
+  biasRegularizer: optional(regularizerSchema, null),
+} satisfies Entries<DepthwiseConv2DOptions>);
+
+type DepthwiseConv2DConfig = OwnOptions<typeof depthwiseConv2dOptions>;
 
 /**
  * Convolution of each channel by itself (keras.layers.DepthwiseConv2D).
@@ -131,24 +125,7 @@ interface DepthwiseConv2DConfig {
  */
 export class DepthwiseConv2D extends ConfiguredLayer<DepthwiseConv2DConfig> {
   constructor(options: DepthwiseConv2DOptions) {
-    super(
-      'DepthwiseConv2D',
-      {
-        kernelSize: pair('kernelSize', options.kernelSize),
-        strides: pair('strides', options.strides ?? 1),
-        padding: checkPadding('DepthwiseConv2D', options.padding ?? 'valid'),
-        depthMultiplier: options.depthMultiplier ?? 1,
-        dilationRate: pair('dilationRate', options.dilationRate ?? 1),
-        activation: options.activation ?? 'linear',
-        useBias: options.useBias ?? true,
-        depthwiseInitializer: initializer(options.depthwiseInitializer ?? 'glorot_uniform'),
-        biasInitializer: initializer(options.biasInitializer ?? 'zeros'),
-        depthwiseRegularizer: options.depthwiseRegularizer ?? null,
-        biasRegularizer: options.biasRegularizer ?? null,
-      },
-      options,
-    );
-    activation(this.options.activation);
+    super('DepthwiseConv2D', checked(depthwiseConv2dOptions, options, 'layers.depthwiseConv2d'));
   }
 
   protected override specs([shape]: readonly (readonly number[])[]): readonly VariableSpec[] {

@@ -1,10 +1,18 @@
 /** Dense, as keras.layers. */
+import { checked, type Entries, fields, flag, optional, wholeNumber } from '../core/checked.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import { activation } from './activations.ts';
-import { type Initializer, type InitializerOption, initializer } from './initializers.ts';
-import { type CallContext, ConfiguredLayer, type LayerOptions, type VariableSpec } from './layer.ts';
-import type { Regularizer } from './regularizers.ts';
+import { activation, activationSchema } from './activations.ts';
+import { type InitializerOption, initializerSchema } from './initializers.ts';
+import {
+  type CallContext,
+  ConfiguredLayer,
+  type LayerOptions,
+  layerEntries,
+  type OwnOptions,
+  type VariableSpec,
+} from './layer.ts';
+import { type Regularizer, regularizerSchema } from './regularizers.ts';
 
 export interface DenseOptions extends LayerOptions {
   readonly units: number;
@@ -16,37 +24,25 @@ export interface DenseOptions extends LayerOptions {
   readonly biasRegularizer?: Regularizer | null;
 }
 
-interface DenseConfig {
-  readonly units: number;
-  readonly activation: string;
-  readonly useBias: boolean;
-  readonly kernelInitializer: Initializer;
-  readonly biasInitializer: Initializer;
-  readonly kernelRegularizer: Regularizer | null;
-  readonly biasRegularizer: Regularizer | null;
-}
+const denseOptions = fields({
+  ...layerEntries,
+  units: wholeNumber(1),
+  activation: optional(activationSchema, 'linear'),
+  useBias: optional(flag, true),
+  kernelInitializer: optional(initializerSchema, 'glorot_uniform'),
+  biasInitializer: optional(initializerSchema, 'zeros'),
+  kernelRegularizer: optional(regularizerSchema, null),
+  biasRegularizer: optional(regularizerSchema, null),
+} satisfies Entries<DenseOptions>);
 
 /**
  * `activation(x · kernel + bias)` over the last axis (keras.layers.Dense).
  *
  * Input (batch, ..., inputs); output (batch, ..., units). Weights: `kernel` (inputs, units), `bias` (units,).
  */
-export class Dense extends ConfiguredLayer<DenseConfig> {
+export class Dense extends ConfiguredLayer<OwnOptions<typeof denseOptions>> {
   constructor(options: DenseOptions) {
-    super(
-      'Dense',
-      {
-        units: options.units,
-        activation: options.activation ?? 'linear',
-        useBias: options.useBias ?? true,
-        kernelInitializer: initializer(options.kernelInitializer ?? 'glorot_uniform'),
-        biasInitializer: initializer(options.biasInitializer ?? 'zeros'),
-        kernelRegularizer: options.kernelRegularizer ?? null,
-        biasRegularizer: options.biasRegularizer ?? null,
-      },
-      options,
-    );
-    activation(this.options.activation);
+    super('Dense', checked(denseOptions, options, 'layers.dense'));
   }
 
   protected override specs([shape]: readonly (readonly number[])[]): readonly VariableSpec[] {

@@ -236,8 +236,10 @@ export function layerFromKeras(
     return type.make({ ...options, name, trainable: config['trainable'] !== false } as never);
   } catch (error) {
     // An initializer does not know whose it is.
-    if (!(error instanceof GraftError) || error.message.includes(name)) throw error;
-    return fail(error.code, `Layer ${name} (${className}): ${error.message}`, error);
+    if (!(error instanceof GraftError)) throw error;
+    // Here no caller is to blame.
+    const code = error.code === 'argument' ? 'file' : error.code;
+    return fail(code, `Layer ${name} (${className}): ${error.message}`, error);
   }
 }
 

@@ -1,7 +1,18 @@
 /** Initial values of weights: Keras's initializers, drawn from Graft's replayable generator. */
+import * as v from 'valibot';
+import {
+  checked,
+  type Entries,
+  fields,
+  notNegative,
+  number,
+  oneOf,
+  optional,
+  positive,
+} from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
-import { type KerasObject, kerasObject, lookUp } from '../core/records.ts';
+import { isRecord, type KerasObject, kerasObject } from '../core/records.ts';
 import { sizeOf } from '../core/tensor.ts';
 
 /** Makes the values of a weight. `keras` is what Keras writes for it. */
@@ -53,16 +64,36 @@ function scaled(
   return out;
 }
 
+/** Options of `varianceScaling`. */
+export interface VarianceScalingOptions {
+  /** Defaults to 1. */
+  readonly scale?: number;
+  /** What the variance is divided by. Defaults to `fan_in`. */
+  readonly mode?: Mode;
+  /** Defaults to `truncated_normal`. */
+  readonly distribution?: Distribution;
+}
+
+const varianceScalingOptions = fields({
+  scale: optional(positive, 1),
+  mode: optional(oneOf('fan_in', 'fan_out', 'fan_avg'), 'fan_in'),
+  distribution: optional(
+    v.pipe(
+      oneOf('uniform', 'truncated_normal', 'untruncated_normal', 'normal'),
+      // Keras's older word.
+      v.transform((name): Distribution => (name === 'normal' ? 'truncated_normal' : name)),
+    ),
+    'truncated_normal',
+  ),
+} satisfies Entries<VarianceScalingOptions>);
+
 /** Keras's VarianceScaling: values of variance `scale / fan`. */
-export function varianceScaling({
-  scale = 1,
-  mode = 'fan_in',
-  distribution = 'truncated_normal',
-}: {
-  scale?: number;
-  mode?: Mode;
-  distribution?: Distribution;
-} = {}): Initializer {
+export function varianceScaling(options: VarianceScalingOptions = {}): Initializer {
+  const { scale, mode, distribution } = checked(
+    varianceScalingOptions,
+    options,
+    'initializers.varianceScaling',
+  );
   return {
     keras: { class_name: 'VarianceScaling', config: { scale, mode, distribution, seed: null } },
     values: (shape, random) => scaled(shape, random, scale, mode, distribution),
@@ -78,6 +109,7 @@ function preset(className: string, scale: number, mode: Mode, distribution: Dist
 
 /** Every value the same. */
 export function constant(value: number): Initializer {
+  checked(number, value, 'initializers.constant(value)');
   return {
     keras: { class_name: 'Constant', config: { value } },
     values: (shape) => new Float32Array(sizeOf(shape)).fill(value),
@@ -95,18 +127,47 @@ function drawn(
   };
 }
 
+/** Options of `randomNormal` and `truncatedNormal`. */
+export interface NormalOptions {
+  /** Defaults to 0. */
+  readonly mean?: number;
+  /** Defaults to 0.05. */
+  readonly stddev?: number;
+}
+
+const normalOptions = fields({
+  mean: optional(number, 0),
+  stddev: optional(notNegative, 0.05),
+} satisfies Entries<NormalOptions>);
+
 /** Normally distributed values (keras.initializers.RandomNormal). */
-export function randomNormal({ mean = 0, stddev = 0.05 } = {}): Initializer {
+export function randomNormal(options: NormalOptions = {}): Initializer {
+  const { mean, stddev } = checked(normalOptions, options, 'initializers.randomNormal');
   return drawn('RandomNormal', { mean, stddev }, (random) => mean + stddev * random.normal());
 }
 
 /** The same, drawn again beyond two deviations (keras.initializers.TruncatedNormal). */
-export function truncatedNormal({ mean = 0, stddev = 0.05 } = {}): Initializer {
+export function truncatedNormal(options: NormalOptions = {}): Initializer {
+  const { mean, stddev } = checked(normalOptions, options, 'initializers.truncatedNormal');
   return drawn('TruncatedNormal', { mean, stddev }, (random) => mean + stddev * random.truncatedNormal());
 }
 
+/** Options of `randomUniform`. */
+export interface UniformOptions {
+  /** Defaults to −0.05. */
+  readonly minval?: number;
+  /** Defaults to 0.05. */
+  readonly maxval?: number;
+}
+
+const uniformOptions = fields({
+  minval: optional(number, -0.05),
+  maxval: optional(number, 0.05),
+} satisfies Entries<UniformOptions>);
+
 /** Evenly distributed values (keras.initializers.RandomUniform). */
-export function randomUniform({ minval = -0.05, maxval = 0.05 } = {}): Initializer {
+export function randomUniform(options: UniformOptions = {}): Initializer {
+  const { minval, maxval } = checked(uniformOptions, options, 'initializers.randomUniform');
   return drawn(
     'RandomUniform',
     { minval, maxval },
@@ -128,14 +189,21 @@ const named = {
   lecun_normal: preset('LecunNormal', 1, 'fan_in', 'truncated_normal'),
 } satisfies Record<string, Initializer>;
 
-/** An initializer by name with Keras’s defaults, or the initializer itself. Throws `argument`. */
+/** An initializer as layers take it: itself, or its name with Keras's defaults. */
+export const initializerSchema = v.union([
+  v.pipe(
+    oneOf(...(Object.keys(named) as InitializerName[])),
+    v.transform((name): Initializer => named[name]),
+  ),
+  v.custom<Initializer>(
+    (value) => isRecord(value) && typeof value['values'] === 'function' && isRecord(value['keras']),
+    'an initializer (such as initializers.constant(0) returns)',
+  ),
+]);
+
+/** An initializer by name with Keras's defaults, or the initializer itself. Throws `argument`. */
 export function initializer(option: InitializerOption): Initializer {
-  if (typeof option !== 'string') return option;
-  const known: Readonly<Record<string, Initializer>> = named;
-  return (
-    lookUp(known, option) ??
-    fail('argument', `Unknown initializer "${option}"; expected ${Object.keys(named).join(', ')}.`)
-  );
+  return checked(initializerSchema, option, 'initializers.initializer');
 }
 
 const initializerClasses = [
@@ -150,18 +218,20 @@ export function initializerFromKeras(value: unknown): Initializer {
     ([name, { keras }]) => keras.class_name === class_name || name === class_name,
   );
   if (known !== undefined) return known[1];
-  const numbers = config as Record<string, never>;
+  // The rest says nothing about the values: Graft draws from the model's seed.
+  const given = (...keys: readonly string[]) =>
+    Object.fromEntries(keys.filter((key) => key in config).map((key) => [key, config[key]]));
   switch (class_name) {
     case 'VarianceScaling':
-      return varianceScaling(numbers);
+      return varianceScaling(given('scale', 'mode', 'distribution'));
     case 'Constant':
-      return constant(numbers['value'] ?? 0);
+      return constant((config['value'] ?? 0) as number);
     case 'RandomNormal':
-      return randomNormal(numbers);
+      return randomNormal(given('mean', 'stddev'));
     case 'TruncatedNormal':
-      return truncatedNormal(numbers);
+      return truncatedNormal(given('mean', 'stddev'));
     case 'RandomUniform':
-      return randomUniform(numbers);
+      return randomUniform(given('minval', 'maxval'));
     default:
       return fail(
         'unsupported',

@@ -1,8 +1,10 @@
 /** Where a model begins (keras.Input). */
+import * as v from 'valibot';
+import { checked, type Entries, fields, wholeNumber } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { formatShape, sizeOf } from '../core/tensor.ts';
 import type { Node } from '../graph/node.ts';
-import { Layer, type LayerOptions, type SymbolicTensor } from './layer.ts';
+import { Layer, type LayerOptions, layerEntries, type SymbolicTensor } from './layer.ts';
 
 export interface InputOptions extends LayerOptions {
   /** Without the batch: [32, 32, 3]. */
@@ -59,7 +61,12 @@ export class InputLayer extends Layer {
   }
 }
 
+const inputOptions = fields({
+  ...layerEntries,
+  shape: v.array(wholeNumber(1), 'an array of sizes without the batch, such as [224, 224, 3]'),
+} satisfies Entries<InputOptions>);
+
 /** The symbolic input of a model. */
 export function input(options: InputOptions): SymbolicTensor {
-  return new InputLayer(options).output;
+  return new InputLayer(checked(inputOptions, options, 'layers.input')).output;
 }

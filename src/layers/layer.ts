@@ -308,13 +308,18 @@ export const shapeContext: CallContext = {
   mixLabels: () => undefined,
 };
 
+/** What a schema makes of the options of one layer, without those of every layer. */
+export type OwnOptions<S extends v.GenericSchema> = Omit<v.InferOutput<S>, keyof LayerOptions>;
+
 /** A layer whose options are plain data: its config is those options in Keras's spelling. */
 export abstract class ConfiguredLayer<Options extends object> extends Layer {
   protected readonly options: Required<Options>;
 
-  constructor(className: string, options: Required<Options>, base: LayerOptions) {
-    super(className, base);
-    this.options = options;
+  /** The options as their schema reads them, those of every layer among them. */
+  constructor(className: string, options: Required<Options> & LayerOptions) {
+    const { name, trainable, ...own } = options;
+    super(className, options);
+    this.options = own as unknown as Required<Options>;
   }
 
   config(): Record<string, unknown> {

@@ -1,8 +1,11 @@
 /** Add, Multiply and Concatenate, as keras.layers: several tensors become one. */
+import { checked, type Entries, fields, optional, whole } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import { ConfiguredLayer, Layer, type LayerOptions } from './layer.ts';
+import { ConfiguredLayer, Layer, type LayerOptions, layerEntries } from './layer.ts';
+
+const noOptions = fields(layerEntries);
 
 /** Layers that fold their inputs with one operation; shapes broadcast. */
 abstract class Fold extends Layer {
@@ -21,7 +24,7 @@ abstract class Fold extends Layer {
 /** Sums its inputs (keras.layers.Add). */
 export class Add extends Fold {
   constructor(options: LayerOptions = {}) {
-    super('Add', options);
+    super('Add', checked(noOptions, options, 'layers.add'));
   }
 
   protected override combine(a: Node, b: Node): Node {
@@ -32,7 +35,7 @@ export class Add extends Fold {
 /** Multiplies its inputs, element by element (keras.layers.Multiply). */
 export class Multiply extends Fold {
   constructor(options: LayerOptions = {}) {
-    super('Multiply', options);
+    super('Multiply', checked(noOptions, options, 'layers.multiply'));
   }
 
   protected override combine(a: Node, b: Node): Node {
@@ -45,10 +48,15 @@ export interface ConcatenateOptions extends LayerOptions {
   readonly axis?: number;
 }
 
+const concatenateOptions = fields({
+  ...layerEntries,
+  axis: optional(whole, -1),
+} satisfies Entries<ConcatenateOptions>);
+
 /** keras.layers.Concatenate */
 export class Concatenate extends ConfiguredLayer<{ readonly axis: number }> {
   constructor(options: ConcatenateOptions = {}) {
-    super('Concatenate', { axis: options.axis ?? -1 }, options);
+    super('Concatenate', checked(concatenateOptions, options, 'layers.concatenate'));
   }
 
   override call(inputs: readonly Node[]): Node {

@@ -1,10 +1,19 @@
 /** BatchNormalization and LayerNormalization, as keras.layers. */
+import * as v from 'valibot';
+import { checked, type Entries, fields, flag, notNegative, optional, share, whole } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import { type Initializer, type InitializerOption, initializer } from './initializers.ts';
-import { type CallContext, ConfiguredLayer, type LayerOptions, type VariableSpec } from './layer.ts';
-import type { Regularizer } from './regularizers.ts';
+import { type Initializer, type InitializerOption, initializerSchema } from './initializers.ts';
+import {
+  type CallContext,
+  ConfiguredLayer,
+  type LayerOptions,
+  layerEntries,
+  type OwnOptions,
+  type VariableSpec,
+} from './layer.ts';
+import { type Regularizer, regularizerSchema } from './regularizers.ts';
 
 export interface BatchNormalizationOptions extends LayerOptions {
   /** Only the last axis is supported. */
@@ -21,19 +30,30 @@ export interface BatchNormalizationOptions extends LayerOptions {
   readonly gammaRegularizer?: Regularizer | null;
 }
 
-interface BatchNormalizationConfig {
-  readonly axis: number;
-  readonly momentum: number;
-  readonly epsilon: number;
-  readonly center: boolean;
-  readonly scale: boolean;
-  readonly betaInitializer: Initializer;
-  readonly gammaInitializer: Initializer;
-  readonly movingMeanInitializer: Initializer;
-  readonly movingVarianceInitializer: Initializer;
-  readonly betaRegularizer: Regularizer | null;
-  readonly gammaRegularizer: Regularizer | null;
-}
+const axisSchema = v.union([whole, v.array(whole, 'an array of axes')]);
+
+const batchNormalizationOptions = fields({
+  ...layerEntries,
+  // Keras 2 writes a list of one.
+  axis: optional(
+    v.pipe(
+      axisSchema,
+      v.check((axis) => typeof axis === 'number' || axis.length === 1, 'must be one axis'),
+      v.transform((axis): number => [axis].flat()[0]!),
+    ),
+    -1,
+  ),
+  momentum: optional(share, 0.99),
+  epsilon: optional(notNegative, 1e-3),
+  center: optional(flag, true),
+  scale: optional(flag, true),
+  betaInitializer: optional(initializerSchema, 'zeros'),
+  gammaInitializer: optional(initializerSchema, 'ones'),
+  movingMeanInitializer: optional(initializerSchema, 'zeros'),
+  movingVarianceInitializer: optional(initializerSchema, 'ones'),
+  betaRegularizer: optional(regularizerSchema, null),
+  gammaRegularizer: optional(regularizerSchema, null),
+} satisfies Entries<BatchNormalizationOptions>);
 
 /**
  * Normalizes each channel (keras.layers.BatchNormalization; Ioffe & Szegedy 2015).
@@ -42,27 +62,9 @@ interface BatchNormalizationConfig {
  * `moving = moving · momentum + batch · (1 − momentum)`. Otherwise, and always when frozen, it uses the moving
  * averages and leaves them alone. Weights: `gamma`, `beta`, `moving_mean`, `moving_variance`, each (channels,).
  */
-export class BatchNormalization extends ConfiguredLayer<BatchNormalizationConfig> {
+export class BatchNormalization extends ConfiguredLayer<OwnOptions<typeof batchNormalizationOptions>> {
   constructor(options: BatchNormalizationOptions = {}) {
-    const given = options.axis ?? -1;
-    const axis = typeof given === 'number' ? given : given[0]!;
-    super(
-      'BatchNormalization',
-      {
-        axis,
-        momentum: options.momentum ?? 0.99,
-        epsilon: options.epsilon ?? 1e-3,
-        center: options.center ?? true,
-        scale: options.scale ?? true,
-        betaInitializer: initializer(options.betaInitializer ?? 'zeros'),
-        gammaInitializer: initializer(options.gammaInitializer ?? 'ones'),
-        movingMeanInitializer: initializer(options.movingMeanInitializer ?? 'zeros'),
-        movingVarianceInitializer: initializer(options.movingVarianceInitializer ?? 'ones'),
-        betaRegularizer: options.betaRegularizer ?? null,
-        gammaRegularizer: options.gammaRegularizer ?? null,
-      },
-      options,
-    );
+    super('BatchNormalization', checked(batchNormalizationOptions, options, 'layers.batchNormalization'));
   }
 
   protected override specs([shape]: readonly (readonly number[])[]): readonly VariableSpec[] {
@@ -144,37 +146,25 @@ export interface LayerNormalizationOptions extends LayerOptions {
   readonly gammaRegularizer?: Regularizer | null;
 }
 
-interface LayerNormalizationConfig {
-  readonly axis: number | readonly number[];
-  readonly epsilon: number;
-  readonly center: boolean;
-  readonly scale: boolean;
-  readonly betaInitializer: Initializer;
-  readonly gammaInitializer: Initializer;
-  readonly betaRegularizer: Regularizer | null;
-  readonly gammaRegularizer: Regularizer | null;
-}
+const layerNormalizationOptions = fields({
+  ...layerEntries,
+  axis: optional(axisSchema, -1),
+  epsilon: optional(notNegative, 1e-3),
+  center: optional(flag, true),
+  scale: optional(flag, true),
+  betaInitializer: optional(initializerSchema, 'zeros'),
+  gammaInitializer: optional(initializerSchema, 'ones'),
+  betaRegularizer: optional(regularizerSchema, null),
+  gammaRegularizer: optional(regularizerSchema, null),
+} satisfies Entries<LayerNormalizationOptions>);
 
 /**
  * Normalizes each picture's values along the last axis (keras.layers.LayerNormalization; Ba et al. 2016):
  * `γ (x − mean) / √(variance + ε) + β`, in training as in inference. Weights: `gamma`, `beta`, each (channels,).
  */
-export class LayerNormalization extends ConfiguredLayer<LayerNormalizationConfig> {
+export class LayerNormalization extends ConfiguredLayer<OwnOptions<typeof layerNormalizationOptions>> {
   constructor(options: LayerNormalizationOptions = {}) {
-    super(
-      'LayerNormalization',
-      {
-        axis: options.axis ?? -1,
-        epsilon: options.epsilon ?? 1e-3,
-        center: options.center ?? true,
-        scale: options.scale ?? true,
-        betaInitializer: initializer(options.betaInitializer ?? 'zeros'),
-        gammaInitializer: initializer(options.gammaInitializer ?? 'ones'),
-        betaRegularizer: options.betaRegularizer ?? null,
-        gammaRegularizer: options.gammaRegularizer ?? null,
-      },
-      options,
-    );
+    super('LayerNormalization', checked(layerNormalizationOptions, options, 'layers.layerNormalization'));
   }
 
   protected override specs([shape]: readonly (readonly number[])[]): readonly VariableSpec[] {

@@ -1,8 +1,10 @@
 /** Max, average and global pooling, as keras.layers. */
+import * as v from 'valibot';
+import { checked, type Entries, fields, flag, optional } from '../core/checked.ts';
 import type { Node, Pair } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import { ConfiguredLayer, type LayerOptions } from './layer.ts';
-import { checkPadding, type Padding, type PairOption, paddingOf, pair } from './windows.ts';
+import { ConfiguredLayer, type LayerOptions, layerEntries } from './layer.ts';
+import { type Padding, type PairOption, paddingOf, paddingSchema, pairSchema } from './windows.ts';
 
 export interface PoolingOptions extends LayerOptions {
   /** Defaults to 2. */
@@ -12,6 +14,13 @@ export interface PoolingOptions extends LayerOptions {
   readonly padding?: Padding;
 }
 
+const poolingOptions = fields({
+  ...layerEntries,
+  poolSize: optional(pairSchema, 2),
+  strides: optional(v.nullable(pairSchema), null),
+  padding: optional(paddingSchema, 'valid'),
+} satisfies Entries<PoolingOptions>);
+
 interface PoolingConfig {
   readonly poolSize: Pair;
   readonly strides: Pair;
@@ -19,17 +28,9 @@ interface PoolingConfig {
 }
 
 abstract class Pooling extends ConfiguredLayer<PoolingConfig> {
-  constructor(className: string, options: PoolingOptions) {
-    const poolSize = pair('poolSize', options.poolSize ?? 2);
-    super(
-      className,
-      {
-        poolSize,
-        strides: pair('strides', options.strides ?? poolSize),
-        padding: checkPadding(className, options.padding ?? 'valid'),
-      },
-      options,
-    );
+  constructor(className: string, options: PoolingOptions, where: string) {
+    const given = checked(poolingOptions, options, where);
+    super(className, { ...given, strides: given.strides ?? given.poolSize });
   }
 
   override config() {
@@ -46,7 +47,7 @@ abstract class Pooling extends ConfiguredLayer<PoolingConfig> {
 /** keras.layers.MaxPooling2D */
 export class MaxPooling2D extends Pooling {
   constructor(options: PoolingOptions = {}) {
-    super('MaxPooling2D', options);
+    super('MaxPooling2D', options, 'layers.maxPooling2d');
   }
 
   override call([x]: readonly Node[]): Node {
@@ -57,7 +58,7 @@ export class MaxPooling2D extends Pooling {
 /** keras.layers.AveragePooling2D: padding does not count in the average. */
 export class AveragePooling2D extends Pooling {
   constructor(options: PoolingOptions = {}) {
-    super('AveragePooling2D', options);
+    super('AveragePooling2D', options, 'layers.averagePooling2d');
   }
 
   override call([x]: readonly Node[]): Node {
@@ -70,9 +71,14 @@ export interface GlobalPoolingOptions extends LayerOptions {
   readonly keepdims?: boolean;
 }
 
+const globalPoolingOptions = fields({
+  ...layerEntries,
+  keepdims: optional(flag, false),
+} satisfies Entries<GlobalPoolingOptions>);
+
 abstract class GlobalPooling extends ConfiguredLayer<{ readonly keepdims: boolean }> {
-  constructor(className: string, options: GlobalPoolingOptions) {
-    super(className, { keepdims: options.keepdims ?? false }, options);
+  constructor(className: string, options: GlobalPoolingOptions, where: string) {
+    super(className, checked(globalPoolingOptions, options, where));
   }
 
   override config() {
@@ -83,7 +89,7 @@ abstract class GlobalPooling extends ConfiguredLayer<{ readonly keepdims: boolea
 /** Mean over height and width (keras.layers.GlobalAveragePooling2D). */
 export class GlobalAveragePooling2D extends GlobalPooling {
   constructor(options: GlobalPoolingOptions = {}) {
-    super('GlobalAveragePooling2D', options);
+    super('GlobalAveragePooling2D', options, 'layers.globalAveragePooling2d');
   }
 
   override call([x]: readonly Node[]): Node {
@@ -94,7 +100,7 @@ export class GlobalAveragePooling2D extends GlobalPooling {
 /** Maximum over height and width (keras.layers.GlobalMaxPooling2D). */
 export class GlobalMaxPooling2D extends GlobalPooling {
   constructor(options: GlobalPoolingOptions = {}) {
-    super('GlobalMaxPooling2D', options);
+    super('GlobalMaxPooling2D', options, 'layers.globalMaxPooling2d');
   }
 
   override call([x]: readonly Node[]): Node {

@@ -1,11 +1,20 @@
 /** Resizing, Rescaling and Normalization, as keras.layers: preprocessing that travels with the model. */
+import * as v from 'valibot';
+import { checked, type Entries, fields, number, optional, whole, wholeNumber } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { float32 } from '../core/tensor.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
 import { initializer } from './initializers.ts';
-import { type CallContext, ConfiguredLayer, type LayerOptions, type VariableSpec } from './layer.ts';
-import { checkInterpolation } from './reshaping.ts';
+import {
+  type CallContext,
+  ConfiguredLayer,
+  type LayerOptions,
+  layerEntries,
+  type OwnOptions,
+  type VariableSpec,
+} from './layer.ts';
+import { interpolationSchema } from './reshaping.ts';
 
 export interface ResizingOptions extends LayerOptions {
   readonly height: number;
@@ -13,18 +22,17 @@ export interface ResizingOptions extends LayerOptions {
   readonly interpolation?: 'bilinear' | 'nearest';
 }
 
-interface ResizingConfig {
-  readonly height: number;
-  readonly width: number;
-  readonly interpolation: 'bilinear' | 'nearest';
-}
+const resizingOptions = fields({
+  ...layerEntries,
+  height: wholeNumber(1),
+  width: wholeNumber(1),
+  interpolation: optional(interpolationSchema, 'bilinear'),
+} satisfies Entries<ResizingOptions>);
 
 /** Resizes pictures with half-pixel centres, without antialiasing (keras.layers.Resizing, tf.image.resize). */
-export class Resizing extends ConfiguredLayer<ResizingConfig> {
+export class Resizing extends ConfiguredLayer<OwnOptions<typeof resizingOptions>> {
   constructor(options: ResizingOptions) {
-    const { height, width, interpolation = 'bilinear' } = options;
-    super('Resizing', { height, width, interpolation }, options);
-    checkInterpolation(this.name, interpolation);
+    super('Resizing', checked(resizingOptions, options, 'layers.resizing'));
   }
 
   override config() {
@@ -41,15 +49,18 @@ export interface RescalingOptions extends LayerOptions {
   readonly offset?: number | readonly number[];
 }
 
-interface RescalingConfig {
-  readonly scale: number | readonly number[];
-  readonly offset: number | readonly number[];
-}
+const perChannelSchema = v.union([number, v.array(number, 'an array of numbers, one for each channel')]);
+
+const rescalingOptions = fields({
+  ...layerEntries,
+  scale: perChannelSchema,
+  offset: optional(perChannelSchema, 0),
+} satisfies Entries<RescalingOptions>);
 
 /** `x · scale + offset`; lists hold one number for each channel (keras.layers.Rescaling). */
-export class Rescaling extends ConfiguredLayer<RescalingConfig> {
+export class Rescaling extends ConfiguredLayer<OwnOptions<typeof rescalingOptions>> {
   constructor(options: RescalingOptions) {
-    super('Rescaling', { scale: options.scale, offset: options.offset ?? 0 }, options);
+    super('Rescaling', checked(rescalingOptions, options, 'layers.rescaling'));
   }
 
   override call([x]: readonly Node[]): Node {
@@ -64,6 +75,40 @@ export interface NormalizationOptions extends LayerOptions {
   readonly mean?: number | readonly number[] | null;
   readonly variance?: number | readonly number[] | null;
 }
+
+/** Keras writes statistics as nested lists: [[[0.485, 0.456, 0.406]]]. */
+const statisticsSchema = v.nullable(
+  v.pipe(
+    v.custom<number | readonly number[]>(
+      (value) => flatten(value).length > 0 && flatten(value).every(Number.isFinite),
+      'a number, or one for each channel',
+    ),
+    v.transform((values): number[] => flatten(values)),
+  ),
+);
+
+const normalizationOptions = v.pipe(
+  fields({
+    ...layerEntries,
+    axis: optional(
+      v.pipe(
+        v.union([whole, v.array(whole, 'an array of axes')]),
+        v.transform((axis) => [axis].flat()),
+      ),
+      -1,
+    ),
+    mean: optional(statisticsSchema, null),
+    variance: optional(statisticsSchema, null),
+  } satisfies Entries<NormalizationOptions>),
+  v.check(
+    ({ mean, variance }) => (mean === null) === (variance === null),
+    'takes mean and variance together, got only one of them',
+  ),
+  v.check(
+    ({ variance }) => variance === null || variance.every((value) => value >= 0),
+    'needs variances of at least 0',
+  ),
+);
 
 interface NormalizationConfig {
   readonly axis: readonly number[];
@@ -82,19 +127,7 @@ export class Normalization extends ConfiguredLayer<NormalizationConfig> {
   #constants: { readonly mean: Node | number; readonly inverse: Node | number } | null = null;
 
   constructor(options: NormalizationOptions = {}) {
-    const { axis = -1, mean = null, variance = null } = options;
-    if ((mean === null) !== (variance === null)) {
-      fail('argument', 'Normalization takes mean and variance together, got only one of them.');
-    }
-    super(
-      'Normalization',
-      {
-        axis: [axis].flat() as number[],
-        mean: mean === null ? null : flatten(mean),
-        variance: variance === null ? null : flatten(variance),
-      },
-      options,
-    );
+    super('Normalization', checked(normalizationOptions, options, 'layers.normalization'));
   }
 
   override config() {
@@ -136,9 +169,8 @@ export class Normalization extends ConfiguredLayer<NormalizationConfig> {
 /** Keras's epsilon. */
 const smallestDeviation = 1e-7;
 
-/** Keras writes statistics as nested lists: [[[0.485, 0.456, 0.406]]]. */
-function flatten(values: number | readonly number[]): number[] {
-  return ([values] as unknown[]).flat(8) as number[];
+function flatten(values: unknown): number[] {
+  return [values].flat(8) as number[];
 }
 
 function perChannel(values: number | readonly number[]): Node | number {

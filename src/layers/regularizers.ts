@@ -1,6 +1,8 @@
 /** Penalties on weights, added to the loss: Keras's L1, L2 and L1L2. */
+import * as v from 'valibot';
+import { checked, type Entries, fields, notNegative, optional } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
-import { type KerasObject, kerasObject } from '../core/records.ts';
+import { isRecord, type KerasObject, kerasObject } from '../core/records.ts';
 import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
 
@@ -12,18 +14,42 @@ export interface Regularizer {
   penalty(weight: Node): Node;
 }
 
+/** A regularizer as layers take it, or `null` for none. */
+export const regularizerSchema = v.nullable(
+  v.custom<Regularizer>(
+    (value) => isRecord(value) && typeof value['penalty'] === 'function' && isRecord(value['keras']),
+    'a regularizer (such as regularizers.l2(0.01) returns) or null',
+  ),
+);
+
+/** Options of `l1l2`. */
+export interface L1L2Options {
+  /** Defaults to 0. */
+  readonly l1?: number;
+  /** Defaults to 0. */
+  readonly l2?: number;
+}
+
+const l1l2Options = fields({
+  l1: optional(notNegative, 0),
+  l2: optional(notNegative, 0),
+} satisfies Entries<L1L2Options>);
+
 /** `l1 · Σ|w| + l2 · Σw²` (Keras's L1L2). Both default to 0. */
-export function l1l2({ l1 = 0, l2 = 0 }: { l1?: number; l2?: number }): Regularizer {
+export function l1l2(options: L1L2Options = {}): Regularizer {
+  const { l1, l2 } = checked(l1l2Options, options, 'regularizers.l1l2');
   return regularizer({ class_name: 'L1L2', config: { l1, l2 } }, l1, l2);
 }
 
 /** `factor · Σ|w|`; the factor defaults to 0.01 as in Keras. */
 export function l1(factor = 0.01): Regularizer {
+  checked(notNegative, factor, 'regularizers.l1(factor)');
   return regularizer({ class_name: 'L1', config: { l1: factor } }, factor, 0);
 }
 
 /** `factor · Σw²`; the factor defaults to 0.01 as in Keras. */
 export function l2(factor = 0.01): Regularizer {
+  checked(notNegative, factor, 'regularizers.l2(factor)');
   return regularizer({ class_name: 'L2', config: { l2: factor } }, 0, factor);
 }
 
@@ -51,7 +77,7 @@ export function regularizerFromKeras(value: unknown): Regularizer | null {
       return l2(numbers['l2']);
     case 'l1_l2':
     case 'l1l2':
-      return l1l2(numbers);
+      return l1l2({ l1: numbers['l1'] ?? 0, l2: numbers['l2'] ?? 0 });
     default:
       return fail(
         'unsupported',

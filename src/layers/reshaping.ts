@@ -1,16 +1,20 @@
 /** Flatten, Reshape, ZeroPadding2D and UpSampling2D, as keras.layers: they move data only. */
+import * as v from 'valibot';
+import { checked, type Entries, fields, oneOf, optional, wholeNumber } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { sizeOf } from '../core/tensor.ts';
 import { describeShape } from '../graph/dimensions.ts';
-import type { Node, Pair } from '../graph/node.ts';
+import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import { ConfiguredLayer, Layer, type LayerOptions } from './layer.ts';
-import { type PairOption, pair } from './windows.ts';
+import { ConfiguredLayer, Layer, type LayerOptions, layerEntries, type OwnOptions } from './layer.ts';
+import { type PairOption, pairSchema } from './windows.ts';
+
+const flattenOptions = fields(layerEntries);
 
 /** (batch, a, b, ...) to (batch, a·b·...) (keras.layers.Flatten). */
 export class Flatten extends Layer {
   constructor(options: LayerOptions = {}) {
-    super('Flatten', options);
+    super('Flatten', checked(flattenOptions, options, 'layers.flatten'));
   }
 
   override config() {
@@ -27,10 +31,24 @@ export interface ReshapeOptions extends LayerOptions {
   readonly targetShape: readonly number[];
 }
 
+const reshapeOptions = fields({
+  ...layerEntries,
+  targetShape: v.pipe(
+    v.array(
+      v.custom<number>(
+        (value) => Number.isSafeInteger(value) && ((value as number) > 0 || value === -1),
+        'a whole number of at least 1, or -1 for what is left',
+      ),
+      'an array of sizes, without the batch',
+    ),
+    v.check((shape) => shape.filter((dim) => dim === -1).length <= 1, 'has more than one -1'),
+  ),
+} satisfies Entries<ReshapeOptions>);
+
 /** keras.layers.Reshape */
 export class Reshape extends ConfiguredLayer<{ readonly targetShape: readonly number[] }> {
   constructor(options: ReshapeOptions) {
-    super('Reshape', { targetShape: options.targetShape }, options);
+    super('Reshape', checked(reshapeOptions, options, 'layers.reshape'));
   }
 
   override call([x]: readonly Node[]): Node {
@@ -56,16 +74,31 @@ export interface ZeroPadding2DOptions extends LayerOptions {
     | readonly [readonly [number, number], readonly [number, number]];
 }
 
+const amount = wholeNumber(0);
+const sides = v.union([amount, v.tuple([amount, amount], 'two whole numbers')]);
+const both = (given: v.InferOutput<typeof sides>): readonly [number, number] =>
+  typeof given === 'number' ? [given, given] : given;
+
+const zeroPadding2dOptions = fields({
+  ...layerEntries,
+  padding: optional(
+    v.pipe(
+      v.union([amount, v.tuple([sides, sides], 'two of them for height and width')]),
+      v.transform((given): Sides => {
+        const [vertical, horizontal] = typeof given === 'number' ? [given, given] : given;
+        return [both(vertical), both(horizontal)];
+      }),
+    ),
+    1,
+  ),
+} satisfies Entries<ZeroPadding2DOptions>);
+
 type Sides = readonly [readonly [number, number], readonly [number, number]];
 
 /** keras.layers.ZeroPadding2D */
 export class ZeroPadding2D extends ConfiguredLayer<{ readonly padding: Sides }> {
   constructor(options: ZeroPadding2DOptions = {}) {
-    const given = options.padding ?? 1;
-    const [vertical, horizontal] = typeof given === 'number' ? [given, given] : given;
-    const sides = (amount: number | readonly [number, number]) =>
-      typeof amount === 'number' ? ([amount, amount] as const) : amount;
-    super('ZeroPadding2D', { padding: [sides(vertical), sides(horizontal)] }, options);
+    super('ZeroPadding2D', checked(zeroPadding2dOptions, options, 'layers.zeroPadding2d'));
   }
 
   override config() {
@@ -83,17 +116,18 @@ export interface UpSampling2DOptions extends LayerOptions {
   readonly interpolation?: 'nearest' | 'bilinear';
 }
 
-interface UpSampling2DConfig {
-  readonly size: Pair;
-  readonly interpolation: 'nearest' | 'bilinear';
-}
+export const interpolationSchema = oneOf('nearest', 'bilinear');
+
+const upSampling2dOptions = fields({
+  ...layerEntries,
+  size: optional(pairSchema, 2),
+  interpolation: optional(interpolationSchema, 'nearest'),
+} satisfies Entries<UpSampling2DOptions>);
 
 /** Enlarges by whole factors (keras.layers.UpSampling2D). */
-export class UpSampling2D extends ConfiguredLayer<UpSampling2DConfig> {
+export class UpSampling2D extends ConfiguredLayer<OwnOptions<typeof upSampling2dOptions>> {
   constructor(options: UpSampling2DOptions = {}) {
-    const interpolation = options.interpolation ?? 'nearest';
-    super('UpSampling2D', { size: pair('size', options.size ?? 2), interpolation }, options);
-    checkInterpolation(this.name, interpolation);
+    super('UpSampling2D', checked(upSampling2dOptions, options, 'layers.upSampling2d'));
   }
 
   override config() {
@@ -103,15 +137,5 @@ export class UpSampling2D extends ConfiguredLayer<UpSampling2DConfig> {
   override call([x]: readonly Node[]): Node {
     const { size, interpolation } = this.options;
     return o.resize(x!, [x!.shape[1]! * size[0], x!.shape[2]! * size[1]], interpolation);
-  }
-}
-
-/** Throws `unsupported` unless the interpolation is one that Graft has. */
-export function checkInterpolation(layer: string, interpolation: string): void {
-  if (interpolation !== 'nearest' && interpolation !== 'bilinear') {
-    fail(
-      'unsupported',
-      `${layer}: Graft interpolates "nearest" and "bilinear", got ${JSON.stringify(interpolation)}.`,
-    );
   }
 }

@@ -1,12 +1,19 @@
 /** SeparableConv2D, as keras.layers: a depthwise convolution, then a 1x1 convolution that mixes the channels. */
-import type { Node, Pair } from '../graph/node.ts';
+import { checked, type Entries, fields, flag, optional, wholeNumber } from '../core/checked.ts';
+import type { Node } from '../graph/node.ts';
 import * as o from '../graph/ops.ts';
-import { activation } from './activations.ts';
+import { activation, activationSchema } from './activations.ts';
 import { biasSpec, channelsOf, depthwise, type WindowOptions } from './convolution.ts';
-import { type Initializer, type InitializerOption, initializer } from './initializers.ts';
-import { type CallContext, ConfiguredLayer, type VariableSpec } from './layer.ts';
-import type { Regularizer } from './regularizers.ts';
-import { checkPadding, type Padding, pair } from './windows.ts';
+import { type InitializerOption, initializerSchema } from './initializers.ts';
+import {
+  type CallContext,
+  ConfiguredLayer,
+  layerEntries,
+  type OwnOptions,
+  type VariableSpec,
+} from './layer.ts';
+import { type Regularizer, regularizerSchema } from './regularizers.ts';
+import { paddingSchema, pairSchema } from './windows.ts';
 
 export interface SeparableConv2DOptions extends WindowOptions {
   readonly filters: number;
@@ -17,22 +24,23 @@ export interface SeparableConv2DOptions extends WindowOptions {
   readonly pointwiseRegularizer?: Regularizer | null;
 }
 
-interface SeparableConv2DConfig {
-  readonly filters: number;
-  readonly kernelSize: Pair;
-  readonly strides: Pair;
-  readonly padding: Padding;
-  readonly depthMultiplier: number;
-  readonly dilationRate: Pair;
-  readonly activation: string;
-  readonly useBias: boolean;
-  readonly depthwiseInitializer: Initializer;
-  readonly pointwiseInitializer: Initializer;
-  readonly biasInitializer: Initializer;
-  readonly depthwiseRegularizer: Regularizer | null;
-  readonly pointwiseRegularizer: Regularizer | null;
-  readonly biasRegularizer: Regularizer | null;
-}
+const separableConv2dOptions = fields({
+  ...layerEntries,
+  filters: wholeNumber(1),
+  kernelSize: pairSchema,
+  strides: optional(pairSchema, 1),
+  padding: optional(paddingSchema, 'valid'),
+  depthMultiplier: optional(wholeNumber(1), 1),
+  dilationRate: optional(pairSchema, 1),
+  activation: optional(activationSchema, 'linear'),
+  useBias: optional(flag, true),
+  depthwiseInitializer: optional(initializerSchema, 'glorot_uniform'),
+  pointwiseInitializer: optional(initializerSchema, 'glorot_uniform'),
+  biasInitializer: optional(initializerSchema, 'zeros'),
+  depthwiseRegularizer: optional(regularizerSchema, null),
+  pointwiseRegularizer: optional(regularizerSchema, null),
+  biasRegularizer: optional(regularizerSchema, null),
+} satisfies Entries<SeparableConv2DOptions>);
 
 /**
  * keras.layers.SeparableConv2D (Chollet 2017).
@@ -41,29 +49,9 @@ interface SeparableConv2DConfig {
  * (height, width, channels, depthMultiplier), `pointwise_kernel` (1, 1, channels · depthMultiplier, filters) and
  * `bias` (filters,). Nothing stands between the two convolutions.
  */
-export class SeparableConv2D extends ConfiguredLayer<SeparableConv2DConfig> {
+export class SeparableConv2D extends ConfiguredLayer<OwnOptions<typeof separableConv2dOptions>> {
   constructor(options: SeparableConv2DOptions) {
-    super(
-      'SeparableConv2D',
-      {
-        filters: options.filters,
-        kernelSize: pair('kernelSize', options.kernelSize),
-        strides: pair('strides', options.strides ?? 1),
-        padding: checkPadding('SeparableConv2D', options.padding ?? 'valid'),
-        depthMultiplier: options.depthMultiplier ?? 1,
-        dilationRate: pair('dilationRate', options.dilationRate ?? 1),
-        activation: options.activation ?? 'linear',
-        useBias: options.useBias ?? true,
-        depthwiseInitializer: initializer(options.depthwiseInitializer ?? 'glorot_uniform'),
-        pointwiseInitializer: initializer(options.pointwiseInitializer ?? 'glorot_uniform'),
-        biasInitializer: initializer(options.biasInitializer ?? 'zeros'),
-        depthwiseRegularizer: options.depthwiseRegularizer ?? null,
-        pointwiseRegularizer: options.pointwiseRegularizer ?? null,
-        biasRegularizer: options.biasRegularizer ?? null,
-      },
-      options,
-    );
-    activation(this.options.activation);
+    super('SeparableConv2D', checked(separableConv2dOptions, options, 'layers.separableConv2d'));
   }
 
   protected override specs([shape]: readonly (readonly number[])[]): readonly VariableSpec[] {

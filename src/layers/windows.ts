@@ -1,5 +1,6 @@
 /** Windows that slide over feature maps: how Keras's `kernel_size`, `strides` and `padding` become numbers. */
-import { fail } from '../core/errors.ts';
+import * as v from 'valibot';
+import { oneOf } from '../core/checked.ts';
 import type { Pair } from '../graph/node.ts';
 
 export type Padding = 'valid' | 'same';
@@ -7,21 +8,16 @@ export type Padding = 'valid' | 'same';
 /** One number for height and width, or one for each. */
 export type PairOption = number | readonly number[];
 
-/** Throws `argument` unless the option is one or two positive integers. */
-export function pair(name: string, option: PairOption): Pair {
-  const [height, width] = typeof option === 'number' ? [option, option] : (option as Pair);
-  const valid = [height, width].every((value) => Number.isInteger(value) && value > 0);
-  if (!valid || (typeof option !== 'number' && option.length !== 2)) {
-    fail('argument', `${name} must be a positive integer or two of them, got ${JSON.stringify(option)}.`);
-  }
-  return [height, width];
-}
+/** One or two whole numbers of at least 1, as two. */
+export const pairSchema = v.pipe(
+  v.custom<PairOption>((value) => {
+    const both = Array.isArray(value) ? value : [value, value];
+    return both.length === 2 && both.every((each) => Number.isSafeInteger(each) && each > 0);
+  }, 'a whole number of at least 1, or two of them for height and width'),
+  v.transform((option): Pair => (typeof option === 'number' ? [option, option] : [option[0]!, option[1]!])),
+);
 
-/** Throws `argument` unless padding is one of Keras's two. */
-export function checkPadding(layer: string, padding: string): Padding {
-  if (padding === 'valid' || padding === 'same') return padding;
-  return fail('argument', `${layer}: padding must be "valid" or "same", got ${JSON.stringify(padding)}.`);
-}
+export const paddingSchema = oneOf('valid', 'same');
 
 /**
  * Top, left, bottom, right padding. "same" gives ⌈input / stride⌉ outputs and puts the odd value at the bottom

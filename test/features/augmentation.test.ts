@@ -186,7 +186,7 @@ describe('kept views', () => {
       'cache.views (--cached-views) keeps several versions of what random layers make of each picture, but no ' +
         'random layer stands in front of the frozen part of this model; leave it out.',
     );
-    expect(() => makeModel({ mode: 'off', views: 2 })).toThrow('the cache is off; leave one of them out');
+    expect(() => makeModel({ mode: 'off', views: 2 })).toThrow('cache takes no views while it is off');
     expect(() => makeModel({ views: 0 })).toThrow('cache.views is a whole number of at least 1, got 0.');
   });
 });

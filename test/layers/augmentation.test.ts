@@ -296,7 +296,7 @@ describe('options that cannot work', () => {
     [
       'a mode',
       () => layers.randomFlip({ mode: 'diagonal' as never }),
-      'mode must be horizontal, vertical, horizontal_and_vertical, got "diagonal".',
+      'mode must be one of "horizontal", "vertical", "horizontal_and_vertical", got "diagonal".',
     ],
     [
       'a factor beyond its bounds',
@@ -306,25 +306,29 @@ describe('options that cannot work', () => {
     [
       'a factor of three numbers',
       () => layers.randomRotation({ factor: [0, 0.1, 0.2] as never }),
-      'factor must be a number or two numbers from -1 to 1, got [0,0.1,0.2].',
+      'factor must be a number or two numbers from -1 to 1, got [0, 0.1, 0.2].',
     ],
     [
       'a zoom to nothing',
       () => layers.randomZoom({ heightFactor: [-1, 0] }),
-      'a factor of -1 would show nothing',
+      'heightFactor must be above -1, with which nothing would be shown.',
     ],
     [
       'a fill mode',
       () => layers.randomTranslation({ heightFactor: 0.1, widthFactor: 0.1, fillMode: 'mirror' as never }),
-      'fillMode must be reflect, wrap, constant, nearest, got "mirror".',
+      'fillMode must be one of "reflect", "wrap", "constant", "nearest", got "mirror".',
     ],
     [
       'a range upside down',
       () => layers.randomBrightness({ factor: 0.1, valueRange: [255, 0] }),
-      'valueRange must be two numbers, the lower one first, got [255,0].',
+      'valueRange must be two numbers, the lower one first, got [255, 0].',
     ],
-    ['a crop of no size', () => layers.randomCrop({ height: 0, width: 3 }), 'got 0 and 3.'],
-    ['an alpha of zero', () => layers.mixUp({ alpha: 0 }), 'alpha must be above 0, got 0.'],
+    [
+      'a crop of no size',
+      () => layers.randomCrop({ height: 0, width: 3 }),
+      'height must be a whole number of at least 1, got 0.',
+    ],
+    ['an alpha of zero', () => layers.mixUp({ alpha: 0 }), 'alpha must be a number above 0, got 0.'],
     [
       'features in place of pictures',
       () => layers.mixUp({ name: 'mix' }).apply(layers.input({ shape: [7] })),

@@ -89,9 +89,7 @@ describe('other initial values', () => {
   });
 
   it('an unknown name is refused with the known ones', () => {
-    expect(() => initializer('he' as InitializerName)).toThrow(
-      'Unknown initializer "he"; expected zeros, ones',
-    );
+    expect(() => initializer('he' as InitializerName)).toThrow('expected one of "zeros", "ones"');
   });
 });
 
@@ -139,7 +137,7 @@ describe('dropout', () => {
       noise: { shape: [1, 3], data: Float64Array.of(0.25 - 2 ** -24, 0.25, 0.25 + 2 ** -24) },
     });
     expect([...result!.data]).toEqual([0, Math.fround(4 / 3), Math.fround(4 / 3)]);
-    expect(() => layers.dropout({ rate: 1 })).toThrow('at least 0 and below 1, got 1');
+    expect(() => layers.dropout({ rate: 1 })).toThrow('rate must be a number from 0 to below 1, got 1');
     expect(layers.dropout({ rate: 0 }).call([x], context)).toBe(x);
   });
 

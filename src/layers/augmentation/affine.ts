@@ -1,10 +1,9 @@
 /** Moving pictures by affine maps, as TensorFlow's ImageProjectiveTransform does under Keras's layers. */
-import { fail } from '../../core/errors.ts';
+import { type Entries, number, oneOf, optional } from '../../core/checked.ts';
 import { float32 } from '../../core/tensor.ts';
 import type { Node } from '../../graph/node.ts';
 import * as o from '../../graph/ops.ts';
-import type { LayerOptions } from '../layer.ts';
-import { checkInterpolation } from '../reshaping.ts';
+import { interpolationSchema } from '../reshaping.ts';
 
 const fillModes = ['reflect', 'wrap', 'constant', 'nearest'] as const;
 export type FillMode = (typeof fillModes)[number];
@@ -22,18 +21,12 @@ export interface Resampling {
   readonly fillValue: number;
 }
 
-/** Fills in Keras's defaults; throws `argument` or `unsupported` for words that it does not know. */
-export function resamplingOf(className: string, options: Partial<Resampling> & LayerOptions): Resampling {
-  const { fillMode = 'reflect', interpolation = 'bilinear', fillValue = 0 } = options;
-  if (!fillModes.includes(fillMode)) {
-    fail(
-      'argument',
-      `${className}: fillMode must be ${fillModes.join(', ')}, got ${JSON.stringify(fillMode)}.`,
-    );
-  }
-  checkInterpolation(className, interpolation);
-  return { fillMode, interpolation, fillValue };
-}
+/** Schemas with Keras's defaults. */
+export const resamplingEntries = {
+  fillMode: optional(oneOf(...fillModes), 'reflect'),
+  interpolation: optional(interpolationSchema, 'bilinear'),
+  fillValue: optional(number, 0),
+} satisfies Entries<Partial<Resampling>>;
 
 /** A row of a map: p · x + q · y + r, each a number or one for each picture (batch, 1). */
 export type Row = readonly [p: Node | number, q: Node | number, r: Node | number];

@@ -2,17 +2,20 @@
  * RandomTranslation, RandomRotation, RandomZoom and RandomShear, as keras.layers: pictures are resampled under an affine
  * map.
  */
-import { fail } from '../../core/errors.ts';
+import * as v from 'valibot';
+import { checked, type Entries, fields, optional } from '../../core/checked.ts';
 import type { Node } from '../../graph/node.ts';
 import * as o from '../../graph/ops.ts';
-import type { LayerOptions } from '../layer.ts';
-import { affineTransform, type Resampling, resamplingOf } from './affine.ts';
+import { type LayerOptions, layerEntries, type OwnOptions } from '../layer.ts';
+import { affineTransform, type Resampling, resamplingEntries } from './affine.ts';
 import {
   AugmentationLayer,
   type Factor,
+  factorSchema,
   type NoiseSource,
   type Range,
   rangeOf,
+  rangeSchema,
   type Transformation,
 } from './base.ts';
 
@@ -23,19 +26,17 @@ export interface RandomTranslationOptions extends LayerOptions, Partial<Resampli
   readonly widthFactor: Factor;
 }
 
-interface RandomTranslationConfig extends Resampling {
-  readonly heightFactor: Factor;
-  readonly widthFactor: Factor;
-}
+const randomTranslationOptions = fields({
+  ...layerEntries,
+  heightFactor: factorSchema(-1, 1),
+  widthFactor: factorSchema(-1, 1),
+  ...resamplingEntries,
+} satisfies Entries<RandomTranslationOptions>);
 
 /** Shifts each picture by its own random amount (keras.layers.RandomTranslation). */
-export class RandomTranslation extends AugmentationLayer<RandomTranslationConfig> {
+export class RandomTranslation extends AugmentationLayer<OwnOptions<typeof randomTranslationOptions>> {
   constructor(options: RandomTranslationOptions) {
-    const { heightFactor, widthFactor } = options;
-    const resampling = resamplingOf('RandomTranslation', options);
-    super('RandomTranslation', { heightFactor, widthFactor, ...resampling }, options);
-    rangeOf('heightFactor', heightFactor, [-1, 1]);
-    rangeOf('widthFactor', widthFactor, [-1, 1]);
+    super('RandomTranslation', checked(randomTranslationOptions, options, 'layers.randomTranslation'));
   }
 
   override transformation(x: Node, noise: NoiseSource): Transformation {
@@ -52,19 +53,20 @@ export interface RandomRotationOptions extends LayerOptions, Partial<Resampling>
   readonly factor: Factor;
 }
 
-interface RandomRotationConfig extends Resampling {
-  readonly factor: Factor;
-}
+const randomRotationOptions = fields({
+  ...layerEntries,
+  factor: rangeSchema(-1, 1),
+  ...resamplingEntries,
+} satisfies Entries<RandomRotationOptions>);
 
 /** Turns each picture about its centre by its own random angle (keras.layers.RandomRotation). */
-export class RandomRotation extends AugmentationLayer<RandomRotationConfig> {
+export class RandomRotation extends AugmentationLayer<OwnOptions<typeof randomRotationOptions>> {
   constructor(options: RandomRotationOptions) {
-    const factor = rangeOf('factor', options.factor, [-1, 1]);
-    super('RandomRotation', { factor, ...resamplingOf('RandomRotation', options) }, options);
+    super('RandomRotation', checked(randomRotationOptions, options, 'layers.randomRotation'));
   }
 
   override transformation(x: Node, noise: NoiseSource): Transformation {
-    const [low, high] = this.options.factor as readonly [number, number];
+    const [low, high] = this.options.factor;
     const angle = o.mul(noise.uniform([-1, 1], [low * 360, high * 360]), Math.PI / 180);
     const [cos, sin] = [o.cos(angle), o.sin(angle)];
     const [cx, cy] = [(x.shape[2]! - 1) / 2, (x.shape[1]! - 1) / 2];
@@ -82,17 +84,22 @@ export interface RandomZoomOptions extends LayerOptions, Partial<Resampling> {
   readonly widthFactor?: Factor | null;
 }
 
-interface RandomZoomConfig extends Resampling {
-  readonly heightFactor: Factor;
-  readonly widthFactor: Factor | null;
-}
+const zoomFactor = v.pipe(
+  factorSchema(-1, 1),
+  v.check((factor) => zoomRange(factor)[0] > 0, 'must be above -1, with which nothing would be shown'),
+);
+
+const randomZoomOptions = fields({
+  ...layerEntries,
+  heightFactor: zoomFactor,
+  widthFactor: optional(v.nullable(zoomFactor), null),
+  ...resamplingEntries,
+} satisfies Entries<RandomZoomOptions>);
 
 /** Zooms into or out of each picture by its own random amount (keras.layers.RandomZoom). */
-export class RandomZoom extends AugmentationLayer<RandomZoomConfig> {
+export class RandomZoom extends AugmentationLayer<OwnOptions<typeof randomZoomOptions>> {
   constructor(options: RandomZoomOptions) {
-    const { heightFactor, widthFactor = null } = options;
-    super('RandomZoom', { heightFactor, widthFactor, ...resamplingOf('RandomZoom', options) }, options);
-    for (const factor of [heightFactor, ...(widthFactor === null ? [] : [widthFactor])]) zoomRange(factor);
+    super('RandomZoom', checked(randomZoomOptions, options, 'layers.randomZoom'));
   }
 
   override transformation(x: Node, noise: NoiseSource): Transformation {
@@ -109,7 +116,6 @@ export class RandomZoom extends AugmentationLayer<RandomZoomConfig> {
 /** What part of a length is shown: 1 + factor. */
 function zoomRange(factor: Factor): readonly [number, number] {
   const [low, high] = rangeOf('RandomZoom: a factor', factor, [-1, 1]);
-  if (low === -1) fail('argument', 'RandomZoom: a factor of -1 would show nothing; give one above it.');
   return [1 + low, 1 + high];
 }
 
@@ -120,18 +126,22 @@ export interface RandomShearOptions extends LayerOptions, Partial<Resampling> {
   readonly yFactor?: Factor;
 }
 
-interface RandomShearConfig extends Resampling {
-  readonly xFactor: Factor;
-  readonly yFactor: Factor;
-}
+const shearFactor = v.pipe(
+  v.custom<Factor>(isShear, 'a number up to 1, or two numbers from 0 to 1'),
+  v.transform((factor) => shear(factor)),
+);
+
+const randomShearOptions = fields({
+  ...layerEntries,
+  xFactor: optional(shearFactor, 0),
+  yFactor: optional(shearFactor, 0),
+  ...resamplingEntries,
+} satisfies Entries<RandomShearOptions>);
 
 /** Slants each picture by its own random amount (keras.layers.RandomShear). */
-export class RandomShear extends AugmentationLayer<RandomShearConfig> {
+export class RandomShear extends AugmentationLayer<OwnOptions<typeof randomShearOptions>> {
   constructor(options: RandomShearOptions = {}) {
-    const [xFactor, yFactor] = [shear(options.xFactor), shear(options.yFactor)];
-    super('RandomShear', { xFactor, yFactor, ...resamplingOf('RandomShear', options) }, options);
-    shearRange(xFactor);
-    shearRange(yFactor);
+    super('RandomShear', checked(randomShearOptions, options, 'layers.randomShear'));
   }
 
   override transformation(_x: Node, noise: NoiseSource): Transformation {
@@ -144,8 +154,16 @@ export class RandomShear extends AugmentationLayer<RandomShearConfig> {
 }
 
 /** Keras writes b as [−b, b] and then refuses to read that, so it is kept as b. */
-function shear(factor: Factor = 0): Factor {
+function shear(factor: Factor): Factor {
   return typeof factor !== 'number' && factor[0] + factor[1] === 0 ? Math.abs(factor[1]) : factor;
+}
+
+/** Two numbers of opposite sign are what Keras writes for one. */
+function isShear(value: unknown): boolean {
+  if (typeof value === 'number') return Math.abs(value) <= 1;
+  if (!Array.isArray(value) || value.length !== 2 || !value.every(Number.isFinite)) return false;
+  const given = shear(value as unknown as Factor);
+  return typeof given === 'number' ? given <= 1 : given.every((end) => end >= 0 && end <= 1);
 }
 
 function shearRange(factor: Factor): Range {

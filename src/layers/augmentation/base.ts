@@ -2,6 +2,7 @@
  * What layers that change pictures at random share: they do so in training steps only, and their randomness is an
  * input of the step. It owns how noise becomes a range of numbers, and how Keras's factors are read.
  */
+import * as v from 'valibot';
 import type { Distribution } from '../../core/distributions.ts';
 import { fail } from '../../core/errors.ts';
 import { describeShape } from '../../graph/dimensions.ts';
@@ -76,17 +77,38 @@ export function rangeOf(name: string, factor: Factor, [least, most]: Range): Ran
   return [low, high];
 }
 
-/** The value range of pictures, low end first. */
-export function valueRangeOf(valueRange: Range = [0, 255]): Range {
-  const [low, high] = valueRange;
-  if (valueRange.length !== 2 || !(low < high)) {
-    fail(
-      'argument',
-      `valueRange must be two numbers, the lower one first, got ${JSON.stringify(valueRange)}.`,
-    );
-  }
-  return [low, high];
+/** A factor that fits within bounds, as it was given. */
+export function factorSchema(least: number, most: number) {
+  return v.custom<Factor>(
+    (value) => isFactor(value, least, most),
+    `a number or two numbers from ${least} to ${most}`,
+  );
 }
+
+/** The same as the range that it means. */
+export function rangeSchema(least: number, most: number) {
+  return v.pipe(
+    factorSchema(least, most),
+    v.transform((factor): Range => rangeOf('factor', factor, [least, most])),
+  );
+}
+
+function isFactor(value: unknown, least: number, most: number): boolean {
+  if (Array.isArray(value)) {
+    return value.length === 2 && value.every((end) => Number.isFinite(end) && end >= least && end <= most);
+  }
+  return Number.isFinite(value) && Math.abs(value as number) >= least && Math.abs(value as number) <= most;
+}
+
+/** Lowest and highest value of the images. */
+export const valueRangeSchema = v.custom<Range>(
+  (value) =>
+    Array.isArray(value) && value.length === 2 && value.every(Number.isFinite) && value[0] < value[1],
+  'two numbers, the lower one first',
+);
+
+/** What most layers here take for images of bytes. */
+export const byteRange: Range = [0, 255];
 
 /** Keeps values within a range. */
 export function clip(x: Node, [low, high]: Range): Node {

@@ -2,20 +2,22 @@
  * RandomContrast, RandomBrightness, RandomColorDegeneration and RandomGrayscale, as keras.layers: values change, places
  * stay.
  */
+import { checked, type Entries, fields, optional, share } from '../../core/checked.ts';
 import { fail } from '../../core/errors.ts';
 import { float32 } from '../../core/tensor.ts';
 import type { Node } from '../../graph/node.ts';
 import * as o from '../../graph/ops.ts';
-import type { LayerOptions } from '../layer.ts';
+import { type LayerOptions, layerEntries } from '../layer.ts';
 import {
   AugmentationLayer,
+  byteRange,
   clip,
   type Factor,
   type NoiseSource,
   type Range,
-  rangeOf,
+  rangeSchema,
   type Transformation,
-  valueRangeOf,
+  valueRangeSchema,
 } from './base.ts';
 
 export interface ColorOptions extends LayerOptions {
@@ -30,12 +32,23 @@ export interface ColorConfig {
   readonly valueRange: Range;
 }
 
+/** The options of a layer whose factor is between these. */
+export function colorOptions(least: number, most: number) {
+  return fields({
+    ...layerEntries,
+    factor: rangeSchema(least, most),
+    valueRange: optional(valueRangeSchema, byteRange),
+  } satisfies Entries<ColorOptions>);
+}
+
+const fromZero = colorOptions(0, 1);
+const signed = colorOptions(-1, 1);
+
 /** `(x − mean) · contrast + mean` with each channel's mean (keras.layers.RandomContrast). */
 export class RandomContrast extends AugmentationLayer<ColorConfig> {
   /** A factor (a, b) draws contrasts from 1 − a … 1 + b; one number b means (0, b), as Keras reads it. */
   constructor(options: ColorOptions) {
-    const factor = rangeOf('factor', options.factor, [0, 1]);
-    super('RandomContrast', { factor, valueRange: valueRangeOf(options.valueRange) }, options);
+    super('RandomContrast', checked(fromZero, options, 'layers.randomContrast'));
   }
 
   override transformation(_x: Node, noise: NoiseSource): Transformation {
@@ -51,8 +64,7 @@ export class RandomContrast extends AugmentationLayer<ColorConfig> {
 /** Adds a share of the value range to each picture: −1 … 1, from black to white (keras.layers.RandomBrightness). */
 export class RandomBrightness extends AugmentationLayer<ColorConfig> {
   constructor(options: ColorOptions) {
-    const factor = rangeOf('factor', options.factor, [-1, 1]);
-    super('RandomBrightness', { factor, valueRange: valueRangeOf(options.valueRange) }, options);
+    super('RandomBrightness', checked(signed, options, 'layers.randomBrightness'));
   }
 
   override transformation(_x: Node, noise: NoiseSource): Transformation {
@@ -74,16 +86,15 @@ function luminance(layer: string, pictures: Node): Node {
 /** Moves each picture by a share of the way to its greys (keras.layers.RandomColorDegeneration). */
 export class RandomColorDegeneration extends AugmentationLayer<ColorConfig> {
   constructor(options: ColorOptions) {
-    const factor = rangeOf('factor', options.factor, [-1, 1]);
-    super('RandomColorDegeneration', { factor, valueRange: valueRangeOf(options.valueRange) }, options);
+    super('RandomColorDegeneration', checked(signed, options, 'layers.randomColorDegeneration'));
   }
 
   override transformation(_x: Node, noise: NoiseSource): Transformation {
     const { factor, valueRange } = this.options;
-    const share = noise.uniform([-1, 1, 1, 1], factor);
+    const amount = noise.uniform([-1, 1, 1, 1], factor);
     return (pictures) => {
       const grey = luminance(this.name, pictures);
-      return clip(o.add(pictures, o.mul(share, o.sub(grey, pictures))), valueRange);
+      return clip(o.add(pictures, o.mul(amount, o.sub(grey, pictures))), valueRange);
     };
   }
 }
@@ -93,14 +104,15 @@ export interface RandomGrayscaleOptions extends LayerOptions {
   readonly factor?: number;
 }
 
+const randomGrayscaleOptions = fields({
+  ...layerEntries,
+  factor: optional(share, 0.5),
+} satisfies Entries<RandomGrayscaleOptions>);
+
 /** Takes the colour out of some pictures (keras.layers.RandomGrayscale). */
 export class RandomGrayscale extends AugmentationLayer<{ readonly factor: number }> {
   constructor(options: RandomGrayscaleOptions = {}) {
-    const { factor = 0.5 } = options;
-    super('RandomGrayscale', { factor }, options);
-    if (!(factor >= 0 && factor <= 1)) {
-      fail('argument', `${this.name}: factor must be from 0 to 1, got ${factor}.`);
-    }
+    super('RandomGrayscale', checked(randomGrayscaleOptions, options, 'layers.randomGrayscale'));
   }
 
   override transformation(_x: Node, noise: NoiseSource): Transformation {

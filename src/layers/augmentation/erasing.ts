@@ -1,18 +1,21 @@
 /** RandomErasing, as keras.layers (Zhong et al. 2017). */
+import * as v from 'valibot';
+import { checked, type Entries, fields, number, optional } from '../../core/checked.ts';
 import { fail } from '../../core/errors.ts';
 import { float32 } from '../../core/tensor.ts';
 import type { Node } from '../../graph/node.ts';
 import * as o from '../../graph/ops.ts';
-import type { LayerOptions } from '../layer.ts';
+import { type LayerOptions, layerEntries, type OwnOptions } from '../layer.ts';
 import {
   AugmentationLayer,
+  byteRange,
   clip,
   type Factor,
   type NoiseSource,
   type Range,
-  rangeOf,
+  rangeSchema,
   type Transformation,
-  valueRangeOf,
+  valueRangeSchema,
 } from './base.ts';
 import { boxMask, randomSpan } from './boxes.ts';
 
@@ -30,27 +33,21 @@ export interface RandomErasingOptions extends LayerOptions {
   readonly valueRange?: Range;
 }
 
-interface RandomErasingConfig {
-  readonly factor: Range;
-  readonly scale: Range;
-  readonly fillValue: number | readonly number[] | null;
-  readonly valueRange: Range;
-}
+const randomErasingOptions = fields({
+  ...layerEntries,
+  factor: optional(rangeSchema(0, 1), 1),
+  scale: optional(rangeSchema(0, 1), [0.02, 0.33]),
+  fillValue: optional(
+    v.nullable(v.union([number, v.array(number, 'an array of numbers, one for each channel')])),
+    null,
+  ),
+  valueRange: optional(valueRangeSchema, byteRange),
+} satisfies Entries<RandomErasingOptions>);
 
 /** Covers a random rectangle of some pictures (keras.layers.RandomErasing). */
-export class RandomErasing extends AugmentationLayer<RandomErasingConfig> {
+export class RandomErasing extends AugmentationLayer<OwnOptions<typeof randomErasingOptions>> {
   constructor(options: RandomErasingOptions = {}) {
-    const { factor = 1, scale = [0.02, 0.33], fillValue = null } = options;
-    super(
-      'RandomErasing',
-      {
-        factor: rangeOf('factor', factor, [0, 1]),
-        scale: rangeOf('scale', scale, [0, 1]),
-        fillValue,
-        valueRange: valueRangeOf(options.valueRange),
-      },
-      options,
-    );
+    super('RandomErasing', checked(randomErasingOptions, options, 'layers.randomErasing'));
   }
 
   override transformation(x: Node, noise: NoiseSource): Transformation {

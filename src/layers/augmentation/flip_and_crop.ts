@@ -1,9 +1,9 @@
 /** RandomFlip, RandomCrop and CenterCrop, as keras.layers: whole pixels move. */
-import { fail } from '../../core/errors.ts';
+import { checked, type Entries, fields, oneOf, optional, wholeNumber } from '../../core/checked.ts';
 import { float32, tensor } from '../../core/tensor.ts';
 import type { Node } from '../../graph/node.ts';
 import * as o from '../../graph/ops.ts';
-import type { LayerOptions } from '../layer.ts';
+import { type LayerOptions, layerEntries } from '../layer.ts';
 import { AugmentationLayer, type NoiseSource, type Transformation } from './base.ts';
 
 const modes = ['horizontal', 'vertical', 'horizontal_and_vertical'] as const;
@@ -13,14 +13,15 @@ export interface RandomFlipOptions extends LayerOptions {
   readonly mode?: (typeof modes)[number];
 }
 
+const randomFlipOptions = fields({
+  ...layerEntries,
+  mode: optional(oneOf(...modes), 'horizontal_and_vertical'),
+} satisfies Entries<RandomFlipOptions>);
+
 /** Flips every second picture, drawn at random (keras.layers.RandomFlip). */
 export class RandomFlip extends AugmentationLayer<{ readonly mode: (typeof modes)[number] }> {
   constructor(options: RandomFlipOptions = {}) {
-    const { mode = 'horizontal_and_vertical' } = options;
-    super('RandomFlip', { mode }, options);
-    if (!modes.includes(mode)) {
-      fail('argument', `${this.name}: mode must be ${modes.join(', ')}, got ${JSON.stringify(mode)}.`);
-    }
+    super('RandomFlip', checked(randomFlipOptions, options, 'layers.randomFlip'));
   }
 
   override transformation(_x: Node, noise: NoiseSource): Transformation {
@@ -44,6 +45,12 @@ export interface CropOptions extends LayerOptions {
   readonly width: number;
 }
 
+const cropOptions = fields({
+  ...layerEntries,
+  height: wholeNumber(1),
+  width: wholeNumber(1),
+} satisfies Entries<CropOptions>);
+
 interface Size {
   readonly height: number;
   readonly width: number;
@@ -55,7 +62,7 @@ interface Size {
  */
 export class RandomCrop extends AugmentationLayer<Size> {
   constructor(options: CropOptions) {
-    super('RandomCrop', sizeOf('RandomCrop', options), options);
+    super('RandomCrop', checked(cropOptions, options, 'layers.randomCrop'));
   }
 
   override transformation(x: Node, noise: NoiseSource): Transformation {
@@ -90,7 +97,7 @@ function window(start: Node, length: number): Node {
 /** Cuts the middle out; pictures that are too small are resized as by RandomCrop (keras.layers.CenterCrop). */
 export class CenterCrop extends AugmentationLayer<Size> {
   constructor(options: CropOptions) {
-    super('CenterCrop', sizeOf('CenterCrop', options), options);
+    super('CenterCrop', checked(cropOptions, options, 'layers.centerCrop'));
   }
 
   override transformation(): Transformation {
@@ -132,11 +139,4 @@ function resized(x: Node, { top, left, height, width }: Box, size: Size): Node {
     { axis: 2, start: left, end: left + width },
   ]);
   return o.resize(cut, [size.height, size.width], 'bilinear');
-}
-
-function sizeOf(className: string, { height, width }: CropOptions): Size {
-  if (![height, width].every((length) => Number.isInteger(length) && length > 0)) {
-    fail('argument', `${className} needs height and width in whole pixels, got ${height} and ${width}.`);
-  }
-  return { height, width };
 }

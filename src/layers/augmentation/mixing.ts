@@ -3,16 +3,16 @@
  * applies them to pictures and labels in the data pipeline; here they are layers of the model, and the training step
  * mixes the labels as they say.
  */
-import { fail } from '../../core/errors.ts';
+import { checked, type Entries, fields, optional, positive } from '../../core/checked.ts';
 import type { Node } from '../../graph/node.ts';
 import * as o from '../../graph/ops.ts';
-import type { CallContext, LayerOptions } from '../layer.ts';
+import { type CallContext, type LayerOptions, layerEntries } from '../layer.ts';
 import {
   AugmentationLayer,
   type Factor,
   type NoiseSource,
   type Range,
-  rangeOf,
+  rangeSchema,
   type Transformation,
 } from './base.ts';
 import { boxMask, randomSpan } from './boxes.ts';
@@ -28,12 +28,15 @@ export interface MixUpOptions extends LayerOptions {
   readonly alpha?: number;
 }
 
+const mixUpOptions = fields({
+  ...layerEntries,
+  alpha: optional(positive, 0.2),
+} satisfies Entries<MixUpOptions>);
+
 /** `w · picture + (1 − w) · another` (keras.layers.MixUp, Zhang et al. 2017). */
 export class MixUp extends AugmentationLayer<{ readonly alpha: number }> {
   constructor(options: MixUpOptions = {}) {
-    const { alpha = 0.2 } = options;
-    super('MixUp', { alpha }, options);
-    if (!(alpha > 0)) fail('argument', `${this.name}: alpha must be above 0, got ${alpha}.`);
+    super('MixUp', checked(mixUpOptions, options, 'layers.mixUp'));
   }
 
   override transformation(_x: Node, noise: NoiseSource, context?: CallContext): Transformation {
@@ -54,10 +57,15 @@ export interface CutMixOptions extends LayerOptions {
   readonly factor?: Factor;
 }
 
+const cutMixOptions = fields({
+  ...layerEntries,
+  factor: optional(rangeSchema(0, 1), 1),
+} satisfies Entries<CutMixOptions>);
+
 /** Puts a rectangle of another picture over each; labels by their areas (keras.layers.CutMix, Yun et al. 2019). */
 export class CutMix extends AugmentationLayer<{ readonly factor: Range }> {
   constructor(options: CutMixOptions = {}) {
-    super('CutMix', { factor: rangeOf('factor', options.factor ?? 1, [0, 1]) }, options);
+    super('CutMix', checked(cutMixOptions, options, 'layers.cutMix'));
   }
 
   override transformation(x: Node, noise: NoiseSource, context?: CallContext): Transformation {

@@ -1,18 +1,19 @@
 /** RandAugment, as keras.layers (Cubuk et al. 2019): a few operations in a row, drawn from eleven. */
-import { fail } from '../../core/errors.ts';
+import { checked, type Entries, fields, optional, wholeNumber } from '../../core/checked.ts';
 import type { Node } from '../../graph/node.ts';
 import * as o from '../../graph/ops.ts';
-import type { LayerOptions } from '../layer.ts';
-import { checkInterpolation } from '../reshaping.ts';
+import { type LayerOptions, layerEntries, type OwnOptions } from '../layer.ts';
+import { interpolationSchema } from '../reshaping.ts';
 import { RandomRotation, RandomShear, RandomTranslation } from './affine_layers.ts';
 import {
   AugmentationLayer,
+  byteRange,
   type Factor,
   type NoiseSource,
   type Range,
-  rangeOf,
+  rangeSchema,
   type Transformation,
-  valueRangeOf,
+  valueRangeSchema,
 } from './base.ts';
 import { RandomBrightness, RandomColorDegeneration, RandomContrast } from './color.ts';
 import { AutoContrast, Equalization, RandomPosterization, RandomSharpness, Solarization } from './tone.ts';
@@ -28,29 +29,24 @@ export interface RandAugmentOptions extends LayerOptions {
   readonly interpolation?: 'bilinear' | 'nearest';
 }
 
-interface RandAugmentConfig {
-  readonly valueRange: Range;
-  readonly numOps: number;
-  readonly factor: Range;
-  readonly interpolation: 'bilinear' | 'nearest';
-}
+const randAugmentOptions = fields({
+  ...layerEntries,
+  valueRange: optional(valueRangeSchema, byteRange),
+  numOps: optional(wholeNumber(1), 2),
+  factor: optional(rangeSchema(0, 1), 0.5),
+  interpolation: optional(interpolationSchema, 'bilinear'),
+} satisfies Entries<RandAugmentOptions>);
 
 /**
  * Draws `numOps` of its operations for the whole batch, and their amounts for each picture. All eleven are computed for
  * each of `numOps`, and one is taken: fit for small pictures, in front of any resizing.
  */
-export class RandAugment extends AugmentationLayer<RandAugmentConfig> {
+export class RandAugment extends AugmentationLayer<OwnOptions<typeof randAugmentOptions>> {
   readonly #operations: readonly AugmentationLayer<object>[];
 
   constructor(options: RandAugmentOptions = {}) {
-    const { numOps = 2, interpolation = 'bilinear' } = options;
-    const factor = rangeOf('factor', options.factor ?? 0.5, [0, 1]);
-    const valueRange = valueRangeOf(options.valueRange);
-    super('RandAugment', { valueRange, numOps, factor, interpolation }, options);
-    checkInterpolation(this.name, interpolation);
-    if (!Number.isInteger(numOps) || numOps < 1) {
-      fail('argument', `${this.name}: numOps must be a whole number of at least 1, got ${numOps}.`);
-    }
+    super('RandAugment', checked(randAugmentOptions, options, 'layers.randAugment'));
+    const { factor, interpolation, valueRange } = this.options;
     const named = (operation: string) => ({ name: `${this.name}_${operation}` });
     const color = { factor, valueRange };
     // In Keras's order, by which they are drawn.

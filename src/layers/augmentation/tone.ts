@@ -2,22 +2,24 @@
  * RandomSharpness, RandomPosterization, Solarization, AutoContrast and Equalization, as keras.layers: what RandAugment
  * does to shades. They compute on 0 … 255 whatever the pictures' range is, as Keras does.
  */
-import { fail } from '../../core/errors.ts';
+import * as v from 'valibot';
+import { checked, type Entries, fields, optional, wholeNumber } from '../../core/checked.ts';
 import { float32 } from '../../core/tensor.ts';
 import type { Node } from '../../graph/node.ts';
 import * as o from '../../graph/ops.ts';
-import type { LayerOptions } from '../layer.ts';
+import { type LayerOptions, layerEntries, type OwnOptions } from '../layer.ts';
 import {
   AugmentationLayer,
+  byteRange,
   clip,
   type Factor,
   type NoiseSource,
   type Range,
-  rangeOf,
+  rangeSchema,
   type Transformation,
-  valueRangeOf,
+  valueRangeSchema,
 } from './base.ts';
-import type { ColorConfig, ColorOptions } from './color.ts';
+import { type ColorConfig, type ColorOptions, colorOptions } from './color.ts';
 
 const bytes: Range = [0, 255];
 
@@ -33,11 +35,12 @@ function floor(x: Node): Node {
   return o.cast(o.cast(x, 'int32'), 'float32');
 }
 
+const sharpnessOptions = colorOptions(0, 1);
+
 /** x + (1 − 2 · factor) · (smoothed x − x): 0 smooths, ½ keeps, 1 sharpens (keras.layers.RandomSharpness). */
 export class RandomSharpness extends AugmentationLayer<ColorConfig> {
   constructor(options: ColorOptions) {
-    const factor = rangeOf('factor', options.factor, [0, 1]);
-    super('RandomSharpness', { factor, valueRange: valueRangeOf(options.valueRange) }, options);
+    super('RandomSharpness', checked(sharpnessOptions, options, 'layers.randomSharpness'));
   }
 
   override transformation(x: Node, noise: NoiseSource): Transformation {
@@ -63,13 +66,19 @@ export interface RandomPosterizationOptions extends LayerOptions {
   readonly valueRange?: Range;
 }
 
+const posterizationOptions = fields({
+  ...layerEntries,
+  factor: v.pipe(
+    rangeSchema(1, 8),
+    v.check((range) => range.every(Number.isInteger), 'counts bits: it must be whole'),
+  ),
+  valueRange: optional(valueRangeSchema, byteRange),
+} satisfies Entries<RandomPosterizationOptions>);
+
 /** Keeps the upper bits of each value (keras.layers.RandomPosterization). */
 export class RandomPosterization extends AugmentationLayer<ColorConfig> {
   constructor(options: RandomPosterizationOptions) {
-    const factor = rangeOf('factor', options.factor, [1, 8]);
-    super('RandomPosterization', { factor, valueRange: valueRangeOf(options.valueRange) }, options);
-    if (!factor.every(Number.isInteger))
-      fail('argument', `${this.name}: factor counts bits, got [${factor}].`);
+    super('RandomPosterization', checked(posterizationOptions, options, 'layers.randomPosterization'));
   }
 
   override transformation(_x: Node, noise: NoiseSource): Transformation {
@@ -102,25 +111,17 @@ export interface SolarizationOptions extends LayerOptions {
   readonly valueRange?: Range;
 }
 
-interface SolarizationConfig {
-  readonly additionFactor: Range;
-  readonly thresholdFactor: Range;
-  readonly valueRange: Range;
-}
+const solarizationOptions = fields({
+  ...layerEntries,
+  additionFactor: optional(rangeSchema(0, 1), 0),
+  thresholdFactor: optional(rangeSchema(0, 1), 0),
+  valueRange: optional(valueRangeSchema, byteRange),
+} satisfies Entries<SolarizationOptions>);
 
 /** Inverts values from a threshold on (keras.layers.Solarization). */
-export class Solarization extends AugmentationLayer<SolarizationConfig> {
+export class Solarization extends AugmentationLayer<OwnOptions<typeof solarizationOptions>> {
   constructor(options: SolarizationOptions = {}) {
-    const { additionFactor = 0, thresholdFactor = 0, valueRange } = options;
-    super(
-      'Solarization',
-      {
-        additionFactor: rangeOf('additionFactor', additionFactor, [0, 1]),
-        thresholdFactor: rangeOf('thresholdFactor', thresholdFactor, [0, 1]),
-        valueRange: valueRangeOf(valueRange),
-      },
-      options,
-    );
+    super('Solarization', checked(solarizationOptions, options, 'layers.solarization'));
   }
 
   override transformation(_x: Node, noise: NoiseSource): Transformation {
@@ -142,10 +143,15 @@ export interface ValueRangeOption extends LayerOptions {
   readonly valueRange?: Range;
 }
 
+const autoContrastOptions = fields({
+  ...layerEntries,
+  valueRange: optional(valueRangeSchema, byteRange),
+} satisfies Entries<ValueRangeOption>);
+
 /** Spreads each channel over the whole range; as in Keras also at inference (keras.layers.AutoContrast). */
 export class AutoContrast extends AugmentationLayer<{ readonly valueRange: Range }> {
   constructor(options: ValueRangeOption = {}) {
-    super('AutoContrast', { valueRange: valueRangeOf(options.valueRange) }, options);
+    super('AutoContrast', checked(autoContrastOptions, options, 'layers.autoContrast'));
   }
 
   override transformation(): Transformation {
@@ -169,16 +175,19 @@ export interface EqualizationOptions extends ValueRangeOption {
   readonly bins?: number;
 }
 
+const equalizationOptions = fields({
+  ...layerEntries,
+  bins: optional(wholeNumber(2), 256),
+  valueRange: optional(valueRangeSchema, byteRange),
+} satisfies Entries<EqualizationOptions>);
+
 /**
  * Makes all shades of a channel equally frequent (keras.layers.Equalization). As in Keras 3.15 the frequencies are
  * those of the whole batch.
  */
 export class Equalization extends AugmentationLayer<{ readonly bins: number; readonly valueRange: Range }> {
   constructor(options: EqualizationOptions = {}) {
-    const { bins = 256 } = options;
-    super('Equalization', { bins, valueRange: valueRangeOf(options.valueRange) }, options);
-    if (!Number.isInteger(bins) || bins < 2)
-      fail('argument', `${this.name}: bins must be 2 or more, got ${bins}.`);
+    super('Equalization', checked(equalizationOptions, options, 'layers.equalization'));
   }
 
   override transformation(): Transformation {
