@@ -4,6 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import * as v from 'valibot';
 import { fail } from '../core/errors.ts';
 import { readJson } from '../core/files.node.ts';
 import { parseJson } from '../core/json.ts';
@@ -58,12 +59,20 @@ export function classNamesOf({ metadataProps }: ModelProto): readonly string[] |
 /** `mean` and `std` with three numbers each, as entries of their own or inside a text. */
 function fromMetadata(entries: ModelProto['metadataProps']): Normalization | null {
   const text = entries.map(({ key, value }) => `${key}: ${value}`).join('\n');
-  const three = (word: string) =>
-    new RegExp(`\\b${word}\\b[^\\d\\n-]*((?:-?[\\d.]+[,;\\s\\]]+){2}-?[\\d.]+)`, 'i')
-      .exec(text)?.[1]
-      ?.split(/[^\d.-]+/)
-      .map(Number);
-  return meanAndStd(three('(?:image_)?mean'), three('(?:image_)?std'));
+  return meanAndStd(numbersAfter(text, /\b(?:image_)?mean\b/gi), numbersAfter(text, /\b(?:image_)?std\b/gi));
+}
+
+/** Everything in it is bounded: descriptions have any length, and a search must not start anew at each of their words. */
+const threeNumbers = /^[^\d\n-]{0,64}((?:-?[\d.]{1,24}[,;\s\]]{1,16}){2}-?[\d.]{1,24})/;
+
+/** Three numbers behind a word. */
+function numbersAfter(text: string, word: RegExp): number[] | null {
+  for (const { 0: found, index } of text.matchAll(word)) {
+    const behind = text.slice(index + found.length, index + found.length + 256);
+    const numbers = threeNumbers.exec(behind)?.[1];
+    if (numbers !== undefined) return numbers.split(/[^\d.-]+/).map(Number);
+  }
+  return null;
 }
 
 /** Some write them for values of 0 to 255. */
@@ -75,27 +84,33 @@ function meanAndStd(mean: unknown, std: unknown): Normalization | null {
   return isMeanAndStd(found) ? found : null;
 }
 
-interface PictureConfig {
+/** A field that is of another kind than the one that is read counts as not there: such files hold much else. */
+const field = <S extends v.GenericSchema>(schema: S) => v.fallback(v.optional(schema), undefined as never);
+
+const anySize = v.record(v.string(), v.unknown());
+
+const fields = {
   // Hugging Face.
-  readonly image_mean?: unknown;
-  readonly image_std?: unknown;
-  readonly do_normalize?: boolean;
-  readonly do_rescale?: boolean;
-  readonly size?: unknown;
-  readonly crop_size?: unknown;
+  image_mean: field(v.unknown()),
+  image_std: field(v.unknown()),
+  do_normalize: field(v.boolean()),
+  do_rescale: field(v.boolean()),
+  size: field(v.union([v.number(), anySize])),
+  crop_size: field(v.union([v.number(), anySize])),
   // timm.
-  readonly pretrained_cfg?: PictureConfig;
-  readonly mean?: unknown;
-  readonly std?: unknown;
-  readonly input_size?: readonly number[];
-}
+  mean: field(v.unknown()),
+  std: field(v.unknown()),
+  input_size: field(v.array(v.number())),
+};
+
+const pictureConfig = v.object({ ...fields, pretrained_cfg: field(v.object(fields)) });
 
 function fromConfig(json: unknown): Omit<PictureNotes, 'source'> {
-  if (typeof json !== 'object' || json === null) return nothing;
-  const all = json as PictureConfig;
-  const config = all.pretrained_cfg ?? all;
+  const read = v.safeParse(pictureConfig, json);
+  if (!read.success) return nothing;
+  const config = read.output.pretrained_cfg ?? read.output;
   const [, height, width] = config.input_size ?? [];
-  const timmSize = height && width ? ([height, width] as const) : null;
+  const timmSize = pair(height, width);
   if (config.mean !== undefined)
     return { normalization: meanAndStd(config.mean, config.std), size: timmSize };
   if (config.image_mean === undefined && config.do_rescale === undefined) return nothing;
@@ -107,9 +122,13 @@ function fromConfig(json: unknown): Omit<PictureNotes, 'source'> {
 
 /** A number, `{ height, width }` or `{ shortest_edge }`. */
 function sizeIn(size: unknown): readonly [number, number] | null {
-  if (typeof size === 'number') return [size, size];
-  if (typeof size !== 'object' || size === null) return null;
+  if (typeof size !== 'object' || size === null) return pair(size, size);
   const { height, width, shortest_edge } = size as Readonly<Record<string, unknown>>;
-  if (typeof height === 'number' && typeof width === 'number') return [height, width];
-  return typeof shortest_edge === 'number' ? [shortest_edge, shortest_edge] : null;
+  return pair(height, width) ?? pair(shortest_edge, shortest_edge);
+}
+
+/** Sides of images that a model may want. */
+function pair(height: unknown, width: unknown): readonly [number, number] | null {
+  const isSide = (side: unknown) => Number.isInteger(side) && Number(side) >= 1 && Number(side) <= 16_384;
+  return isSide(height) && isSide(width) ? [Number(height), Number(width)] : null;
 }

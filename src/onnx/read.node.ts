@@ -2,11 +2,11 @@
  * Reads `.onnx` files that somebody else made. It owns what such a file may do: its size, weights that lie in other
  * files, and the form of what is inside. What a file computes is `foreign.ts`.
  */
-import { type FileHandle, open } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { lstat, realpath } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { fail, messageOf } from '../core/errors.ts';
 import { kindOf, refuseKind } from '../core/file_kind.node.ts';
-import { readRegularFile } from '../core/regular_file.node.ts';
+import { RegularFile, readRegularFile } from '../core/regular_file.node.ts';
 import { checkModel, decodeForeign } from './check.ts';
 import type { GraphProto, ModelProto, StoredTensorProto } from './proto.ts';
 import { subgraphsOf } from './walk.ts';
@@ -36,10 +36,29 @@ export async function readOnnx(path: string): Promise<ModelProto> {
   return checkModel(path, model);
 }
 
+function isInside(path: string, folder: string, orSame = false): boolean {
+  const way = relative(folder, path);
+  if (way === '') return orSame;
+  return way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way);
+}
+
+/** Where the files of a snapshot in a cache of Hugging Face are; null for any other folder. */
+async function blobsOf(folder: string): Promise<string | null> {
+  const steps = folder.split(sep);
+  const snapshots = steps.lastIndexOf('snapshots');
+  if (snapshots < 1 || snapshots === steps.length - 1) return null;
+  const store = steps.slice(0, snapshots).join(sep);
+  if (!/^(models|datasets|spaces)--/.test(basename(store))) return null;
+  return realpath(join(store, 'blobs')).then(
+    (blobs) => (dirname(blobs) === store ? blobs : null),
+    () => null,
+  );
+}
+
 /** The folder of a model, from which its external weights come. */
 class Folder {
   readonly #model: string;
-  readonly #open = new Map<string, FileHandle>();
+  readonly #open = new Map<string, RegularFile>();
   #left: number;
 
   constructor(model: string, left: number) {
@@ -58,39 +77,69 @@ class Folder {
     const entry = (key: string) => tensor.externalData?.find((each) => each.key === key)?.value;
     const location = entry('location') ?? '';
     const name = `${this.#model}: the weights of ${tensor.name}`;
-    const steps = location.split(/[/\\]/);
-    if (location === '' || steps.includes('..') || /^([/\\]|[a-z]:)/i.test(location)) {
+    const file = await this.#file(location, name);
+    const offset = Number(entry('offset') ?? 0);
+    const length = Number(entry('length') ?? file.bytes - offset);
+    const isThere =
+      [offset, length].every((value) => Number.isSafeInteger(value) && value >= 0) &&
+      offset + length <= file.bytes;
+    if (!isThere) {
       fail(
         'file',
-        `${name} lie in "${location}", outside of the model's folder; they are not read from there.`,
+        `${name} are bytes ${offset} to ${offset + length} of ${location}, which has ${file.bytes}.`,
       );
-    }
-    const file = await this.#file(location, name);
-    const { size } = await file.stat();
-    const offset = Number(entry('offset') ?? 0);
-    const length = Number(entry('length') ?? size - offset);
-    if (!(offset >= 0 && length >= 0 && offset + length <= size)) {
-      fail('file', `${name} are bytes ${offset} to ${offset + length} of ${location}, which has ${size}.`);
     }
     this.#left -= length;
     if (this.#left < 0) fail('unsupported', `${this.#model} has more than 2 GB of weights.`);
-    tensor.rawData = new Uint8Array(length);
-    await file.read(tensor.rawData, 0, length, offset);
+    tensor.rawData = await file.read(offset, length);
     tensor.dataLocation = 0;
     tensor.externalData = [];
   }
 
-  async #file(location: string, name: string): Promise<FileHandle> {
+  async #file(location: string, name: string): Promise<RegularFile> {
     const known = this.#open.get(location);
     if (known !== undefined) return known;
-    const path = join(dirname(this.#model), location);
-    try {
-      const file = await open(path, 'r');
-      this.#open.set(location, file);
-      return file;
-    } catch (error) {
-      return fail('file', `${name} lie in ${path}, which cannot be read: ${messageOf(error)}`, error);
+    const path = await this.#resolve(location, name);
+    const file = await RegularFile.open(path, {
+      ...{ limit: Number.MAX_SAFE_INTEGER, kind: 'weights', shownAs: location },
+    }).catch((error: unknown) => fail('file', `${name}: ${messageOf(error)}`, error));
+    this.#open.set(location, file);
+    const { nlink, ino, dev } = await file.handle.stat();
+    // A file with a second name may be one of elsewhere, and nothing tells which. ONNX's own loader refuses them too.
+    if (nlink > 1) {
+      fail(
+        'file',
+        `${name} lie in "${location}", which has hard links: it may be a file of elsewhere, so it is not read. ` +
+          'If it is meant to be here, replace it by a copy.',
+      );
     }
+    // What was looked at has to be what was opened.
+    const now = await lstat(path);
+    if (now.ino !== ino || now.dev !== dev) fail('file', `${name}: "${location}" was exchanged meanwhile.`);
+    return file;
+  }
+
+  /**
+   * The real path of a file with weights. It has to lie in the model's folder, links resolved; or, where the folder is a
+   * snapshot in a cache of Hugging Face (`models--NAME/snapshots/COMMIT/…`), among the blobs of the same repository.
+   */
+  async #resolve(location: string, name: string): Promise<string> {
+    const outside = () =>
+      fail(
+        'file',
+        `${name} lie in "${location}", outside of the model's folder; they are not read from there. ` +
+          'Put them beside the model.',
+      );
+    const steps = location.split(/[/\\]/);
+    if (location === '' || steps.includes('..') || /^([/\\]|[a-z]:)/i.test(location)) outside();
+    const missing = (error: unknown) =>
+      fail('file', `${name} lie in "${location}", which cannot be read: ${messageOf(error)}`, error);
+    const folder = await realpath(dirname(this.#model));
+    const path = await realpath(join(folder, location)).catch(missing);
+    if (isInside(path, folder)) return path;
+    const parent = await realpath(dirname(join(folder, location))).catch(missing);
+    const blobs = await blobsOf(folder);
+    return blobs !== null && isInside(parent, folder, true) && dirname(path) === blobs ? path : outside();
   }
 
   async close(): Promise<void> {

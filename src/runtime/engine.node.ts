@@ -132,9 +132,10 @@ export class Engine {
   /** Loads an ONNX model. Throws `device` if the engine's device is not there. */
   async load(
     model: Uint8Array,
-    { reads = {}, writes = {}, arena = true, inPlace = false }: Partial<Binding> = {},
+    { reads = {}, writes = {}, arena = true, inPlace = false, optimize = true }: Partial<Binding> = {},
   ): Promise<Session> {
-    const { body } = await this.#ask({ type: 'load', binding: { reads, writes, arena, inPlace } }, {}, model);
+    const binding = { reads, writes, arena, inPlace, optimize };
+    const { body } = await this.#ask({ type: 'load', binding }, {}, model);
     const session = (body as Reply).session!;
     return {
       run: async (feeds, rows = null) => (await this.#ask({ type: 'run', session, rows }, feeds)).tensors,
@@ -184,6 +185,13 @@ export class Engine {
       this.#hold(true);
       this.#stream.end();
     }
+    await this.#gone;
+  }
+
+  /** Ends the process at once, whatever it computes. What was asked of it, and will be, fails with this error. */
+  async kill(error: Error): Promise<void> {
+    this.#ended ??= error;
+    this.#child.kill('SIGKILL');
     await this.#gone;
   }
 

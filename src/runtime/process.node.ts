@@ -48,7 +48,7 @@ let nextSession = 0;
 
 async function createSession(
   model: Uint8Array,
-  { writes = {}, arena = true }: Partial<Binding> = {},
+  { writes = {}, arena = true, optimize = true }: Partial<Binding> = {},
 ): Promise<InferenceSession> {
   const stateOutputs = Object.keys(writes);
   const onDevice = device === 'webgpu' && stateOutputs.length > 0;
@@ -58,7 +58,7 @@ async function createSession(
       executionProviders: [device],
       // Without a number the runtime may use one core only.
       intraOpNumThreads: threads,
-      graphOptimizationLevel: 'all',
+      graphOptimizationLevel: optimize ? 'all' : 'disabled',
       // What the runtime would print on stderr, its errors say too.
       logSeverityLevel: 4,
       // One block for all values of a run would stay reserved beside the arena that new values take.

@@ -29,6 +29,8 @@ export interface Binding {
   readonly arena: boolean;
   /** True if no state is read once its next value is written, so that this may have the same memory. */
   readonly inPlace: boolean;
+  /** False leaves a graph as it is: it loads sooner, and computes nothing until it runs. */
+  readonly optimize: boolean;
   readonly reads: Readonly<Record<string, string>>;
   readonly writes: Readonly<Record<string, string>>;
 }

@@ -1,7 +1,8 @@
 /** Foreign ONNX files that are damaged or meant badly, and the words that changed between operator sets. */
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { cp, link, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { GraftError } from '../../src/core/errors.ts';
@@ -184,6 +185,110 @@ describe('weights in another file', () => {
     ).rejects.toMatchObject({
       code: 'file',
       message: expect.stringContaining('external.bin, which has 1204'),
+    });
+  });
+});
+
+describe('weights in another file that a link leads to', () => {
+  /** A model whose weights are said to lie at a place, in a folder of its own. */
+  const modelAt = async (place: string, location: string) => {
+    const model = decodeModel(await readFile(foreignFile('external.onnx')));
+    for (const tensor of model.graph.initializer as { externalData?: { key: string; value: string }[] }[]) {
+      for (const entry of tensor.externalData ?? []) if (entry.key === 'location') entry.value = location;
+    }
+    await mkdir(dirname(place), { recursive: true });
+    await writeFile(place, encodeModel(model));
+    return place;
+  };
+  const secret = async () => {
+    const path = join(folder, 'elsewhere', 'secret.bin');
+    await mkdir(dirname(path), { recursive: true });
+    await cp(foreignFile('external.bin'), path);
+    return path;
+  };
+  const outside = { code: 'file', message: expect.stringContaining("outside of the model's folder") };
+
+  it('are not read if they lie elsewhere: a link, a linked folder, a link to a link', async () => {
+    await secret();
+    const path = await modelAt(join(folder, 'links', 'a.onnx'), 'weights.bin');
+    await symlink('../elsewhere/secret.bin', join(folder, 'links', 'weights.bin'));
+    await expect(readOnnx(path)).rejects.toMatchObject(outside);
+    await symlink('../elsewhere', join(folder, 'links', 'sub'));
+    const inner = await modelAt(join(folder, 'links', 'b.onnx'), 'sub/secret.bin');
+    await expect(readOnnx(inner)).rejects.toMatchObject(outside);
+    await symlink('weights.bin', join(folder, 'links', 'twice.bin'));
+    const twice = await modelAt(join(folder, 'links', 'c.onnx'), 'twice.bin');
+    await expect(readOnnx(twice)).rejects.toMatchObject(outside);
+    // A neighbour whose name begins as the folder's does is no part of it.
+    await mkdir(join(folder, 'links-too'));
+    await cp(foreignFile('external.bin'), join(folder, 'links-too', 'w.bin'));
+    await symlink('../links-too/w.bin', join(folder, 'links', 'w.bin'));
+    await expect(readOnnx(await modelAt(join(folder, 'links', 'd.onnx'), 'w.bin'))).rejects.toMatchObject(
+      outside,
+    );
+  });
+
+  it('are read if the link stays in the folder', async () => {
+    const path = await modelAt(join(folder, 'inside', 'a.onnx'), 'weights.bin');
+    await mkdir(join(folder, 'inside', 'data'));
+    await cp(foreignFile('external.bin'), join(folder, 'inside', 'data', 'w.bin'));
+    await symlink('data/w.bin', join(folder, 'inside', 'weights.bin'));
+    expect((await readOnnx(path)).graph.initializer.length).toBeGreaterThan(0);
+  });
+
+  it('are not read if the file has a second name, which may be one of elsewhere', async () => {
+    const path = await modelAt(join(folder, 'hard', 'a.onnx'), 'weights.bin');
+    await link(await secret(), join(folder, 'hard', 'weights.bin'));
+    await expect(readOnnx(path)).rejects.toMatchObject({
+      code: 'file',
+      message: expect.stringMatching(/has hard links.* replace it by a copy/),
+    });
+  });
+
+  it("are read from the blobs of the same repository, as in Hugging Face's cache, and from no others", async () => {
+    const hub = join(folder, 'hub');
+    const store = join(hub, 'models--org--name');
+    const snapshot = join(store, 'snapshots', '0123abc', 'onnx');
+    const blobs = join(store, 'blobs');
+    await mkdir(blobs, { recursive: true });
+    await modelAt(join(blobs, 'aaaa'), 'model.onnx_data');
+    await cp(foreignFile('external.bin'), join(blobs, 'bbbb'));
+    await mkdir(snapshot, { recursive: true });
+    await symlink('../../../blobs/aaaa', join(snapshot, 'model.onnx'));
+    const data = join(snapshot, 'model.onnx_data');
+    await symlink('../../../blobs/bbbb', data);
+    expect((await readOnnx(join(snapshot, 'model.onnx'))).graph.initializer.length).toBeGreaterThan(0);
+    const other = join(hub, 'models--evil--twin', 'blobs');
+    await mkdir(other, { recursive: true });
+    await cp(foreignFile('external.bin'), join(other, 'bbbb'));
+    for (const target of [join(other, 'bbbb'), await secret(), join(store, 'snapshots', 'x', 'y')]) {
+      await rm(data);
+      await mkdir(dirname(target), { recursive: true });
+      await cp(foreignFile('external.bin'), target);
+      await symlink(target, data);
+      await expect(readOnnx(join(snapshot, 'model.onnx')), target).rejects.toMatchObject(outside);
+    }
+    // A folder that only calls its parts so is no such cache.
+    const fake = join(folder, 'fake', 'snapshots', 'x');
+    await mkdir(join(folder, 'fake', 'blobs'), { recursive: true });
+    await cp(foreignFile('external.bin'), join(folder, 'fake', 'blobs', 'b'));
+    const path = await modelAt(join(fake, 'a.onnx'), 'w');
+    await symlink('../../blobs/b', join(fake, 'w'));
+    await expect(readOnnx(path)).rejects.toMatchObject(outside);
+  });
+
+  it('have to be regular files', async () => {
+    const path = await modelAt(join(folder, 'odd', 'a.onnx'), 'weights.bin');
+    await mkdir(join(folder, 'odd', 'weights.bin'));
+    await expect(readOnnx(path)).rejects.toMatchObject({
+      code: 'file',
+      message: expect.stringContaining('a folder'),
+    });
+    await rm(join(folder, 'odd', 'weights.bin'), { recursive: true });
+    if (spawnSync('mkfifo', [join(folder, 'odd', 'weights.bin')]).status !== 0) return;
+    await expect(readOnnx(path)).rejects.toMatchObject({
+      code: 'file',
+      message: expect.stringContaining('a pipe'),
     });
   });
 });

@@ -61,15 +61,16 @@ export function mutateJson(text, random) {
       container[key] = structuredClone(other[otherKey]);
       return [JSON.stringify(json), `${key} from ${otherKey}`];
     }
-    case 2:
-      container[key] = deep(
-        ...pick(random, [
-          ['[', ']'],
-          ['{"a":[', ']}'],
-        ]),
-        2 + below(random, 5000),
-      );
-      return [JSON.stringify(json), `${key} nests deeply`];
+    case 2: {
+      const [open, close] = pick(random, [
+        ['[', ']'],
+        ['{"a":[', ']}'],
+      ]);
+      const depth = 2 + below(random, 50_000);
+      container[key] = '@here';
+      const nested = open.repeat(depth) + close.repeat(depth);
+      return [JSON.stringify(json).replace('"@here"', nested), `${key} nests ${depth} deep`];
+    }
     case 3:
       if (typeof container[key] === 'number') {
         container[key] *= pick(random, [-1, 1e3, 1e9, 1e-9, 0.5]);
