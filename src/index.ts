@@ -23,6 +23,8 @@
  *
  * @packageDocumentation
  */
+import type { RateTest } from './report/learning_rates.ts';
+
 export * as applications from './applications/index.ts';
 export { defineConfig, type GraftConfig } from './cli/define_config.ts';
 export type { ExportOptions } from './compile/export.ts';
@@ -56,7 +58,6 @@ export * as losses from './losses/index.ts';
 export * as metrics from './metrics/index.ts';
 export * as optimizers from './optimizers/index.ts';
 export { schedules } from './optimizers/index.ts';
-export { plotLearningRates } from './report/learning_rates.ts';
 export * as models from './training/build.ts';
 export { model, sequential } from './training/build.ts';
 export type { Callback, Logs, Training, TrainingState } from './training/callback.ts';
@@ -69,3 +70,10 @@ export type { CompileOptions, Model, PredictOptions, RunOptions } from './traini
 export { type PreviewOptions, preview } from './training/preview.ts';
 export { type GradCam, type GradCamOptions, gradCam } from './training/saliency.ts';
 export * as utils from './utils.ts';
+
+/** Draws a learning-rate range test as SVG; in a page of its own colours are light and dark with it. */
+export async function plotLearningRates(test: RateTest): Promise<string> {
+  // Plot and the document it draws into are loaded by who draws.
+  const report = await import('./report/learning_rates.ts');
+  return report.plotLearningRates(test);
+}

@@ -50,10 +50,8 @@ export interface AdviseOptions extends CommonOptions, DeviceOptions {
   readonly mirror?: string;
 }
 
-export function defineAdvise(program: Command): void {
-  const command = program
-    .command('advise')
-    .description('Try a few ways to train on a sample of your pictures, and say which is worth its time.')
+export function defineAdvise(command: Command): void {
+  command
     .addHelpText('after', examples)
     .optionsGroup('Advice:')
     .option('--data <what>', dataWords, parseData)

@@ -20,11 +20,8 @@ export interface PruneCommandOptions extends CommonOptions {
 
 const day = 24 * 3600 * 1000;
 
-export function defineCache(program: Command): void {
-  const cache = program
-    .command('cache')
-    .description('Look after the features that trainings have kept.')
-    .addHelpText('after', examples);
+export function defineCache(cache: Command): void {
+  cache.addHelpText('after', examples);
   addCommonOptions(cache.command('list').description('Show what is kept, the last used first.'))
     .addHelpText('after', listExamples)
     .action(runList);

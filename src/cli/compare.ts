@@ -20,10 +20,8 @@ export interface CompareOptions extends CommonOptions {
   readonly output: string;
 }
 
-export function defineCompare(program: Command): void {
-  const command = program
-    .command('compare')
-    .description('Compare finished runs: numbers, options, curves, and the pictures that changed sides.')
+export function defineCompare(command: Command): void {
+  command
     .argument('<run...>', 'folders of runs; the others are compared with the first')
     .option('--output <file>', 'the page that is written', 'compare.html')
     .option('--no-pictures', 'without thumbnails, for where the pictures are gone');

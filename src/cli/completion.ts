@@ -7,15 +7,13 @@ import { dataNames } from './data.ts';
 import { headPresets } from './heads.ts';
 import { output } from './output.ts';
 
-export function defineCompletion(program: Command): void {
+export function defineCompletion(command: Command): void {
   const shells = Object.keys(renderers);
-  program
-    .command('completion')
-    .description('Print a script with which your shell completes commands, options and values.')
+  command
     .addArgument(new Argument('<shell>', 'which shell').choices(shells))
     .addHelpText('after', examples)
     .action((shell: keyof typeof renderers) => {
-      output({}).result(renderers[shell](wordsOf(program, [])));
+      output({}).result(renderers[shell](wordsOf(command.parent!, [])));
     });
 }
 

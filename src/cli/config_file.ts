@@ -6,7 +6,6 @@
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { type Command, InvalidArgumentError, type Option } from 'commander';
-import { createJiti } from 'jiti';
 import { fail, GraftError, messageOf } from '../core/errors.ts';
 import { readJson } from '../core/files.node.ts';
 import { nearest } from '../core/nearest.ts';
@@ -32,6 +31,11 @@ export class ConfigFile {
     this.#command = command;
     this.#depth = depth;
     this.#entries = entries;
+  }
+
+  /** Whether the folder has one, in whatever form. */
+  static isThere(folder: string = process.cwd()): boolean {
+    return endings.some((ending) => existsSync(join(folder, `graft.config.${ending}`)));
   }
 
   /**
@@ -109,6 +113,7 @@ async function load(path: string): Promise<Record<string, unknown>> {
 
 /** Node reads TypeScript from 22.18 on; for Node 20, jiti takes the types away. */
 async function importDefault(path: string): Promise<unknown> {
+  const { createJiti } = await import('jiti');
   const jiti = createJiti(import.meta.url, { tryNative: true, interopDefault: false, fsCache: false });
   try {
     return ((await jiti.import(path)) as { readonly default?: unknown }).default;

@@ -37,13 +37,8 @@ export interface DataOptions extends CommonOptions {
   readonly mirror?: string;
 }
 
-export function defineData(program: Command): void {
-  const command = program
-    .command('data')
-    .description(
-      'Look at your own pictures: how many of which class, what is broken, double, or in two splits; ' +
-        'or at a published data set: whose pictures they are.',
-    )
+export function defineData(command: Command): void {
+  command
     .argument(
       '<data>',
       `a folder with one folder a class, a CSV file of path,label, ${dataNames.join(', ')}`,

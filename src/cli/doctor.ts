@@ -25,11 +25,8 @@ export interface DoctorOptions extends CommonOptions, DeviceOptions {
   readonly mirror?: string;
 }
 
-export function defineDoctor(program: Command): void {
-  const command = program
-    .command('doctor')
-    .description('Check this machine: Node, runtime, devices, cores, memory, cache, network.')
-    .addHelpText('after', examples);
+export function defineDoctor(command: Command): void {
+  command.addHelpText('after', examples);
   addMirrorOption(command);
   addCommonOptions(addDeviceOptions(command));
   command.action(runDoctor);

@@ -44,10 +44,8 @@ export interface EvaluateOptions
   readonly mirror?: string;
 }
 
-export function defineEvaluate(program: Command): void {
-  const command = program
-    .command('evaluate')
-    .description('Measure a saved model on the test pictures of a data set, or on your own.')
+export function defineEvaluate(command: Command): void {
+  command
     .option('--model <path>', modelWords)
     .option('--data <what>', `${dataWords} (default: those of the run)`, parseData)
     .option('--limit <n>', 'use only the first n test pictures', wholeNumber(1))

@@ -28,10 +28,8 @@ export interface ExplainOptions extends CommonOptions, DeviceOptions, ImportedMo
   readonly output?: string;
 }
 
-export function defineExplain(program: Command): void {
-  const command = program
-    .command('explain')
-    .description('Show which parts of a picture speak for a class (Grad-CAM).')
+export function defineExplain(command: Command): void {
+  command
     .argument('<model>', modelWords)
     .argument('<image>', 'a picture')
     .option('--class <name>', 'a class by its name or number (default: the most probable one)')

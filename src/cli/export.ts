@@ -26,10 +26,8 @@ export interface ExportCommandOptions extends CommonOptions, ImportedModelOption
   readonly float?: true;
 }
 
-export function defineExport(program: Command): void {
-  const command = program
-    .command('export')
-    .description('Write a model for other programs: ONNX, Keras, or weights alone.')
+export function defineExport(command: Command): void {
+  command
     .option('--model <path>', modelWords)
     .option('--out <file>', `what to write: ${described} (default: the model with .onnx)`)
     .option('--float', 'ONNX takes float32 pictures (default: uint8)');

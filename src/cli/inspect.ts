@@ -9,10 +9,8 @@ export interface InspectOptions extends CommonOptions {
   readonly imageSize?: number;
 }
 
-export function defineInspect(program: Command): void {
-  const command = program
-    .command('inspect')
-    .description('Show what an ONNX file takes, and where it can be cut to be a backbone.')
+export function defineInspect(command: Command): void {
+  command
     .argument('<file>', 'an .onnx file')
     .option(
       '--image-size <pixels>',

@@ -18,11 +18,8 @@ export interface LrFindCommandOptions extends TrainOptions {
   readonly out: string;
 }
 
-export function defineLrFind(program: Command): void {
-  const command = program
-    .command('lr-find')
-    .description('Suggest a learning rate: a short mock training at growing rates.')
-    .addHelpText('after', examples);
+export function defineLrFind(command: Command): void {
+  command.addHelpText('after', examples);
   addJobOptions(command)
     .optionsGroup('Test:')
     .option('--steps <n>', 'steps from rate 1e-7 to 10, each a batch', wholeNumber(20, 10_000), 100)

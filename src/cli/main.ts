@@ -7,7 +7,7 @@ import { leaveStatusLine } from '../training/status_line.ts';
 import { ConfigFile } from './config_file.ts';
 import { keepThroughHangup } from './interrupt.ts';
 import { fitted, invocation, paint, shellWord } from './output.ts';
-import { makeProgram } from './program.ts';
+import { commandNames, makeProgram } from './program.ts';
 
 /** Usage errors are the caller's to mend: 2. Everything else that goes wrong: 1. */
 function exitCodeOf(error: unknown): number {
@@ -22,7 +22,7 @@ function stackOf(error: unknown): string {
   return lines.filter((line) => /^\s+at /.test(line)).join('\n');
 }
 
-function report(error: unknown, commandNames: readonly string[], config: ConfigFile | null): void {
+function report(error: unknown, config: ConfigFile | null): void {
   const exitCode = exitCodeOf(error);
   process.exitCode = exitCode;
   leaveStatusLine();
@@ -50,12 +50,13 @@ guard(process.stdout, process.stderr);
 outliveTerminal();
 keepThroughHangup();
 
-const program = makeProgram();
+const args = process.argv.slice(2);
 let config: ConfigFile | null = null;
 try {
-  const args = process.argv.slice(2);
   // It may have been removed; paths are said relative to it.
   process.cwd();
+  // What a config file says is held against all commands.
+  const program = await makeProgram(ConfigFile.isThere() ? undefined : args);
   config = await ConfigFile.apply(program, args);
   program.hook('preAction', () => {
     // A run records the command that trains the same without the file.
@@ -64,9 +65,5 @@ try {
   if (args.length > 0) await program.parseAsync();
   else program.outputHelp();
 } catch (error) {
-  report(
-    explained(error),
-    program.commands.map((command) => command.name()),
-    config,
-  );
+  report(explained(error), config);
 }

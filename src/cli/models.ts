@@ -17,11 +17,8 @@ interface Row extends Omit<applications.ApplicationRecord, 'noTop' | 'top'> {
   readonly weightsBytesWithoutTop: number;
 }
 
-export function defineModels(program: Command): void {
-  const command = program
-    .command('models')
-    .description('List the pretrained backbones: size, work, licence, accuracy.')
-    .addHelpText('after', examples);
+export function defineModels(command: Command): void {
+  command.addHelpText('after', examples);
   addCommonOptions(command).action((options: CommonOptions) => {
     const out = outputFor(options);
     const rows = applications.all.map(describe);

@@ -40,10 +40,8 @@ export interface Guess {
   readonly probability: number;
 }
 
-export function definePredict(program: Command): void {
-  const command = program
-    .command('predict')
-    .description('Say which class each picture is.')
+export function definePredict(command: Command): void {
+  command
     .argument('<image...>', 'images (JPEG, PNG, WebP, GIF, AVIF or TIFF), or folders of them')
     .option('--model <path>', `${modelWords}, which knows the names of classes`)
     .option('--top <k>', 'how many classes to name', wholeNumber(1), 3);

@@ -18,10 +18,8 @@ export interface ReportOptions extends CommonOptions {
   readonly pictures: boolean;
 }
 
-export function defineReport(program: Command): void {
-  const command = program
-    .command('report')
-    .description('Write the report of a finished run again.')
+export function defineReport(command: Command): void {
+  command
     .argument('<run>', 'the folder of a run')
     .option('--no-pictures', 'without thumbnails, for where the pictures are gone');
   addCommonOptions(addMirrorOption(command));

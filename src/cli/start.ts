@@ -57,10 +57,8 @@ const recipe = {
 /** Test pictures that are shown; the first ones, not chosen ones. */
 const shown = 6;
 
-export function defineStart(program: Command): void {
-  const command = program
-    .command('start')
-    .description('See it work: a small real run with a result to look at, in a minute or two.')
+export function defineStart(command: Command): void {
+  command
     .addHelpText('after', examples)
     .optionsGroup('Run:')
     .option('--data <what>', dataWords, parseData, transferRecipe.data)

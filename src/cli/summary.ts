@@ -22,10 +22,8 @@ export interface SummaryCommandOptions extends CommonOptions, Partial<ModelOptio
   readonly showTrainable?: true;
 }
 
-export function defineSummary(program: Command): void {
-  const command = program
-    .command('summary')
-    .description('Show the layers of a model: a saved one, or what train would build.')
+export function defineSummary(command: Command): void {
+  command
     .option('--model <path>', 'a model (.keras, .h5) or the folder of a run; graft inspect shows .onnx')
     .addOption(backboneOption('build a model instead'))
     .option('--data <what>', `whose classes it tells apart: ${dataWords}`, parseData, 'cifar10');

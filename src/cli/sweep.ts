@@ -28,10 +28,8 @@ export interface SweepOptions extends TrainOptions {
   readonly keepAll?: true;
 }
 
-export function defineSweep(program: Command): void {
-  const command = program
-    .command('sweep')
-    .description('Try many trainings on the same features: a grid of options, or points drawn from it.')
+export function defineSweep(command: Command): void {
+  command
     .addHelpText('after', examples)
     .optionsGroup('Search:')
     .option(

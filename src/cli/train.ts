@@ -17,11 +17,8 @@ import { configOf } from './train_config.ts';
 import { addTrainOptions, type TrainOptions } from './train_options.ts';
 import { runTraining, type TrainingRequest } from './training_run.ts';
 
-export function defineTrain(program: Command): void {
-  const command = program
-    .command('train')
-    .description('Train a classifier: a pretrained backbone, a new head, the best epoch kept.')
-    .addHelpText('after', examples);
+export function defineTrain(command: Command): void {
+  command.addHelpText('after', examples);
   addTrainOptions(command);
   command.action(async (options: TrainOptions) => {
     await runTrain(command, options);

@@ -7,7 +7,6 @@ import { readFile } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
-import sharp from 'sharp';
 import { Random } from '../core/random.ts';
 import { tensor } from '../core/tensor.ts';
 import type { Splits } from './cifar.node.ts';
@@ -108,6 +107,7 @@ async function render({ viewBox, body }: EmojiGlyph): Promise<Glyph> {
   const svg =
     `<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" ` +
     `width="${glyphSide}" height="${glyphSide}" viewBox="${viewBox}">${body}</svg>`;
+  const { default: sharp } = await import('sharp');
   const pixels = await sharp(Buffer.from(svg)).ensureAlpha().raw().toBuffer();
   for (let i = 0; i < pixels.length; i += 4) {
     for (let channel = 0; channel < 3; channel++) {

@@ -1,5 +1,5 @@
 /** Image files to tensors. It owns decoding; enlarging and normalising for a backbone are layers' work. */
-import sharp, { type Sharp } from 'sharp';
+import type { Sharp } from 'sharp';
 import { fail, messageOf } from '../core/errors.ts';
 import { byteLimits, isMissing, UnreadableFileError, withRegularFile } from '../core/regular_file.node.ts';
 import { type Tensor, tensor } from '../core/tensor.ts';
@@ -69,6 +69,7 @@ export interface OpenImage {
 /** Looks at what the bytes of a file say of the image in them. */
 export async function openImage(file: Buffer): Promise<OpenImage> {
   const format = checkStart(file);
+  const { default: sharp } = await import('sharp');
   const { autoOrient: whole, depth } = await sharp(file, limits).metadata();
   if (depth !== 'uchar' && depth !== 'ushort') {
     // Such a file does not say which value is white: 1, 255, 65,535 or what a sensor counts to.

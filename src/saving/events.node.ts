@@ -6,7 +6,6 @@ import { appendFile, mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import protobuf from 'protobufjs/light.js';
-import sharp from 'sharp';
 
 /** The fields that are written of tensorflow/core/util/event.proto and framework/{summary,tensor,tensor_shape}.proto. */
 const eventType = protobuf.Root.fromJSON({
@@ -89,6 +88,7 @@ export interface EventImages {
 }
 
 export async function imageSummary(tag: string, { pixels, ...raw }: EventImages): Promise<Summary> {
+  const { default: sharp } = await import('sharp');
   const files = await Promise.all(pixels.map((data) => sharp(data, { raw }).png().toBuffer()));
   const text = (value: number) => Buffer.from(String(value));
   const stringVal = [text(raw.width), text(raw.height), ...files];

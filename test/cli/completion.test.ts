@@ -9,7 +9,7 @@ import { renderers } from '../../src/cli/completion_scripts.ts';
 import { makeProgram } from '../../src/cli/program.ts';
 import { repository } from './support.ts';
 
-const program = wordsOf(makeProgram(), []);
+const program = wordsOf(await makeProgram(), []);
 const folder = mkdtempSync(join(tmpdir(), 'graft-completion-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 

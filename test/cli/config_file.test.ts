@@ -19,7 +19,7 @@ afterEach(async () => {
     await rm(workplace.path(`graft.config.${ending}`), { force: true });
 });
 
-const apply = (args: string[]) => ConfigFile.apply(makeProgram(), args, workplace.folder);
+const apply = async (args: string[]) => ConfigFile.apply(await makeProgram(), args, workplace.folder);
 const writeConfig = (ending: string, text: string) =>
   writeFile(workplace.path(`graft.config.${ending}`), text);
 
@@ -218,13 +218,13 @@ describe('its types', () => {
     defineConfig({ train: { resume: 'runs/a' } });
   });
 
-  it('have a section for each command', () => {
+  it('have a section for each command', async () => {
     const sections: Record<keyof Required<GraftConfig>, true> = {
       ...{ start: true, data: true, train: true, evaluate: true, predict: true, export: true, report: true },
       ...{ summary: true, models: true, inspect: true, cache: true, doctor: true },
       ...{ sweep: true, advise: true, 'lr-find': true, explain: true, compare: true },
     };
-    const commands = makeProgram().commands.map((command) => command.name());
+    const commands = (await makeProgram()).commands.map((command) => command.name());
     expect(commands.filter((name) => name !== 'completion').sort()).toEqual(Object.keys(sections).sort());
   });
 });

@@ -42,7 +42,8 @@ async function refusal(promise: Promise<unknown>): Promise<{ code: string; messa
   return { code: error.code, message: error.message };
 }
 
-const graft = (...words: string[]) => makeProgram().parseAsync([...words, '--quiet'], { from: 'user' });
+const graft = async (...words: string[]) =>
+  (await makeProgram()).parseAsync([...words, '--quiet'], { from: 'user' });
 
 function errorOf(read: () => unknown): unknown {
   try {

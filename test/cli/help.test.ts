@@ -25,8 +25,8 @@ function helpOf(command: Command): string {
 }
 
 /** Understands command lines and carries none out; values are taken as they are. */
-function listening(): Command {
-  const program = makeProgram();
+async function listening(): Promise<Command> {
+  const program = await makeProgram();
   for (const command of flatten(program)) {
     command.exitOverride().configureOutput({ outputError: () => undefined });
     if (command.commands.length === 0) command.action(() => undefined);
@@ -46,7 +46,7 @@ function examplesIn(help: string): string[] {
     .map((line) => line.replace(/ {2,}.*$/, '').replace(/ > .*$/, ''));
 }
 
-describe.each(flatten(makeProgram()).map((command) => [pathOf(command), command] as const))(
+describe.each(flatten(await makeProgram()).map((command) => [pathOf(command), command] as const))(
   '%s',
   (path, command) => {
     const help = helpOf(command);
@@ -60,7 +60,7 @@ describe.each(flatten(makeProgram()).map((command) => [pathOf(command), command]
       expect(examples.filter((example) => example.startsWith(path)).length).toBeGreaterThan(0);
       for (const example of examples)
         await expect(
-          listening().parseAsync(example.split(' ').slice(1), { from: 'user' }),
+          (await listening()).parseAsync(example.split(' ').slice(1), { from: 'user' }),
           example,
         ).resolves.toBeDefined();
     });
@@ -76,7 +76,7 @@ describe.each(flatten(makeProgram()).map((command) => [pathOf(command), command]
         const slip = `${long.slice(0, 3)}${long[4]}${long[3]}${long.slice(5)}`;
         const args = [...path.split(' ').slice(1), slip];
         if (slip === long) continue;
-        await expect(listening().parseAsync(args, { from: 'user' })).rejects.toMatchObject({
+        await expect((await listening()).parseAsync(args, { from: 'user' })).rejects.toMatchObject({
           code: 'commander.unknownOption',
           message: expect.stringMatching(new RegExp(`Did you mean (one of )?.*${long}`)),
         });
@@ -85,8 +85,8 @@ describe.each(flatten(makeProgram()).map((command) => [pathOf(command), command]
   },
 );
 
-it('commands are words in lower case, and all are in the help of the program', () => {
-  const program = makeProgram();
+it('commands are words in lower case, and all are in the help of the program', async () => {
+  const program = await makeProgram();
   const help = helpOf(program);
   for (const command of program.commands) {
     expect(command.name()).toMatch(/^[a-z]+(-[a-z]+)*$/);

@@ -13,7 +13,7 @@ async function attempt({ args, folder }) {
   process.chdir(folder ?? usualFolder);
   process.argv = [node, program, ...args, ...rest];
   try {
-    const made = makeProgram();
+    const made = await makeProgram(args);
     await ConfigFile.apply(made, args);
     await made.parseAsync();
     return { outcome: 'done' };
