@@ -1,6 +1,7 @@
 /** Contact sheets: rows of small pictures on one page, each with a title. */
 import sharp from 'sharp';
 import { writeAtomically } from '../core/files.node.ts';
+import { oneLine } from '../core/text.ts';
 import { html, imageUri } from '../report/html.ts';
 import { renderDocument } from '../report/page.node.ts';
 import { wrap } from './output.ts';
@@ -39,10 +40,11 @@ img { margin: 0 ${gap}px ${gap}px 0; vertical-align: top }
 function asPage(title: string, rows: readonly SheetRow[]): string {
   const sections = rows.map((row) => {
     const images = row.pictures.map(({ name, image }) => {
+      const text = oneLine(name);
       const source = `data:image/${isPng(image) ? 'png' : 'jpeg'};base64,${image.toString('base64')}`;
-      return html`<img src="${imageUri(source)}" alt="${name}" title="${name}" width="${side}" height="${side}">\n`;
+      return html`<img src="${imageUri(source)}" alt="${text}" title="${text}" width="${side}" height="${side}">\n`;
     });
-    return html`<section><h2>${row.title}</h2>\n${images}</section>\n`;
+    return html`<section><h2>${oneLine(row.title, 1000)}</h2>\n${images}</section>\n`;
   });
   return renderDocument({ title, style, script: '', body: html`<h1>${title}</h1>\n${sections}` });
 }
@@ -68,7 +70,7 @@ async function asPicture(title: string, rows: readonly SheetRow[]): Promise<Buff
   };
   write(title, 'bold');
   for (const row of rows) {
-    write(row.title, 'normal');
+    write(oneLine(row.title), 'normal');
     for (const [i, { image }] of row.pictures.entries()) {
       tiles.push({ input: image, left: margin + i * (side + gap), top: y });
     }
@@ -85,9 +87,10 @@ async function asPicture(title: string, rows: readonly SheetRow[]): Promise<Buff
     .toBuffer();
 }
 
+/** XML has no way to write control characters, so they are made visible first. */
 function escapeXml(text: string): string {
   const entities: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
-  return text.replace(/[&<>"]/g, (letter) => entities[letter]!);
+  return oneLine(text, 1000).replace(/[&<>"]/g, (letter) => entities[letter]!);
 }
 
 function isPng(file: Buffer): boolean {

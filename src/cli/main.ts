@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The `graft` program: its errors and its exit codes. */
 import { CommanderError } from 'commander';
-import { guard, outliveTerminal } from '../core/console.node.ts';
+import { guard, outliveTerminal, tell, tellJson } from '../core/console.node.ts';
 import { explained, GraftError, messageOf } from '../core/errors.ts';
 import { leaveStatusLine } from '../training/status_line.ts';
 import { ConfigFile } from './config_file.ts';
@@ -31,18 +31,18 @@ function report(error: unknown, config: ConfigFile | null): void {
   const message = messageOf(error).replace(/^error: /, '');
   const unexpected = !(error instanceof GraftError || error instanceof CommanderError);
   const text = fitted(process.stderr, `error: ${message}`).slice('error:'.length);
-  process.stderr.write(`${paint(process.stderr, 'red', 'error:')}${text}\n`);
-  if (process.env['GRAFT_DEBUG'] === '1') process.stderr.write(`${stackOf(error)}\n`);
-  else if (unexpected) process.stderr.write('This is a bug in Graft; GRAFT_DEBUG=1 shows where.\n');
+  tell(process.stderr, `${paint(process.stderr, 'red', 'error:')}${text}\n`);
+  if (process.env['GRAFT_DEBUG'] === '1') tell(process.stderr, `${stackOf(error)}\n`);
+  else if (unexpected) tell(process.stderr, 'This is a bug in Graft; GRAFT_DEBUG=1 shows where.\n');
   if (exitCode === 2 && config !== null && config.words.length > 0)
-    process.stderr.write(`${config.name} adds: ${config.words.map(shellWord).join(' ')}\n`);
+    tell(process.stderr, `${config.name} adds: ${config.words.map(shellWord).join(' ')}\n`);
   const code = error instanceof GraftError ? error.code : unexpected ? 'unexpected' : 'argument';
   if (exitCode === 2 && code !== 'data')
-    process.stderr.write(
+    tell(
+      process.stderr,
       `Help: ${[invocation(), ...commandNames.filter((name) => name === process.argv[2])].join(' ')} --help\n`,
     );
-  if (process.argv.includes('--json'))
-    process.stdout.write(`${JSON.stringify({ error: { code, message }, exitCode })}\n`);
+  if (process.argv.includes('--json')) tellJson(process.stdout, { error: { code, message }, exitCode });
 }
 
 // `graft models | head` closes the pipe early; that is no error.

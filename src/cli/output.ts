@@ -4,7 +4,8 @@
  */
 import { basename, relative } from 'node:path';
 import type { WriteStream } from 'node:tty';
-import { tell } from '../core/console.node.ts';
+import { control, tell, tellJson } from '../core/console.node.ts';
+import { oneLine } from '../core/text.ts';
 import type { CommonOptions } from './arguments.ts';
 
 export interface Output {
@@ -30,7 +31,7 @@ export function output({ json = false, quiet = false }: { json?: boolean; quiet?
     },
     result: write,
     json: (value) => {
-      if (json) tell(process.stdout, `${JSON.stringify(value)}\n`);
+      if (json) tellJson(process.stdout, value);
     },
   };
 }
@@ -49,14 +50,15 @@ const colourCodes = { red: 31, green: 32, yellow: 33 } as const;
 
 /** A text in colour, where the stream shows colours. */
 export function paint(stream: WriteStream, colour: keyof typeof colourCodes, text: string): string {
-  return colourDepth(stream) > 1 ? `\x1b[${colourCodes[colour]}m${text}\x1b[39m` : text;
+  return colourDepth(stream) > 1 ? `${control(`[${colourCodes[colour]}m`)}${text}${control('[39m')}` : text;
 }
 
 /** A line of a table. */
 export type Row = readonly [label: string, text: string];
 
 /** Lines of `label  text`, texts in one column, broken between words to fit into a terminal. */
-export function table(rows: readonly Row[]): string {
+export function table(given: readonly Row[]): string {
+  const rows = given.map(([label, text]): Row => [oneLine(label), text]);
   const indent = Math.max(...rows.map(([label]) => label.length)) + 2;
   const columns = process.stdout.isTTY ? process.stdout.columns : Number.POSITIVE_INFINITY;
   const width = Math.max(columns - indent, 40);
@@ -66,7 +68,8 @@ export function table(rows: readonly Row[]): string {
 }
 
 /** Rows of cells under each other, each column as wide as its widest cell. */
-export function columns(rows: readonly (readonly string[])[]): string {
+export function columns(given: readonly (readonly string[])[]): string {
+  const rows = given.map((row) => row.map(cellOf));
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => columnsOf(row[column]!))));
   const padded = (cell: string, column: number) => cell + ' '.repeat(widths[column]! - columnsOf(cell));
   return rows.map((row) => row.map(padded).join('  ').trimEnd()).join('\n');
@@ -155,11 +158,17 @@ export function columnsOf(text: string): number {
   return [...text].reduce((sum, letter) => sum + (marks.test(letter) ? 0 : wide.test(letter) ? 2 : 1), 0);
 }
 
+/** A cell is one line; JSON has all of what is left out of a long one. */
+function cellOf(text: string): string {
+  return oneLine(text, 500);
+}
+
 /** Cells in columns two spaces apart; numbers, which are all but the first, stand at the right of theirs. */
 export function columnsTable(
-  rows: readonly (readonly string[])[],
+  given: readonly (readonly string[])[],
   isNumber: (column: number) => boolean = (column) => column > 0,
 ): string {
+  const rows = given.map((row) => row.map(cellOf));
   const width = (column: number) => Math.max(...rows.map((row) => columnsOf(row[column] ?? '')));
   const widths = rows[0]!.map((_, column) => width(column));
   const padded = (cell: string, column: number) => {

@@ -2,6 +2,7 @@
  * Small pictures in a terminal: each character is a half block whose two halves are two pixels, one above the
  * other. It draws; what stands below a picture is the caller's.
  */
+import { control } from '../core/console.node.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { areaSampler, type Colour } from '../data/index.ts';
 
@@ -14,16 +15,16 @@ export function drawPicture(image: Tensor<'uint8'>, width: number, depth: number
       const upper = colourCode(38, pixel(2 * line, column), depth);
       return `${upper}${colourCode(48, pixel(2 * line + 1, column), depth)}▀`;
     });
-    return `${cells.join('')}\x1b[0m`;
+    return `${cells.join('')}${control('[0m')}`;
   });
 }
 
 /** Sets the colour of the letter (38) or of what is behind it (48). */
 function colourCode(what: 38 | 48, [red, green, blue]: Colour, depth: number): string {
-  if (depth >= 24) return `\x1b[${what};2;${red};${green};${blue}m`;
+  if (depth >= 24) return control(`[${what};2;${red};${green};${blue}m`);
   // The 6x6x6 cube of 256-colour terminals; its levels are 0, 95, 135, ..., 255.
   const level = (value: number) => (value < 48 ? 0 : value < 115 ? 1 : Math.floor((value - 35) / 40));
-  return `\x1b[${what};5;${16 + 36 * level(red) + 6 * level(green) + level(blue)}m`;
+  return control(`[${what};5;${16 + 36 * level(red) + 6 * level(green) + level(blue)}m`);
 }
 
 /** A picture with the lines that stand below it. */

@@ -3,6 +3,7 @@ import { statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { fail, GraftError } from '../core/errors.ts';
 import { float32, type Tensor } from '../core/tensor.ts';
+import { oneLine } from '../core/text.ts';
 import { imageDataset, imagesIn, readable } from '../data/index.ts';
 import { unscored } from '../losses/index.ts';
 import {
@@ -109,7 +110,7 @@ export function unreadable(error: unknown): never {
 }
 
 export function describeGuess({ class: name, probability }: Guess): string {
-  return `${name} ${percent(probability)}`;
+  return `${oneLine(name)} ${percent(probability)}`;
 }
 
 /** The most probable classes of one row of `probabilitiesOf` a model's output. */

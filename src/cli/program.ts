@@ -1,5 +1,6 @@
 /** All commands of `graft`: the tree that is parsed, completed, configured and described. */
 import { Command } from 'commander';
+import { tell } from '../core/console.node.ts';
 import { graftVersion } from '../core/version.node.ts';
 import { fitted } from './output.ts';
 
@@ -130,7 +131,7 @@ export async function makeProgram(args?: readonly string[]): Promise<Command> {
     // Commander writes errors itself; with --json they are an object too, so they all go one way.
     .configureOutput({
       outputError: () => undefined,
-      writeOut: (text) => process.stdout.write(fitted(process.stdout, text)),
+      writeOut: (text) => tell(process.stdout, fitted(process.stdout, text)),
     });
   const all = args === undefined || args.some((word) => commands[word]?.all);
   for (const [name, { description, define }] of Object.entries(commands)) {

@@ -1,5 +1,5 @@
 /** Runs the trials of a search, as many at a time as there is memory for, and keeps the books. */
-import { tell } from '../core/console.node.ts';
+import { clearLine, tell } from '../core/console.node.ts';
 import { fail } from '../core/errors.ts';
 import { ranking, remaining, slots } from '../search/trials.ts';
 import { progressFor } from '../training/progress.ts';
@@ -165,7 +165,7 @@ class Search {
     const best = trial.name === this.#record.best ? ', the best so far' : '';
     const came = result ? `${percent(result.valAccuracy)} (loss ${result.valLoss.toFixed(4)})` : problem;
     // Over the bar, which is drawn anew.
-    if (out.verbose && isLive()) tell(process.stderr, '\r\x1b[2K');
+    if (out.verbose && isLive()) clearLine(process.stderr);
     out.say(`${trial.name}  ${titleOf(trial)}: ${came}${best}`);
   }
 

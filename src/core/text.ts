@@ -1,4 +1,7 @@
-/** Text that is data: decoded strictly, because a letter that is lost may be what tells two classes apart. */
+/**
+ * Strangers' text. As data it is decoded strictly, because a letter that is lost may be what tells two classes apart;
+ * for people it is written so that all of it can be seen.
+ */
 import { fail } from './errors.ts';
 
 interface Encoding {
@@ -90,4 +93,50 @@ function isWhole(letter: Uint8Array, { label }: Encoding): boolean {
 /** The line of a position, from 1. */
 function lineAt(text: string, position: number): number {
   return (text.slice(0, position).match(/\r\n|\n|\r/g)?.length ?? 0) + 1;
+}
+
+/**
+ * What a terminal, or whoever lays out a text, would obey instead of showing it: control characters but for line ends
+ * and tabs, letters that turn the direction of writing, breaks that are no line ends, and what XML cannot hold.
+ */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const controls = /[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe\uffff]/g;
+
+/** No text for people has longer lines. */
+const longestLine = 4096;
+
+/** A text whose control characters can be read (`\x1b`, `\u202e`); what is over 4,096 letters of a line is cut off. */
+export function visible(text: string): string {
+  const shown = text.replace(controls, escaped);
+  if (shown.length <= longestLine) return shown;
+  return shown
+    .split('\n')
+    .map((line) => {
+      const more = line.length - longestLine;
+      return more > 0
+        ? `${line.slice(0, longestLine)}... (${more.toLocaleString('en')} more characters)`
+        : line;
+    })
+    .join('\n');
+}
+
+/** A name for the cell of a table or the middle of a sentence: on one line, the middle of a long one left out. */
+export function oneLine(name: string, longest = 200): string {
+  const shown = name.replace(controls, escaped).replaceAll('\n', '\\n').replaceAll('\t', '\\t');
+  if (shown.length <= longest) return shown;
+  const half = Math.floor((longest - 3) / 2);
+  return `${shown.slice(0, half)}...${shown.slice(-half)}`;
+}
+
+/** A value as JSON of which a terminal obeys nothing. */
+export function visibleJson(value: object): string {
+  return JSON.stringify(value).replace(
+    controls,
+    (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
+function escaped(letter: string): string {
+  const code = letter.charCodeAt(0).toString(16);
+  return code.length > 2 ? `\\u${code.padStart(4, '0')}` : `\\x${code.padStart(2, '0')}`;
 }

@@ -5,7 +5,7 @@ import { CsvError } from 'csv-parse';
 import { parse } from 'csv-parse/sync';
 import { fail, GraftError } from '../core/errors.ts';
 import { byteLimits, readRegularFile, UnreadableFileError } from '../core/regular_file.node.ts';
-import { decodeText } from '../core/text.ts';
+import { decodeText, oneLine } from '../core/text.ts';
 import {
   hasImageEnding,
   type ImageEntry,
@@ -91,7 +91,7 @@ export async function listCsv(file: string, options: ListingOptions = {}): Promi
       const [one, two] = before.label === label ? [before.split, split] : [before.label, label];
       fail(
         'data',
-        `${file}, lines ${before.line} and ${row.line}: ${image.name} is ${one} and ${two}. Expected one of them.`,
+        `${file}, lines ${before.line} and ${row.line}: ${oneLine(image.name)} is ${one} and ${two}. Expected one of them.`,
       );
     }
     repeatedRows++;
@@ -118,7 +118,10 @@ function namedBy({ cells, line }: Row, columns: Columns, file: string): Named {
   }
   const split = word === '' ? null : csvSplits[word.toLowerCase()];
   if (split === undefined) {
-    fail('data', `${file}, line ${line}: split "${word}"; expected train, val (valid, validation) or test.`);
+    fail(
+      'data',
+      `${file}, line ${line}: split "${oneLine(word)}"; expected train, val (valid, validation) or test.`,
+    );
   }
   return { name, label: label.normalize('NFC'), split, line };
 }
@@ -183,7 +186,7 @@ async function checkFirstLine({ cells, line }: Row, images: Images, file: string
   if (hasImageEnding(name) || 'path' in (await images.find(name))) return;
   fail(
     'data',
-    `${file}, line ${line}: "${shown(cells)}" is no header with known columns, and ${name || 'its first cell'} is no ` +
+    `${file}, line ${line}: "${shown(cells)}" is no header with known columns, and ${oneLine(name, 60) || 'its first cell'} is no ` +
       `image that is there. ${expected}`,
   );
 }
@@ -191,7 +194,8 @@ async function checkFirstLine({ cells, line }: Row, images: Images, file: string
 /** The first cells of a line. */
 function shown(cells: readonly string[]): string {
   const more = cells.length - 8;
-  return more > 0 ? `${cells.slice(0, 8).join(',')} and ${more} more` : cells.join(',');
+  const first = cells.slice(0, 8).map((cell) => oneLine(cell, 60));
+  return more > 0 ? `${first.join(',')} and ${more} more` : first.join(',');
 }
 
 /** Either all lines have a split or none; one of them is train where there is something to train. */

@@ -1,5 +1,6 @@
 /** A person's own pictures as data sets: listed, looked into, split. */
 import { fail } from '../core/errors.ts';
+import { oneLine } from '../core/text.ts';
 import { checkSize, type ImageSize } from './image.node.ts';
 import { readable } from './image_format.ts';
 import { listCsv } from './image-csv.node.ts';
@@ -199,7 +200,7 @@ function classesOf(
 
 function refuse(problems: readonly ImageProblem[], pictures: number, source: string): never {
   const [shown, more] = [problems.slice(0, 10), problems.length - 10];
-  const lines = shown.map(({ name, reason }) => `  ${name}: ${reason}`);
+  const lines = shown.map(({ name, reason }) => `  ${oneLine(name)}: ${reason}`);
   if (more > 0) lines.push(`  and ${more} more`);
   return fail(
     'data',
@@ -211,7 +212,8 @@ function refuse(problems: readonly ImageProblem[], pictures: number, source: str
 /** The first names of a list. */
 function listed(names: readonly string[]): string {
   const more = names.length - 10;
-  return more > 0 ? `${names.slice(0, 10).join(', ')} and ${more} more` : names.join(', ');
+  const shown = names.slice(0, 10).map((name) => oneLine(name));
+  return more > 0 ? `${shown.join(', ')} and ${more} more` : shown.join(', ');
 }
 
 /** Every class that a split names has pictures there. */
@@ -231,7 +233,7 @@ function checkFilled(
     const [first] = files;
     if (first === undefined) return [];
     const number = files.length === 1 ? 'its one file' : `its ${files.length} files`;
-    return [`  ${shown[i]}: ${number} cannot be used. ${first.name}: ${first.reason}`];
+    return [`  ${oneLine(shown[i]!)}: ${number} cannot be used. ${oneLine(first.name)}: ${first.reason}`];
   });
   fail(
     'data',

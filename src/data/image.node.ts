@@ -3,6 +3,7 @@ import type { Sharp } from 'sharp';
 import { fail, messageOf } from '../core/errors.ts';
 import { byteLimits, isMissing, UnreadableFileError, withRegularFile } from '../core/regular_file.node.ts';
 import { type Tensor, tensor } from '../core/tensor.ts';
+import { oneLine } from '../core/text.ts';
 import { formatBytes, type ImageFormat, imageFormatOf, otherFormatOf, readable } from './image_format.ts';
 
 /** An image that unpacks to more pixels than this (16383 x 16383) is refused before it fills the memory. */
@@ -40,7 +41,7 @@ export interface ImageSize {
 export async function decodeImage(path: string, size?: ImageSize): Promise<Tensor<'uint8'>> {
   if (size !== undefined) checkSize(size);
   const file = await readImage(path).catch((error) =>
-    fail('data', `${path}: ${troubleOf(error).reason}`, error),
+    fail('data', `${oneLine(path, 1000)}: ${troubleOf(error).reason}`, error),
   );
   return decodeBytes(file, path, size);
 }
@@ -106,7 +107,7 @@ export async function decodeBytes(file: Buffer, path: string, size?: ImageSize):
     const inside = middle(size, whole);
     return placed(await pixelsAt(picture, whole, inside), inside, size);
   } catch (error) {
-    fail('data', `${path}: ${troubleOf(error).reason}`, error);
+    fail('data', `${oneLine(path, 1000)}: ${troubleOf(error).reason}`, error);
   }
 }
 

@@ -1,6 +1,8 @@
 /** The table that Keras's `model.summary()` prints. */
+
 import { type Entries, fields, flag, optional, wholeNumber } from '../core/checked.ts';
 import { formatShape } from '../core/tensor.ts';
+import { oneLine } from '../core/text.ts';
 import type { Layer } from '../layers/layer.ts';
 import { Network } from './network.ts';
 
@@ -34,7 +36,7 @@ export function summary(network: Network, options: SummaryOptions = {}): string 
   const total = network.countParams();
   const trainable = network.trainableVariables.reduce((sum, { size }) => sum + size, 0);
   return [
-    `Model: "${network.name}"`,
+    `Model: "${oneLine(network.name)}"`,
     ...table(columns, rows),
     ` Total params: ${amount(total)}`,
     ` Trainable params: ${amount(trainable)}`,
@@ -88,12 +90,12 @@ function layerRows(
   const shape = own[0]?.output.shape ?? network.input.shape;
   const prefix = level === 0 ? '' : `${'   '.repeat(level)}└ `;
   const row = [
-    `${prefix}${layer.name} (${layer.className})`,
+    `${prefix}${oneLine(layer.name)} (${layer.className})`,
     formatShape([null, ...shape]),
     layer.countParams().toLocaleString('en'),
   ];
   if (!plain) {
-    const links = own.flatMap(({ inputs }) => inputs.map((input) => `${input.layer.name}[0][0]`));
+    const links = own.flatMap(({ inputs }) => inputs.map((input) => `${oneLine(input.layer.name)}[0][0]`));
     row.push(links.length > 0 ? links.join(', ') : '-');
   }
   if (options.showTrainable) row.push(layer.countParams() === 0 ? '-' : layer.trainable ? 'Y' : 'N');

@@ -5,6 +5,7 @@
 import * as v from 'valibot';
 import { type ExportOptions, exportModel, exportOptions } from '../compile/export.ts';
 import { checked, type Entries, fields, flag, optional, text, wholeNumber } from '../core/checked.ts';
+import { tell } from '../core/console.node.ts';
 import { fail } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
 import { formatShape, sameShape, type Tensor, tensor, tensorOf } from '../core/tensor.ts';
@@ -321,7 +322,7 @@ export class Model extends Network {
 
   /** Prints Keras's table. */
   summary(options: SummaryOptions = {}): void {
-    process.stdout.write(summary(this, checked(summaryOptions, options, 'model.summary')));
+    tell(process.stdout, summary(this, checked(summaryOptions, options, 'model.summary')));
   }
 
   /** The engines' processes, to measure their memory: the step's, and the frozen part's while it has one. */

@@ -2,7 +2,7 @@
  * One line on standard error that says how far something is. On a terminal it is written over in place, and once a
  * second even if nothing came; elsewhere, and in CI, it is a few plain lines.
  */
-import { tell } from '../core/console.node.ts';
+import { overwrite, tell } from '../core/console.node.ts';
 
 /** Milliseconds between two drawings on a terminal, and between two lines in a log. */
 const drawEvery = 100;
@@ -62,8 +62,7 @@ export class StatusLine {
     const text = this.#text();
     if (!this.#live) tell(process.stderr, `${text}\n`);
     // Written over and then cut, never cleared first: a cleared line flickers.
-    else if (open === this)
-      tell(process.stderr, `\r${text.slice(0, width).replaceAll('\n', '\x1b[K\n')}\x1b[K`);
+    else if (open === this) overwrite(process.stderr, text.slice(0, width));
   }
 }
 

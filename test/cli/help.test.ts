@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { afterEach, describe, expect, it } from 'vitest';
 import { colourDepth, paint } from '../../src/cli/output.ts';
 import { makeProgram } from '../../src/cli/program.ts';
+import { rendered } from '../../src/core/console.node.ts';
 
 function flatten(command: Command): Command[] {
   return [command, ...command.commands.flatMap(flatten)];
@@ -105,7 +106,7 @@ describe('colours', () => {
 
   it('are for terminals that show some', () => {
     process.env = { TERM: 'xterm-256color' };
-    expect(paint(terminal, 'red', 'no')).toBe('\x1b[31mno\x1b[39m');
+    expect(rendered(paint(terminal, 'red', 'no'))).toBe('\x1b[31mno\x1b[39m');
     expect(paint(pipe, 'red', 'no')).toBe('no');
     expect(colourDepth(pipe)).toBe(1);
   });

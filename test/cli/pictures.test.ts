@@ -1,19 +1,20 @@
 /** Pictures in a terminal. */
 import { describe, expect, it } from 'vitest';
 import { drawPicture, layoutCards } from '../../src/cli/pictures.ts';
+import { rendered } from '../../src/core/console.node.ts';
 import { tensor } from '../../src/core/tensor.ts';
 
 describe('a picture in a terminal', () => {
   const two = tensor('uint8', [2, 2, 3], Uint8Array.of(255, 0, 0, 0, 255, 0, 0, 0, 255, 10, 20, 30));
 
   it('shows two rows of pixels in one line, the upper one in front', () => {
-    expect(drawPicture(two, 2, 24)).toEqual([
+    expect(drawPicture(two, 2, 24).map(rendered)).toEqual([
       '\x1b[38;2;255;0;0m\x1b[48;2;0;0;255m▀\x1b[38;2;0;255;0m\x1b[48;2;10;20;30m▀\x1b[0m',
     ]);
   });
 
   it('takes the nearest of 256 colours where there are no more', () => {
-    expect(drawPicture(two, 2, 8)).toEqual([
+    expect(drawPicture(two, 2, 8).map(rendered)).toEqual([
       '\x1b[38;5;196m\x1b[48;5;21m▀\x1b[38;5;46m\x1b[48;5;16m▀\x1b[0m',
     ]);
   });
@@ -21,7 +22,7 @@ describe('a picture in a terminal', () => {
   it('is shrunk by averages, by area', () => {
     const values = Uint8Array.from({ length: 3 * 3 * 3 }, (_, i) => 10 * Math.floor(i / 3));
     // Of 3x3 pixels 0 … 80 one is left in each direction for 1.5.
-    const [line] = drawPicture(tensor('uint8', [3, 3, 3], values), 2, 24);
+    const [line] = drawPicture(tensor('uint8', [3, 3, 3], values), 2, 24).map(rendered);
     const mean = (weights: readonly number[]) =>
       Math.round(weights.reduce((total, weight, i) => total + weight * 10 * i, 0) / 2.25);
     const upperLeft = mean([1, 0.5, 0, 0.5, 0.25, 0, 0, 0, 0]);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeText } from '../../src/core/text.ts';
+import { decodeText, oneLine } from '../../src/core/text.ts';
 
 const utf16be = (text: string) => Buffer.from(`\ufeff${text}`, 'utf16le').swap16();
 
@@ -69,5 +69,17 @@ describe('text that is data', () => {
     expect(error).toMatchObject({ code: 'data' });
     expect(String(error)).toContain(`my.csv, ${message}`);
     expect(String(error)).toContain(wayOut);
+  });
+});
+
+describe('a name in a text', () => {
+  it('is on one line', () => {
+    expect(oneLine('two\nlines\tand\x1b[0m\u2066more')).toBe('two\\nlines\\tand\\x1b[0m\\u2066more');
+  });
+
+  it('is cut in the middle if it is long', () => {
+    const name = `${'a'.repeat(300)}.png`;
+    expect(oneLine(name)).toBe(`${'a'.repeat(98)}...${'a'.repeat(94)}.png`);
+    expect(oneLine('a'.repeat(200))).toBe('a'.repeat(200));
   });
 });
