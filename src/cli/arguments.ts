@@ -43,7 +43,9 @@ export function choice(flags: string, description: string, choices: readonly str
   const option = new Option(flags, description).choices(choices);
   return option.argParser((text: string) => {
     if (choices.includes(text)) return text;
-    throw new InvalidArgumentError(`Allowed choices are ${choices.join(', ')}.${didYouMean(text, choices)}`);
+    const allowed =
+      choices.length > 10 ? '--help lists what is allowed' : `Allowed choices are ${choices.join(', ')}`;
+    throw new InvalidArgumentError(`${allowed}.${didYouMean(text, choices)}`);
   });
 }
 

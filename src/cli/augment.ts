@@ -3,8 +3,10 @@
  * `flip,rotation:0.05`. The layers change pictures in training steps only.
  */
 import { fail } from '../core/errors.ts';
+import { expectedName } from '../core/nearest.ts';
 import * as layers from '../layers/index.ts';
 import type { Layer } from '../layers/layer.ts';
+import { invocation } from './output.ts';
 
 export const augmentPresets: Readonly<Record<string, string>> = {
   none: '',
@@ -89,12 +91,6 @@ Augmentation (--augment): pictures change in every training step, never in valid
   cutmix:1           a rectangle from another picture, labels too
 `;
 
-const expected = `Expected ${Object.keys(augmentPresets).join(', ')}, or a list of ${Object.entries(
-  operations,
-)
-  .map(([name, { usual }]) => (usual === null ? name : `${name}:${usual}`))
-  .join(', ')}`;
-
 /** Reads a list. Throws `argument` naming the word that does not fit and what does. */
 export function parseAugment(text: string): Augmentation {
   const list = augmentPresets[text] ?? text;
@@ -113,7 +109,9 @@ function parseWord(word: string, text: string): { readonly name: string; readonl
   const [name = '', value, ...more] = word.split(/[:=]/);
   const operation = operations[name];
   if (operation === undefined || more.length > 0) {
-    return fail('argument', `--augment ${text}: cannot read "${word}". ${expected}.`);
+    const known = [...Object.keys(augmentPresets), ...Object.keys(operations)];
+    const hint = expectedName(name, known, `${invocation()} train --help lists what there is.`);
+    return fail('argument', `--augment ${text}: cannot read "${word}". ${hint}`);
   }
   if (operation.usual === null) {
     if (value === undefined) return { name, amount: null };

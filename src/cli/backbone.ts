@@ -4,6 +4,7 @@ import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option } from 'commander';
 import * as applications from '../applications/index.ts';
 import { fail, GraftError } from '../core/errors.ts';
+import { kindOf, refuseKind } from '../core/file_kind.node.ts';
 import { sha256File } from '../core/files.node.ts';
 import { nearest } from '../core/nearest.ts';
 import * as layers from '../layers/index.ts';
@@ -13,23 +14,25 @@ import type { Model } from '../training/model.ts';
 import { parseAugment } from './augment.ts';
 import { buildOnnx, isOnnx } from './foreign.ts';
 import { type Head, parseHead } from './heads.ts';
-import { invocation, type Output } from './output.ts';
+import { invocation, type Output, shellWord } from './output.ts';
 import { showTransfers } from './transfers.ts';
 
 const backbones = new Map(applications.all.map((application) => [application.record.name, application]));
 
 /** Throws `argument`, with a name that comes near, if there is no such backbone. */
 export function findBackbone(name: string): applications.Application {
-  const names = [...backbones.keys()];
-  const near = nearest(name, names);
+  const found = backbones.get(name);
+  if (found !== undefined) return found;
+  const where = `Expected a name that ${invocation()} models lists, or an .onnx file.`;
+  if (existsSync(name)) {
+    const keras = /\.(keras|h5|hdf5)$/i.test(name)
+      ? ` Of a Keras model, ${invocation()} export --model ${shellWord(name)} makes one; weights alone are for --weights.`
+      : ` What it is: ${invocation()} inspect ${shellWord(name)}`;
+    return fail('argument', `--backbone ${name} is a file that does not end in .onnx. ${where}${keras}`);
+  }
+  const near = nearest(name, [...backbones.keys()]);
   const guess = near === null ? '' : ` Did you mean ${near}?`;
-  return (
-    backbones.get(name) ??
-    fail(
-      'argument',
-      `There is no backbone "${name}".${guess} Expected one of ${names.join(', ')}, or an .onnx file.`,
-    )
-  );
+  return fail('argument', `There is no backbone "${name}".${guess} ${where}`);
 }
 
 export function backboneTitle(name: string): string {
@@ -78,7 +81,12 @@ export async function fetchWeights(
 ): Promise<WeightsFile | null> {
   if (weights === 'none') return null;
   const record = isOnnx(backbone) ? null : findBackbone(backbone).record;
-  if (weights !== record?.trainedOn.name) return { path: weights, sha256: await sha256File(weights) };
+  if (weights !== record?.trainedOn.name) {
+    const kind = await kindOf(weights);
+    if (typeof kind === 'object' || (kind === 'onnx' && record !== null))
+      refuseKind(weights, kind, 'weights in a .h5, .keras or .safetensors file');
+    return { path: weights, sha256: await sha256File(weights) };
+  }
   const transfers = showTransfers(out.verbose);
   try {
     const path = await applications.fetchPublished(record.noTop, {

@@ -8,8 +8,9 @@ import { basename, join } from 'node:path';
 import { type Command, InvalidArgumentError, type Option } from 'commander';
 import { fail, GraftError, messageOf } from '../core/errors.ts';
 import { readJson } from '../core/files.node.ts';
-import { nearest } from '../core/nearest.ts';
+import { expectedName } from '../core/nearest.ts';
 import { isRecord } from '../core/records.ts';
+import { invocation } from './output.ts';
 
 const endings = ['ts', 'mts', 'js', 'mjs', 'json'];
 
@@ -134,8 +135,8 @@ function checkNames(section: Record<string, unknown>, command: Command, where: s
       checkNames(value, next, `${where}: ${key}`);
     } else if (!options.includes(key)) {
       const known = [...inner.keys(), ...options];
-      const near = nearest(key, known);
-      const hint = near === null ? `Expected ${known.join(', ')}.` : `Did you mean ${near}?`;
+      const path = command.parent === null ? '' : ` ${command.name()}`;
+      const hint = expectedName(key, known, `${invocation()}${path} --help lists them.`);
       fail('argument', `${where}: there is no ${inner.size > 0 ? 'command' : 'option'} "${key}". ${hint}`);
     }
   }

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { fail } from '../core/errors.ts';
 import { type Dataset, lengthOf } from '../data/index.ts';
 import { unscored } from '../losses/index.ts';
+import { someOf } from '../models/network.ts';
 import {
   addCommonOptions,
   addDeviceOptions,
@@ -222,5 +223,5 @@ function checkClasses(
     );
   }
   if (names === null || names.every((name, id) => found[id] === name)) return;
-  fail('argument', `${source} has other classes than when ${path} was trained on it: ${found.join(', ')}.`);
+  fail('argument', `${source} has other classes than when ${path} was trained on it: ${someOf(found, 10)}.`);
 }

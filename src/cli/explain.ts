@@ -54,6 +54,13 @@ async function runExplain(given: string, image: string, options: ExplainOptions)
   const path = options.output ?? `${parse(image).name}-gradcam.png`;
   if (!/\.png$/i.test(path)) fail('argument', `--output ${path}: expected a name that ends in .png.`);
   const { path: file, record, model, classNames, preprocessing } = await openModel(given, options, out);
+  if (record === null && model.leaves().some(({ className }) => className === 'OnnxBackbone')) {
+    fail(
+      'unsupported',
+      `${file}: Grad-CAM follows gradients through layers, which a whole ONNX model does not have. Explain the .keras or ` +
+        '.h5 file that it was exported from, or a run of graft train --backbone FILE.onnx.',
+    );
+  }
   const { cropToAspectRatio = false, padToAspectRatio = false } = { ...record?.config, ...options };
   const aspect = { cropToAspectRatio, padToAspectRatio };
   try {

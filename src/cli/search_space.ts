@@ -4,13 +4,13 @@
  */
 import { Command, CommanderError, type Option } from 'commander';
 import { fail, GraftError } from '../core/errors.ts';
-import { nearest } from '../core/nearest.ts';
+import { expectedName } from '../core/nearest.ts';
 import { type Domain, grid, type Point, random, type Space, sizeOfSpace } from '../search/space.ts';
 import { parseAugment } from './augment.ts';
 import type { TrainConfig } from './config.ts';
 import { resolveModel } from './foreign.ts';
 import { parseHead } from './heads.ts';
-import { output } from './output.ts';
+import { invocation, output } from './output.ts';
 import { configOf } from './train_config.ts';
 import { addTrainOptions, type TrainOptions } from './train_options.ts';
 
@@ -102,8 +102,7 @@ function findOption(name: string): Option {
     );
   }
   const names = options.map(({ long }) => long!.slice(2));
-  const near = nearest(name, names);
-  const hint = near === null ? `Expected one of ${names.join(', ')}.` : `Did you mean ${near}?`;
+  const hint = expectedName(name, names, `${invocation()} train --help lists them.`);
   return fail('argument', `--grid ${name}: train has no such option. ${hint}`);
 }
 

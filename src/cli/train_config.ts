@@ -1,6 +1,6 @@
 /** The configuration that options of `graft train` mean: the recipe, and what was given in its place. */
 import { existsSync } from 'node:fs';
-import { extname, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import * as applications from '../applications/index.ts';
 import { fail } from '../core/errors.ts';
 import { parseAugment } from './augment.ts';
@@ -150,13 +150,11 @@ function checkWeights(weights: string | undefined, backbone: string): string {
       `--weights ${weights}: the published weights of ${backbone} were trained on ${title}. Expected ${own}, none, or a file.`,
     );
   }
-  const known = ['.h5', '.hdf5', '.keras', '.safetensors'].includes(extname(weights).toLowerCase());
-  // The run may be continued from another folder.
-  if (known && existsSync(weights)) return resolve(weights);
-  const problem = known ? 'there is no such file' : 'neither a known name nor a file of weights';
+  // What kind of file it is shows when it is read. The run may be continued from another folder.
+  if (existsSync(weights)) return resolve(weights);
   return fail(
     'argument',
-    `--weights ${weights}: ${problem}. Expected ${own}, none, or a .h5, .keras or .safetensors file.`,
+    `--weights ${weights}: there is no such file. Expected ${own}, none, or a .h5, .keras or .safetensors file.`,
   );
 }
 

@@ -13,6 +13,20 @@ export function nearest(text: string, known: readonly string[]): string | null {
     : null;
 }
 
+/** Alternatives that an error lists; more are not read. */
+const mostListed = 10;
+
+/**
+ * What was expected in place of a name: the nearest known one; of a few all of them, else where they are listed.
+ *
+ * @param where a sentence: `graft models lists them.`
+ */
+export function expectedName(text: string, known: readonly string[], where: string): string {
+  const near = nearest(text, known);
+  const guess = near === null ? '' : `Did you mean ${near}? `;
+  return guess + (known.length <= mostListed ? `Expected ${known.join(', ')}.` : where);
+}
+
 /** Letters to insert, drop or replace, and neighbours to swap (optimal string alignment). */
 export function editDistance(a: string, b: string): number {
   let before: number[] = [];

@@ -3,6 +3,7 @@
  * weights. It does not own training; `training/model.ts` adds that.
  */
 import { fail } from '../core/errors.ts';
+import { expectedName } from '../core/nearest.ts';
 import { Random } from '../core/random.ts';
 import { sameShape } from '../core/tensor.ts';
 import type { Node } from '../graph/node.ts';
@@ -79,13 +80,9 @@ export class Network extends Layer {
   getLayer(name: string): Layer {
     const found = this.#find(name);
     if (found !== null) return found;
-    const known = this.layers.map((layer) => layer.name);
-    const close = known.filter((other) => other.startsWith(name.slice(0, 5)));
-    return fail(
-      'argument',
-      `Model ${this.name} has no layer named "${name}". ` +
-        `Its layers: ${(close.length > 0 ? close : known).slice(0, 20).join(', ')}.`,
-    );
+    const known = [...new Set([...this.layers, ...this.leaves()].map((layer) => layer.name))];
+    const hint = expectedName(name, known, 'model.summary() lists its layers.');
+    return fail('argument', `Model ${this.name} has no layer named "${name}". ${hint}`);
   }
 
   #find(name: string): Layer | null {

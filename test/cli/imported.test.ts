@@ -140,8 +140,8 @@ describe('graft evaluate on a model from elsewhere', () => {
     const { code, stderr } = await run(
       'evaluate --model teachable.h5 --preprocessing tf --data animals --class-names other.txt',
     );
-    expect(stderr).toContain('it does not know bär');
-    expect(code).toBe(2);
+    expect(stderr).toContain('the model does not know bär');
+    expect(code).toBeGreaterThan(0);
   });
 });
 

@@ -225,17 +225,17 @@ describe('a command line that cannot be used ends with 2 and says what was expec
     [
       'weights of an unknown kind',
       [...train, '--weights', 'weights.bin'],
-      '--weights weights.bin: neither a known name nor a file of weights.',
+      '--weights weights.bin: there is no such file. Expected imagenet, none, or',
     ],
     [
       'a backbone that comes near one',
       [...train, '--backbone', 'MobileNet-V2x'],
-      'There is no backbone "MobileNet-V2x". Did you mean mobilenet_v2? Expected one of vgg16, vgg19, resnet50,',
+      'There is no backbone "MobileNet-V2x". Did you mean mobilenet_v2? Expected a name that ',
     ],
     [
       'a backbone like no other',
       ['summary', '--backbone', 'alexnet'],
-      'There is no backbone "alexnet". Expected one of vgg16,',
+      'There is no backbone "alexnet". Expected a name that ',
     ],
     [
       'a layer of another backbone',
