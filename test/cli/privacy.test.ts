@@ -96,28 +96,36 @@ describe('without CI, in a fresh home and with a fresh temporary folder', () => 
   let here: Place;
   beforeAll(async () => {
     here = await Place.make('trained');
-    const red = { create: { width: 32, height: 32, channels: 3, background: 'red' } } as const;
-    await sharp(red).png().toFile(here.path('work', 'red.png'));
-    const args = ['--limit', '40', '--threads', '1', '--out', 'run', '-q'];
-    await here.run(graft('start', ...args), { GRAFT_CACHE: here.path('cache') });
+    for (const [name, hue] of [
+      ['red', 0],
+      ['blue', 240],
+    ] as const) {
+      await mkdir(here.path('work', 'images', name), { recursive: true });
+      for (let i = 0; i < 10; i++) {
+        const background = `hsl(${hue + i}, 80%, ${40 + i}%)`;
+        const image = sharp({ create: { width: 32, height: 32, channels: 3, background } });
+        await image.png().toFile(here.path('work', 'images', name, `${i}.png`));
+      }
+    }
+    const args = ['--data', 'images', '--backbone', 'cifar_resnet', '--epochs', '2', '--threads', '1'];
+    await here.run(graft('train', ...args, '--out', 'run', '-q'), { GRAFT_CACHE: here.path('cache') });
   }, 120_000);
 
-  it('start, train, predict and evaluate leave nothing in either and send nothing', async () => {
-    const data = ['--data', 'emoji10', '--limit', '40', '--validation-limit', '10'];
-    const args = [...data, '--backbone', 'cifar_resnet', '--epochs', '1', '--threads', '1', '-q'];
-    await here.run(graft('train', ...args), { GRAFT_CACHE: here.path('cache') });
-    // These need no cache: its usual folder, in the home, must not be there either.
-    const predicted = await here.run(graft('predict', '--model', 'run', 'red.png'));
-    expect(predicted).toMatch(/^red\.png {2}\w+ [\d.]+ %/);
-    await here.run(graft('evaluate', '--model', 'run', '--limit', '10', '-q'));
+  it('train, predict, evaluate and start leave nothing in either and send nothing', async () => {
+    // This needs no cache: its usual folder, in the home, must not be there either.
+    const predicted = await here.run(graft('predict', '--model', 'run', 'images/red/3.png'));
+    expect(predicted).toMatch(/^images\/red\/3\.png {2}(red|blue) [\d.]+ %/);
+    const cache = { GRAFT_CACHE: here.path('cache') };
+    await here.run(graft('evaluate', '--model', 'run', '-q'), cache);
+    await here.run(graft('start', '--limit', '40', '--threads', '1', '-q'), cache);
     expect(await here.left('home')).toEqual([]);
     expect(await here.left('temporary')).toEqual([]);
     expect(here.packets).toBe(0);
-  });
+  }, 240_000);
 
   it('and would leave traces, had the engine not its variable', async () => {
     const there = await Place.make('traces');
-    const [model, picture] = [here.path('work', 'run'), here.path('work', 'red.png')];
+    const [model, picture] = [here.path('work', 'run'), here.path('work', 'images/red/3.png')];
     await there.run(graft('predict', '--model', model, picture), withoutVariable);
     expect((await there.left('home')).some((name) => name.endsWith('deviceid'))).toBe(true);
     expect(await there.left('temporary')).not.toEqual([]);

@@ -9,7 +9,7 @@ import * as o from '../../src/graph/ops.ts';
 import { emitModel } from '../../src/onnx/emit.ts';
 import { SharedMemory } from '../../src/runtime/shared.node.ts';
 import { type Message, receive, send } from '../../src/runtime/wire.node.ts';
-import { mayUnshare } from '../support/namespaces.ts';
+import { mayUnshare, unshare } from '../support/namespaces.ts';
 
 const there = existsSync('/dev/shm');
 
@@ -79,7 +79,7 @@ describe.runIf(there)('where shared memory cannot be written to, messages take t
   const runIn = async (shell: string) => {
     const node = `exec "${process.execPath}" --input-type=module --eval "$SCRIPT"`;
     const [program, ...args] = shell.startsWith('mount')
-      ? ['unshare', '--mount', 'sh', '-c', `${shell} && ${node}`]
+      ? [...unshare('--mount'), 'sh', '-c', `${shell} && ${node}`]
       : ['sh', '-c', `${shell}; ${node}`];
     const run = promisify(execFile)(program!, args, { env: { ...process.env, SCRIPT: script } });
     return (await run).stdout.trim();

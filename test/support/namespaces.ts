@@ -1,9 +1,17 @@
 /** Namespaces of Linux for tests: file systems and networks of their own. They need rights that not everybody has. */
 import { execFileSync } from 'node:child_process';
 
-/** Whether `unshare` may do this here, and why not; tests that need it say so where they are skipped. */
+/** Who is not root becomes it in a namespace of users, where the system lets them. */
+const asRoot = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user'];
+
+/** The beginning of a command line whose rest runs in namespaces of its own. */
+export function unshare(...flags: readonly string[]): [string, ...string[]] {
+  return ['unshare', ...asRoot, ...flags];
+}
+
+/** Whether there can be such namespaces here; where not, it is said why, and tests that need them are skipped. */
 export function mayUnshare(...flags: readonly string[]): boolean {
-  return works(['unshare', ...flags, 'true']);
+  return works([...unshare(...flags), 'true']);
 }
 
 function works([program, ...args]: readonly [string, ...string[]]): boolean {
@@ -40,8 +48,8 @@ cat /proc/net/dev > "$folder/devices"
 exit $status`;
 
 /** The command that runs another in such a network. */
-export function inOwnNetwork(folder: string, command: readonly string[]): readonly [string, ...string[]] {
-  return ['unshare', '--net', '--mount', 'sh', '-c', network, 'sh', folder, ...command];
+export function inOwnNetwork(folder: string, command: readonly string[]): [string, ...string[]] {
+  return [...unshare('--net', '--mount'), 'sh', '-c', network, 'sh', folder, ...command];
 }
 
 /** Whether there can be such a network here; where not, it is said why. */
