@@ -1,12 +1,15 @@
 /** Features on disk: reading, continuing, damage, and several processes. */
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { copyFile, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DiskFeatures } from '../../src/features/disk.node.ts';
-import { pruneCaches, verifyCache } from '../../src/features/index.ts';
+import { type Plan, pruneCaches, verifyCache } from '../../src/features/index.ts';
+import { ShardFiles } from '../../src/features/shard_files.node.ts';
+import { canUnshare } from '../support/processes.ts';
 import {
   computedRows,
   eightBitColumns,
@@ -171,6 +174,21 @@ describe('an extraction', () => {
     expect(verified).toMatchObject({ damaged: [], missing: [], record: { complete: true, present: 20 } });
     const names = await readdir(join(order.folder, 'features', one!.key));
     expect(names.filter((name) => !/^(shard-\d+|meta\.json)$/.test(name))).toEqual([]);
+  });
+
+  it.skipIf(!canUnshare)('leaves alone what a process in another container has begun', async () => {
+    const folder = await temporaryFolder();
+    const plan = { all: [0], layout: () => ({ bytes: 10 }) } as unknown as Plan;
+    const part = await new ShardFiles(plan, folder).begin(0);
+    // In there this process has another number, or none.
+    const script = `const { ShardFiles } = await import(process.argv[1]);
+      await new ShardFiles({ all: [0], layout: () => ({ bytes: 10 }) }, process.argv[2]).prepare([0]);`;
+    const module = new URL('../../dist/features/shard_files.node.js', import.meta.url).href;
+    const node = [process.execPath, '--input-type=module', '-e', script, module, folder];
+    const { status } = spawnSync('unshare', ['--pid', '--fork', '--mount-proc', ...node]);
+    expect(status).toBe(0);
+    expect(await readdir(folder)).toEqual([basename(part.path)]);
+    await part[Symbol.asyncDispose]();
   });
 
   it('goes on although everything is removed meanwhile, as graft cache prune --all does', async () => {
