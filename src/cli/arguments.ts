@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { editDistance } from '../core/nearest.ts';
+import { checkAddress } from '../data/download.node.ts';
 import { mostViews } from '../training/tta.ts';
 
 /** How the text of an option becomes a number. Commander reports what came; the text says what was expected. */
@@ -91,7 +92,12 @@ export function addMirrorOption(command: Command): Command {
     'folder or address with a manifest.json to take data and weights from (default: GRAFT_MIRROR, ' +
       'else the publishers)',
     (text: string) => {
-      if (/^https?:/i.test(text) || existsSync(join(text, 'manifest.json'))) return text;
+      if (/^https?:/i.test(text)) {
+        // Before it comes into a record or a message.
+        checkAddress(text);
+        return text;
+      }
+      if (existsSync(join(text, 'manifest.json'))) return text;
       throw new InvalidArgumentError('Expected a folder or an http(s) address with a manifest.json.');
     },
   );

@@ -32,9 +32,20 @@ export async function readClassNames(path: string, classes: number): Promise<str
 function inOrder(lines: readonly string[]): string[] | null {
   const names = new Array<string>(lines.length);
   for (const line of lines) {
-    const [, digits, name] = /^(\d+)(?:\s*[:,;.\t]\s*|\s+)(\S.*)$/.exec(line) ?? [];
+    const [digits = ''] = /^\d+/.exec(line) ?? [];
+    const behind = line.slice(digits.length);
+    // One after the other: in one expression two runs of spaces could be divided in any way.
+    const text = behind.trimStart();
+    const name = /^[:,;.]/.test(text) ? text.slice(1).trimStart() : text;
     const index = Number(digits);
-    if (name === undefined || index >= lines.length || names[index] !== undefined) return null;
+    if (
+      digits === '' ||
+      behind === name ||
+      name === '' ||
+      index >= lines.length ||
+      names[index] !== undefined
+    )
+      return null;
     names[index] = name;
   }
   return names;

@@ -1,7 +1,4 @@
 /** `graft start`: a small real run with a result to look at, for somebody who has just installed Graft. */
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { fail, GraftError } from '../core/errors.ts';
 import { type Tensor, tensor } from '../core/tensor.ts';
@@ -138,8 +135,7 @@ function startEmbedded(folder: RunFolder, options: StartOptions, out: Output): P
 
 /** A head on frozen features of ResNet50. */
 async function startHead(folder: RunFolder, options: StartOptions, out: Output): Promise<StartedRun> {
-  const { data, limit = recipe.limit } = options;
-  const mirror = options.mirror ?? neighbouringMirror();
+  const { data, mirror, limit = recipe.limit } = options;
   const validationLimit = Math.ceil(limit / 4);
   const config = {
     ...recipe,
@@ -155,13 +151,6 @@ async function startHead(folder: RunFolder, options: StartOptions, out: Output):
   );
   const run = await runTraining({ folder, config, mirror, previous: null, out }).catch(explainNetwork);
   return { run, folder };
-}
-
-/** A folder of data beside the checkout, if somebody put one there. */
-function neighbouringMirror(): string | undefined {
-  if (process.env['GRAFT_MIRROR']) return undefined;
-  const folder = fileURLToPath(new URL('../../../shared/mirror', import.meta.url));
-  return existsSync(join(folder, 'manifest.json')) ? folder : undefined;
 }
 
 function explainNetwork(error: unknown): never {

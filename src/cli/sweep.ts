@@ -84,7 +84,8 @@ async function runSweep(command: Command, options: SweepOptions, typed: TypedWor
   const { mirror } = options;
   const left = remaining(record.trials);
   out.say(table(planRows(folder, record, left)));
-  if (left.length === 0) return reportSweep(folder, record, out);
+  // Awaited: its errors belong to this function, which still holds the lock.
+  if (left.length === 0) return await reportSweep(folder, record, out);
   const needs = await prepareFeatures(
     left.map(({ config }) => config),
     mirror,

@@ -189,7 +189,9 @@ function expectationOf(issue: Issue): string {
     return parts.length === 1 ? parts[0]! : `${parts.slice(0, -1).join(', ')} or ${parts.at(-1)}`;
   }
   // valibot's own words begin so.
-  return issue.message.startsWith('Invalid ') ? (issue.expected ?? 'something else') : issue.message;
+  if (!issue.message.startsWith('Invalid ')) return issue.message;
+  const kinds: Readonly<Record<string, string>> = { Object: 'an object', Array: 'a list' };
+  return kinds[issue.expected ?? ''] ?? issue.expected ?? 'something else';
 }
 
 /** `cache.dir`, `metrics[1]`, `["weird key"]` */

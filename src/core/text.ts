@@ -140,3 +140,13 @@ function escaped(letter: string): string {
   const code = letter.charCodeAt(0).toString(16);
   return code.length > 2 ? `\\u${code.padStart(4, '0')}` : `\\x${code.padStart(2, '0')}`;
 }
+
+/**
+ * A text without the letters at its end that are this one. `/x+$/` looks for the end anew at each letter of a long run,
+ * and texts from outside may have any length.
+ */
+export function withoutTrailing(text: string, letter: string): string {
+  let end = text.length;
+  while (end > 0 && text[end - 1] === letter) end--;
+  return text.slice(0, end);
+}

@@ -5,7 +5,7 @@
 import { type FileHandle, open, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fail, messageOf } from '../core/errors.ts';
+import { fail, GraftError, messageOf } from '../core/errors.ts';
 import { readIfThere } from './verify.node.ts';
 
 /** When to stop waiting. */
@@ -28,6 +28,67 @@ export interface DownloadOptions {
   readonly onBytes?: (done: number, total: number | null) => void;
   readonly signal?: AbortSignal | undefined;
   readonly patience?: Partial<Patience>;
+}
+
+/** Of what nobody says the size: no published file is larger. */
+const mostBytes = 4 * 2 ** 30;
+/** Of a small text. */
+const mostText = 16 * 2 ** 20;
+const mostRedirects = 10;
+
+/**
+ * Throws `argument` for an address with a user name or password: addresses stand in messages and in records of runs. The
+ * error does not repeat it.
+ */
+export function checkAddress(address: string): URL {
+  let url: URL;
+  try {
+    url = new URL(address);
+  } catch {
+    return fail('argument', 'An address cannot be read; expected one such as https://host/folder.');
+  }
+  if (url.username !== '' || url.password !== '') {
+    fail(
+      'argument',
+      `The address of ${url.host} holds a user name or password, which would come into messages and records. ` +
+        'Copy the files into a folder and name that, or use an address without them.',
+    );
+  }
+  return url;
+}
+
+/** Where a redirect leads. Throws `network` for one that leaves https, or leads to no address of the web. */
+export function redirected(from: URL, location: string | null): URL {
+  let to: URL | null = null;
+  try {
+    to = location === null ? null : new URL(location, from);
+  } catch {
+    // Said below.
+  }
+  if (to === null) return fail('network', `${from.host} redirects, but does not say where to.`);
+  const isSafe = to.protocol === 'https:' || (to.protocol === 'http:' && from.protocol === 'http:');
+  if (!isSafe || to.username !== '' || to.password !== '') {
+    fail(
+      'network',
+      `${from.host} redirects from ${from.protocol}// to ${to.protocol}//${to.host}${to.username === '' ? '' : ' with a user name'}; ` +
+        'that is not followed.',
+    );
+  }
+  return to;
+}
+
+const redirects = [301, 302, 303, 307, 308];
+
+/** As `fetch`, following redirects that are safe. */
+export async function request(address: string, init: RequestInit): Promise<Response> {
+  let url = checkAddress(address);
+  for (let hops = 0; hops <= mostRedirects; hops++) {
+    const response = await fetch(url, { ...init, redirect: 'manual' });
+    if (!redirects.includes(response.status)) return response;
+    await response.body?.cancel();
+    url = redirected(url, response.headers.get('location'));
+  }
+  return fail('network', `${url.host} redirects more than ${mostRedirects} times.`);
 }
 
 /** Trouble that may pass. Never leaves this file. */
@@ -74,9 +135,9 @@ export async function fetchText(url: string, options: DownloadOptions = {}): Pro
   const attempt = async (patience: Patience) => {
     const watch = watchdog(patience.stallMs, options.signal);
     try {
-      const response = await watch.network(fetch(url, { signal: watch.signal }));
+      const response = await watch.network(request(url, { signal: watch.signal }));
       if (!response.ok) refuse(url, response.status);
-      text = await watch.network(response.text());
+      text = await textOf(response, url, watch);
     } finally {
       watch.stop();
     }
@@ -85,6 +146,18 @@ export async function fetchText(url: string, options: DownloadOptions = {}): Pro
     fail('network', `Fetching ${url} failed: ${reason}. Check the connection.`);
   await persist(attempt, async () => false, giveUp, options);
   return text;
+}
+
+async function textOf(response: Response, url: string, watch: Watchdog): Promise<string> {
+  const reader = response.body?.getReader() ?? fail('network', `${url} answered without a body.`);
+  const pieces: Uint8Array[] = [];
+  for (let bytes = 0; ; ) {
+    const chunk = await watch.network(reader.read());
+    if (chunk.done) return Buffer.concat(pieces).toString('utf8');
+    bytes += chunk.value.length;
+    if (bytes > mostText) fail('network', `${url} sends more than ${mostText} bytes; expected a short text.`);
+    pieces.push(chunk.value);
+  }
 }
 
 async function persist(
@@ -133,7 +206,7 @@ async function transfer(
   }
   const watch = watchdog(patience.stallMs, options.signal);
   try {
-    const response = await watch.network(fetch(url, { headers, signal: watch.signal }));
+    const response = await watch.network(request(url, { headers, signal: watch.signal }));
     const range = /^bytes (?:(\d+)-\d+|\*)\/(\d+|\*)$/.exec(response.headers.get('content-range') ?? '');
     if (response.status === 416 && range?.[2] === String(offset)) return true;
     if (response.status === 416 || (response.status === 206 && Number(range?.[1]) !== offset)) {
@@ -145,23 +218,31 @@ async function transfer(
     if (start === 0) await writeValidator(part, response.headers);
     const length = response.headers.get('content-length');
     const total = length === null ? known : start + Number(length);
-    await receive(response, data, start, total, watch, options);
+    await receive(response, data, { url, start, total, known }, watch, options);
     return start > 0;
   } finally {
     watch.stop();
   }
 }
 
+interface Expected {
+  readonly url: string;
+  /** Bytes that are there. */
+  readonly start: number;
+  /** Bytes in the end, as the server says, and as is recorded. */
+  readonly total: number | null;
+  readonly known: number | null;
+}
+
 /** Writes a body to disk as it comes. That it ends where Content-Length says is checked by `fetch`. */
 async function receive(
   response: Response,
   path: string,
-  start: number,
-  total: number | null,
+  { url, start, total, known }: Expected,
   watch: Watchdog,
   options: DownloadOptions,
 ): Promise<void> {
-  const reader = response.body?.getReader() ?? fail('network', `${response.url} answered without a body.`);
+  const reader = response.body?.getReader() ?? fail('network', `${url} answered without a body.`);
   const file: FileHandle = await open(path, start > 0 ? 'a' : 'w');
   let done = start;
   try {
@@ -169,6 +250,12 @@ async function receive(
     for (;;) {
       const chunk = await watch.network(reader.read());
       if (chunk.done) return;
+      if (done + chunk.value.length > (known ?? mostBytes)) {
+        fail(
+          'checksum',
+          `${url} sends more than the ${known ?? mostBytes} bytes that the file has. ${mirrorHint}`,
+        );
+      }
       await file
         .appendFile(chunk.value)
         .catch((error) => fail('file', `Writing failed: ${messageOf(error)}`, error));
@@ -197,6 +284,7 @@ function watchdog(stallMs: number, signal: AbortSignal | undefined): Watchdog {
       try {
         return await work;
       } catch (error) {
+        if (error instanceof GraftError) throw error;
         if (stalled.signal.aborted) throw new Transient(`nothing came for ${stallMs / 1000} s`);
         throw new Transient(reasonOf(error));
       }

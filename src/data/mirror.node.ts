@@ -7,7 +7,8 @@ import { basename, isAbsolute, join, resolve } from 'node:path';
 import { fail, messageOf } from '../core/errors.ts';
 import { isRecord } from '../core/records.ts';
 import { byteLimits, readRegularFile } from '../core/regular_file.node.ts';
-import { fetchText } from './download.node.ts';
+import { withoutTrailing } from '../core/text.ts';
+import { checkAddress, fetchText } from './download.node.ts';
 import type { Expectation } from './verify.node.ts';
 
 /** One file of a mirror, and where it is: a local path, or a web address to download from. */
@@ -61,7 +62,8 @@ export async function idsInMirror(mirror: string): Promise<readonly string[]> {
 
 async function openMirror(mirror: string, signal: AbortSignal | undefined) {
   const remote = /^https?:\/\//i.test(mirror);
-  const base = remote ? mirror.replace(/\/*$/, '/') : resolve(mirror);
+  if (remote) checkAddress(mirror);
+  const base = remote ? `${withoutTrailing(mirror, '/')}/` : resolve(mirror);
   const manifest = remote ? `${base}manifest.json` : join(base, 'manifest.json');
   const text = remote ? await fetchText(manifest, { signal }) : await readManifest(manifest);
   return { base, remote, entries: parseManifest(text, manifest) };

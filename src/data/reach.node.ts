@@ -2,7 +2,7 @@
 import { messageOf } from '../core/errors.ts';
 import { type Asset, exists, resolveAsset, type Source, targetOf } from './assets.node.ts';
 import { cacheFolder } from './cache.node.ts';
-import { reasonOf } from './download.node.ts';
+import { reasonOf, request } from './download.node.ts';
 import { idsInMirror } from './mirror.node.ts';
 
 export interface Reach {
@@ -41,7 +41,7 @@ async function reach(source: Source): Promise<Reach> {
     return { id, state: 'here', reason: '', asked: null };
   const asked = new URL(at.where).host;
   try {
-    const { status } = await fetch(at.where, { method: 'HEAD', signal: AbortSignal.timeout(patienceMs) });
+    const { status } = await request(at.where, { method: 'HEAD', signal: AbortSignal.timeout(patienceMs) });
     // Some servers do not know HEAD; they are there all the same.
     if (status < 400 || status === 405 || status === 501) return { id, state: 'answers', reason: '', asked };
     return { id, state: 'missing', reason: `${at.where} answers with status ${status}`, asked };

@@ -65,7 +65,8 @@ export class Conv2D extends ConfiguredLayer<OwnOptions<typeof conv2dOptions>> {
   protected override specs([shape]: readonly (readonly number[])[]): readonly VariableSpec[] {
     const channels = channelsOf(this.name, shape!);
     const { filters, groups, kernelSize, useBias, kernelInitializer, kernelRegularizer } = this.options;
-    if (channels % groups !== 0 || filters % groups !== 0) {
+    const divides = Number.isInteger(groups) && channels % groups === 0 && filters % groups === 0;
+    if (!divides) {
       fail(
         'argument',
         `${this.name}: ${channels} channels and ${filters} filters must divide into ${groups} groups.`,

@@ -4,6 +4,7 @@
  * hold.
  */
 import { bytesOf, type DType, sizeOf, type Tensor, tensor } from '../core/tensor.ts';
+import { withoutTrailing } from '../core/text.ts';
 import {
   checked,
   complained,
@@ -150,7 +151,7 @@ function fixedTexts(bytes: Uint8Array, type: Hdf5Metadata): string[] {
   for (let start = 0; start < bytes.length; start += type.size) {
     const end = bytes.subarray(start, start + type.size).indexOf(0);
     const text = Buffer.from(bytes.subarray(start, start + (end < 0 ? type.size : end))).toString('utf8');
-    texts.push(type.strpad === SPACE_PADDED ? text.replace(/ +$/, '') : text);
+    texts.push(type.strpad === SPACE_PADDED ? withoutTrailing(text, ' ') : text);
   }
   return texts;
 }

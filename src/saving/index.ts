@@ -87,7 +87,8 @@ async function saveArchive(path: string, { network, training }: SavedModel): Pro
   await writeArchive(path, {
     metadata: {
       keras_version: kerasVersion,
-      date_saved: new Date().toISOString().slice(0, 19).replace('T', '@'),
+      // Keras wants one and reads none; the time would make two files of the same model differ.
+      date_saved: '1980-01-01@00:00:00',
       ...(training ? { graft: extraState(training) } : {}),
     },
     config: training ? { ...config, compile_config: compileConfig(training) } : config,

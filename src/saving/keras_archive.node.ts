@@ -17,6 +17,7 @@ import { fail, GraftError, messageOf } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
 import { parseJson } from '../core/json.ts';
 import { byteLimits, RegularFile } from '../core/regular_file.node.ts';
+import { withoutTrailing } from '../core/text.ts';
 
 const METADATA = 'metadata.json';
 const CONFIG = 'config.json';
@@ -148,7 +149,7 @@ function damaged(path: string, error: unknown): never {
   if (error instanceof GraftError) throw error;
   return fail(
     'file',
-    `${path} is damaged or not a .keras file: ${messageOf(error).replace(/\.+$/, '')}.`,
+    `${path} is damaged or not a .keras file: ${withoutTrailing(messageOf(error), '.')}.`,
     error,
   );
 }
@@ -167,7 +168,13 @@ export async function writeArchive(path: string, archive: NewArchive): Promise<v
     try {
       await archive.writeWeights(weights);
       const zip = new ZipWriter();
-      const options = { compress: false };
+      // Two files of the same model are the same: no times, and no time zone in them.
+      const options = {
+        compress: false,
+        mtime: new Date(1980, 0, 1),
+        mode: 0o100644,
+        forceDosTimestamp: true,
+      };
       zip.addBuffer(Buffer.from(JSON.stringify(archive.metadata)), METADATA, options);
       zip.addBuffer(Buffer.from(JSON.stringify(archive.config)), CONFIG, options);
       zip.addFile(weights, WEIGHTS, options);

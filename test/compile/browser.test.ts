@@ -19,8 +19,7 @@ import { executablePath } from '../support/browser.ts';
 const library = fileURLToPath(
   new URL('../../scripts/browser/node_modules/onnxruntime-web/dist', import.meta.url),
 );
-const mirror =
-  process.env['GRAFT_MIRROR'] || fileURLToPath(new URL('../../../shared/mirror', import.meta.url));
+const mirror = process.env['GRAFT_MIRROR'] ?? '';
 const foreign = join(mirror, 'mobilenetv2-imagenet.f16.onnx');
 const missing = executablePath === undefined || !existsSync(library);
 

@@ -2,6 +2,8 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { fetchAsset, type Progress } from '../../src/data/assets.node.ts';
+import { redirected } from '../../src/data/download.node.ts';
+import { reachAll } from '../../src/data/reach.node.ts';
 import { noise, send, serve, sha256, temporaryFolder } from './support.ts';
 
 const content = noise(10_000);
@@ -136,5 +138,80 @@ describe('a mirror on the web', () => {
       code: 'network',
       message: expect.stringContaining(`${server.url}/manifest.json answered with status 404`),
     });
+  });
+});
+
+describe('addresses', () => {
+  it('with a user name or password are refused, and not repeated', async () => {
+    const mirror = 'http://somebody:s3cret@127.0.0.1:9/mirror';
+    const cacheDir = await temporaryFolder();
+    for (const ask of [
+      () => fetchAsset(asset, { mirror, cacheDir }),
+      () => reachAll([asset], mirror),
+      () => fetchAsset({ ...asset, url: mirror }, { cacheDir }),
+    ]) {
+      const error = await ask().then(
+        () => null,
+        (thrown: unknown) => thrown,
+      );
+      expect(error).toMatchObject({ code: 'argument', message: expect.stringContaining('127.0.0.1:9') });
+      expect((error as Error).message).not.toMatch(/somebody|s3cret/);
+    }
+  });
+
+  it.each([
+    ['https://a/x', 'http://a/x', 'redirects from https:// to http://a'],
+    ['https://a/x', 'http://b/x', 'redirects from https:// to http://b'],
+    ['https://a/x', 'file:///etc/passwd', 'redirects from https:// to file://'],
+    ['http://a/x', 'data:text/plain,x', 'redirects from http:// to data://'],
+    ['http://a/x', 'http://me:pw@b/x', 'to http://b with a user name'],
+    ['https://a/x', null, 'does not say where to'],
+    ['https://a/x', 'https://:99999999/', 'does not say where to'],
+  ])('are not left from %s to %s', (from, to, sentence) => {
+    expect(() => redirected(new URL(from), to)).toThrow(sentence);
+    expect(() => redirected(new URL(from), to)).not.toThrow(/pw/);
+  });
+
+  it.each([
+    ['http://a/x', 'https://b/y', 'https://b/y'],
+    ['https://a/x/y', '../z', 'https://a/z'],
+    ['http://a/x', '//b/z', 'http://b/z'],
+  ])('are followed from %s to %s', (from, to, expected) => {
+    expect(redirected(new URL(from), to).href).toBe(expected);
+  });
+
+  it('that redirect are followed to the file, a circle of them is not', async () => {
+    const server = await serve((request, response) => {
+      if (request.url === '/a') response.writeHead(302, { location: '/b' }).end();
+      else if (request.url === '/loop') response.writeHead(302, { location: '/loop' }).end();
+      else send(request, response, content);
+    });
+    const of = { ...asset, sha256: sha256(content) };
+    const path = await fetchAsset({ ...of, url: `${server.url}/a` }, { cacheDir: await temporaryFolder() });
+    expect(sha256(await readFile(path))).toBe(of.sha256);
+    await expect(
+      fetchAsset({ ...of, url: `${server.url}/loop` }, { cacheDir: await temporaryFolder() }),
+    ).rejects.toMatchObject({
+      code: 'network',
+      message: expect.stringContaining('redirects more than 10 times'),
+    });
+  });
+
+  it('that send more than the file has are cut off there', async () => {
+    let sent = 0;
+    const server = await serve((_, response) => {
+      response.writeHead(200);
+      const more = () => {
+        while (sent < 1e9 && response.write(Buffer.alloc(100_000))) sent += 100_000;
+      };
+      response.on('drain', more);
+      more();
+    });
+    const of = { ...asset, url: `${server.url}/endless`, sha256: sha256(content), bytes: 1_000_000 };
+    await expect(fetchAsset(of, { cacheDir: await temporaryFolder() })).rejects.toMatchObject({
+      code: 'checksum',
+      message: expect.stringContaining('sends more than the 1000000 bytes that the file has'),
+    });
+    expect(sent).toBeLessThan(50e6);
   });
 });
