@@ -136,6 +136,9 @@ export async function imagesIn(folder: string): Promise<string[]> {
   return walk.entries.map(({ name }) => join(folder, name));
 }
 
+/** Folders in folders that are gone through; paths of more are soon longer than a system allows. */
+const deepest = 64;
+
 /** Goes through class folders and collects what lies there. */
 class Walk {
   readonly entries: ImageEntry[] = [];
@@ -170,6 +173,10 @@ class Walk {
     about: Pick<ImageEntry, 'label' | 'split'>,
     above: ReadonlySet<string>,
   ): Promise<void> {
+    if (above.size > deepest) {
+      const start = prefix.split('/').slice(0, 3).join('/');
+      fail('data', `${this.#source}: below ${start}/ folders lie more than ${deepest} deep in one another.`);
+    }
     const real = await realpath(path);
     if (above.has(real)) {
       fail('data', `${this.#source}: ${prefix} is a link to a folder that it lies in. Remove the link.`);

@@ -176,6 +176,15 @@ describe('a folder with one folder a class', () => {
     );
   });
 
+  it('refuses folders that lie in one another without end', async () => {
+    await twoClasses(1);
+    await mkdir(join(root, 'cat', ...new Array<string>(70).fill('a')), { recursive: true });
+    await expect(open()).rejects.toMatchObject({
+      code: 'data',
+      message: `${root}: below cat/a/a/ folders lie more than 64 deep in one another.`,
+    });
+  });
+
   it('alternates between classes, so that the first pictures are a fair sample', async () => {
     for (let i = 0; i < 6; i++) await solid(join(root, `cat/${i}.png`), [100 + i, 0, 0]);
     for (let i = 0; i < 2; i++) await solid(join(root, `dog/${i}.png`), [0, 100 + i, 0]);
