@@ -67,10 +67,11 @@ export function lengthOf(rows: Rows<unknown>): number {
   return rows.shape[0] ?? 0;
 }
 
-/** Throws `argument` unless every position is an integer from 0 to length - 1. */
+/** Throws `argument` unless every position is an integer from 0 to length - 1, and `data` if there is none. */
 export function checkIndices(indices: ArrayLike<number>, length: number, name: string): void {
   for (let i = 0; i < indices.length; i++) {
     const index = indices[i]!;
+    if (length === 0) fail('data', `${name} is empty: there is no example to train on or to evaluate.`);
     if (!Number.isInteger(index) || index < 0 || index >= length) {
       fail('argument', `${name} has no example ${index}: positions go from 0 to ${length - 1}.`);
     }

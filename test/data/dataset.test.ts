@@ -63,6 +63,13 @@ describe('tensors as a data set', () => {
     expect(() => fromTensors(tensor('uint8', [3, 1]), soft, { classNames: ['a', 'b'] })).toThrow('4 columns');
   });
 
+  it('says that it is empty when it is read', async () => {
+    await expect(numbered(0).read([0])).rejects.toMatchObject({
+      code: 'data',
+      message: 'numbered is empty: there is no example to train on or to evaluate.',
+    });
+  });
+
   it('has a fingerprint of its content, whatever its name', () => {
     const make = (pixels: number[], labels: number[], name: string) =>
       fromTensors(
