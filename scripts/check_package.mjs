@@ -105,11 +105,23 @@ function checkContents() {
   const odd = files.filter((file) => /\.map$|\.test\.|(^|\/)\.|^docs\/api/.test(file));
   expect(odd, [], 'Maps without sources, tests, hidden files');
 
-  const sources = readdirSync(join(root, 'src'), { recursive: true }).filter((file) => file.endsWith('.ts'));
-  const built = sources.flatMap((file) =>
+  const sources = readdirSync(join(root, 'src'), { recursive: true }).filter((file) =>
+    /(?<!\.d)\.ts$/.test(file),
+  );
+  const wanted = sources.flatMap((file) =>
     ['.js', '.d.ts'].map((ending) => `dist/${file.slice(0, -3)}${ending}`),
   );
-  expect(files.filter((file) => file.startsWith('dist/')).sort(), built.sort(), 'What is built');
+  const built = files.filter((file) => file.startsWith('dist/'));
+  expect(
+    wanted.filter((file) => !built.includes(file)),
+    [],
+    'Sources that are not built into the package',
+  );
+  expect(
+    built.filter((file) => !wanted.includes(file)),
+    [],
+    'Files in dist/ without a source',
+  );
 
   const bindings = files
     .filter((file) => file.endsWith('.node'))
