@@ -62,7 +62,7 @@ export * as models from './training/build.ts';
 export { model, sequential } from './training/build.ts';
 export type { Callback, Logs, Training, TrainingState } from './training/callback.ts';
 export * as callbacks from './training/callbacks.ts';
-export { backup, loadCheckpoint, saveCheckpoint } from './training/checkpoint.node.ts';
+export { type BackupOptions, backup, loadCheckpoint, saveCheckpoint } from './training/checkpoint.node.ts';
 export type { FineTuneOptions } from './training/fine_tune.ts';
 export type { FitOptions, History } from './training/fit.ts';
 export type { LrFindOptions, LrFindResult } from './training/lr_find.ts';
