@@ -4,7 +4,6 @@ import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option } from 'commander';
 import * as applications from '../applications/index.ts';
 import { fail, GraftError } from '../core/errors.ts';
-import { kindOf, refuseKind } from '../core/file_kind.node.ts';
 import { sha256File } from '../core/files.node.ts';
 import { nearest } from '../core/nearest.ts';
 import * as layers from '../layers/index.ts';
@@ -82,9 +81,6 @@ export async function fetchWeights(
   if (weights === 'none') return null;
   const record = isOnnx(backbone) ? null : findBackbone(backbone).record;
   if (weights !== record?.trainedOn.name) {
-    const kind = await kindOf(weights);
-    if (typeof kind === 'object' || (kind === 'onnx' && record !== null))
-      refuseKind(weights, kind, 'weights in a .h5, .keras or .safetensors file');
     return { path: weights, sha256: await sha256File(weights) };
   }
   const transfers = showTransfers(out.verbose);

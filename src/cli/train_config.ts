@@ -2,7 +2,8 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import * as applications from '../applications/index.ts';
-import { fail } from '../core/errors.ts';
+import { fail, messageOf } from '../core/errors.ts';
+import { kindOf, refuseKind } from '../core/file_kind.node.ts';
 import { parseAugment } from './augment.ts';
 import { findBackbone, lastStageOf, type ModelConfig } from './backbone.ts';
 import { earlierChoices, type Recipe, type TrainConfig } from './config.ts';
@@ -32,6 +33,8 @@ export async function configOf(options: TrainOptions, out: Output): Promise<Conf
   const pictures = picturesOf(options);
   const given = modelConfigOf(options);
   const weights = checkWeights(options.weights, given.backbone);
+  if (options.weights !== undefined && !publishedNames.has(weights) && weights !== 'none')
+    await checkWeightsFile(weights);
   const selection = {
     data,
     limit: options.limit ?? null,
@@ -156,6 +159,17 @@ function checkWeights(weights: string | undefined, backbone: string): string {
     'argument',
     `--weights ${weights}: there is no such file. Expected ${own}, none, or a .h5, .keras or .safetensors file.`,
   );
+}
+
+/** What kind of file it is, before anything is fetched for it. */
+async function checkWeightsFile(path: string): Promise<void> {
+  const kind = await kindOf(path);
+  if (typeof kind !== 'object' && kind !== 'onnx') return;
+  try {
+    refuseKind(path, kind, 'weights in a .h5, .keras or .safetensors file');
+  } catch (error) {
+    fail('argument', `--weights: ${messageOf(error)}`, error);
+  }
 }
 
 const publishedNames: ReadonlySet<string> = new Set(

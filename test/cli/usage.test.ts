@@ -225,7 +225,7 @@ describe('a command line that cannot be used ends with 2 and says what was expec
     [
       'weights of an unknown kind',
       [...train, '--weights', 'weights.bin'],
-      '--weights weights.bin: there is no such file. Expected imagenet, none, or',
+      'weights.bin is empty; expected weights in a .h5, .keras or .safetensors file. The download or copy did',
     ],
     [
       'a backbone that comes near one',
@@ -279,11 +279,15 @@ describe('a command line that cannot be used ends with 2 and says what was expec
       "--resume goes on with the run's own options; leave out --epochs, --seed.",
     ],
     ['a slip where something is missing', ['evaluate', '--modle', 'a.h5'], '(Did you mean --model?)'],
-    ['no model', ['evaluate'], '--model is missing. Expected a model (.keras, .h5) or the folder of a run.'],
+    [
+      'no model',
+      ['evaluate'],
+      '--model is missing. Expected a model (.keras, .h5, .onnx) or the folder of a run.',
+    ],
     [
       'a model that is not there',
       ['evaluate', '--model', 'nowhere.h5'],
-      '--model nowhere.h5: there is no such file. Expected a model (.keras, .h5) or the folder of a run.',
+      '--model nowhere.h5: there is no such file. Expected a model (.keras, .h5, .onnx) or the folder of a run.',
     ],
     ['no picture', ['predict', '--model', 'nowhere.h5'], "missing required argument 'image'"],
     [
@@ -313,7 +317,7 @@ it('a command that needs another word shows its help', async () => {
 
 it('a record that is damaged is not the fault of the command line: 1', async () => {
   const { code, stderr } = await workplace.run(['train', '--resume', 'taken']);
-  expect(stderr).toContain('run.json is no record of a run that this version of Graft can read.');
+  expect(stderr).toContain('taken/run.json: format must be');
   expect(code).toBe(1);
 });
 
