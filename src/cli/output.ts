@@ -2,7 +2,7 @@
  * What commands say and where: words for people on stdout, or on stderr when `--json` keeps stdout for one object.
  * Progress bars are `training/progress.ts`, always on stderr.
  */
-import { basename, relative } from 'node:path';
+import { basename, relative, sep } from 'node:path';
 import type { WriteStream } from 'node:tty';
 import { control, tell, tellJson } from '../core/console.node.ts';
 import { oneLine } from '../core/text.ts';
@@ -115,7 +115,9 @@ export function wrap(text: string, width: number): string[] {
 export function invocation(): string {
   const script = process.argv[1] ?? 'graft';
   if (/^graft(\.m?js)?$/.test(basename(script))) {
-    return process.env['npm_command'] === 'exec' ? 'npx graft' : 'graft';
+    if (process.env['npm_command'] !== 'exec') return 'graft';
+    // Fetched by npx for this once; there `npx graft` would fetch another package, which has that name.
+    return script.split(sep).includes('_npx') ? 'npx graft-ml' : 'npx graft';
   }
   return `node ${shellWord(relative(process.cwd(), script) || script)}`;
 }

@@ -1,6 +1,6 @@
 /** How texts come to a terminal. */
 import { WriteStream } from 'node:tty';
-import { expect, it } from 'vitest';
+import { afterEach, expect, it, vi } from 'vitest';
 import { fitted, invocation } from '../../src/cli/output.ts';
 
 /** A terminal of so many columns; nothing is written to it. */
@@ -12,6 +12,25 @@ it('a line that is wider than the terminal is broken between words, below its be
   const text = 'one two three\n  cat.jpg: it is broken';
   expect(fitted(terminal(13), text)).toBe('one two three\n  cat.jpg:\n    it is\n    broken');
   expect(fitted(terminal(25), text)).toBe(text);
+});
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+it.each([
+  ['', '/usr/bin/graft', 'graft'],
+  ['exec', '/home/ada/pets/node_modules/.bin/graft', 'npx graft'],
+  ['exec', '/home/ada/.npm/_npx/4f2/node_modules/.bin/graft', 'npx graft-ml'],
+])('the program is named as it was called (npm_command "%s", %s)', (command, script, name) => {
+  const before = process.argv[1]!;
+  vi.stubEnv('npm_command', command);
+  process.argv[1] = script;
+  try {
+    expect(invocation()).toBe(name);
+  } finally {
+    process.argv[1] = before;
+  }
 });
 
 it('a command stays in one piece, so that it can be copied', () => {
