@@ -148,6 +148,8 @@ export default async function mutations({ cases, isOver, random }) {
       if (!['refused', 'done'].includes(outcome)) lost.push(`case ${tried}: ${outcome}: ${story}`);
       if (!['refused', 'done'].includes(outcome)) console.error(`case ${tried}: ${outcome}: ${story}`);
     }
+    // Much damage does no harm; where nothing is read, the commands do not come as far as the damage.
+    if (tried >= 20 && !counts.has('done')) lost.push('no command came to its end, whatever was damaged');
     const count = (name) => counts.get(name) ?? 0;
     console.log(
       `${count('refused')} refused with a sentence, ${count('done')} read all the same, ${count('bug')} bugs, ` +

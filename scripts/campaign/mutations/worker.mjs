@@ -13,7 +13,8 @@ async function attempt({ args, folder }) {
   process.chdir(folder ?? usualFolder);
   process.argv = [node, program, ...args, ...rest];
   try {
-    const made = await makeProgram(args);
+    // As main does: what a config file says is held against all commands.
+    const made = await makeProgram(ConfigFile.isThere() ? undefined : args);
     await ConfigFile.apply(made, args);
     await made.parseAsync();
     return { outcome: 'done' };
