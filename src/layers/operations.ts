@@ -594,10 +594,8 @@ const tensorflow: Readonly<Record<string, TensorFlowFunction>> = {
   stop_gradient: one('StopGradient', 'input'),
   reshape: { ...one('Reshape', 'tensor'), config: { shape: 'newshape' } },
   squeeze: { ...one('Squeeze', 'input'), config: { axis: 'axis' } },
-  'compat.v1.squeeze': { ...one('Squeeze', 'input'), config: { axis: 'axis' }, only: { squeeze_dims: [] } },
   expand_dims: { ...one('ExpandDims', 'input'), config: { axis: 'axis' } },
   transpose: { ...one('Transpose', 'a'), config: { perm: 'axes' }, only: { conjugate: [false] } },
-  'compat.v1.transpose': { ...one('Transpose', 'a'), config: { perm: 'axes' }, only: { conjugate: [false] } },
   reverse: { ...one('Flip', 'tensor'), config: { axis: 'axis' } },
   concat: { ...one('Concatenate', 'values'), config: { axis: 'axis' } },
   stack: { ...one('Stack', 'values'), config: { axis: 'axis' }, defaults: { axis: 0 } },
@@ -655,7 +653,9 @@ export interface TensorFlowCall {
 
 /** The same in Keras 3's words. Throws `unsupported` for a function that Graft does not have. */
 export function operationFromTensorFlow({ name, symbol, input, kwargs }: TensorFlowCall): OperationOptions {
-  const canonical = lookUp(synonyms, symbol) ?? symbol;
+  // What TensorFlow 1 called the same; only its resizing is another.
+  const modern = symbol.startsWith('compat.v1.image') ? symbol : symbol.replace(/^compat\.v1\./, '');
+  const canonical = lookUp(synonyms, modern) ?? modern;
   const known = lookUp(tensorflow, canonical);
   if (known === undefined) {
     fail(

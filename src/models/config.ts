@@ -4,7 +4,7 @@ import { isRecord } from '../core/records.ts';
 import { layerFromKeras } from '../layers/index.ts';
 import { InputLayer } from '../layers/input.ts';
 import type { Layer, LayerCall, SymbolicTensor } from '../layers/layer.ts';
-import { type Argument, Operation, operationFromTensorFlow } from '../layers/operations.ts';
+import { type Argument, Operation, operationFromTensorFlow, operationNames } from '../layers/operations.ts';
 import { Network } from './network.ts';
 
 export interface KerasLayerConfig {
@@ -191,11 +191,15 @@ function layerConfig(value: unknown): KerasLayerConfig {
 
 const isNetwork = ({ class_name }: KerasLayerConfig) => modelClasses.includes(class_name);
 
-/** True for arithmetic between layers, which Keras 3 knows by its module and Keras 2 by these two classes. */
-const isOperation = ({ module, class_name }: KerasLayerConfig) =>
-  class_name === 'TFOpLambda' ||
-  class_name === 'SlicingOpLambda' ||
-  /^keras\.(src\.)?ops\b/.test(module ?? '');
+/**
+ * True for arithmetic between layers. Keras 3 knows it by its module, or, in `.h5` files, which leave modules out, by a
+ * config without what every layer has (there is a layer Add too); Keras 2 by two classes.
+ */
+function isOperation({ module, class_name, config }: KerasLayerConfig): boolean {
+  if (class_name === 'TFOpLambda' || class_name === 'SlicingOpLambda') return true;
+  if (module !== undefined) return /^keras\.(src\.)?ops\b/.test(module);
+  return operationNames.includes(class_name) && !('trainable' in config);
+}
 
 /** Makes a layer. `shape` is what comes in: a model inside a model may leave the size of its images open. */
 function readLayer(entry: KerasLayerConfig, shape: readonly number[] | undefined, reading: Reading): Layer {
