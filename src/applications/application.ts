@@ -2,6 +2,18 @@
  * What all applications have in common: their options, the record of each, the end of the network, and the way from
  * a description of layers to a model with weights. The descriptions are the other files, one a family.
  */
+import * as v from 'valibot';
+import {
+  checked,
+  type Entries,
+  fields,
+  flag,
+  functionOf,
+  oneOf,
+  optional,
+  text,
+  wholeNumber,
+} from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import * as layers from '../layers/index.ts';
 import type { SymbolicTensor } from '../layers/layer.ts';
@@ -96,10 +108,25 @@ export interface Application<Extra extends object = object> {
   structure(options?: ApplicationOptions & Partial<Extra>): Model;
 }
 
+const applicationEntries = {
+  weights: optional(v.nullable(text)),
+  includeTop: optional(flag),
+  inputShape: optional(
+    v.strictTuple([wholeNumber(1), wholeNumber(1), wholeNumber(1)], 'three numbers: height, width and 3'),
+  ),
+  pooling: optional(v.nullable(oneOf('avg', 'max'))),
+  classes: optional(wholeNumber(1)),
+  mirror: optional(text),
+  cacheDir: optional(text),
+  onProgress: optional(functionOf<NonNullable<PretrainedOptions['onProgress']>>()),
+} satisfies Entries<ApplicationOptions>;
+
 interface Description<Extra extends object> {
   readonly record: ApplicationRecord;
   /** Defaults of the options that only this family has. */
   readonly extra: Extra;
+  /** Their schemas. */
+  readonly extraEntries: Entries<Extra>;
   /** Writes the layers from the picture to the end. */
   readonly layers: (image: SymbolicTensor, structure: Structure & Extra) => SymbolicTensor;
   readonly variant?: (structure: Structure & Extra) => Variant;
@@ -108,10 +135,14 @@ interface Description<Extra extends object> {
 export function application<Extra extends object = object>({
   record,
   extra,
+  extraEntries,
   layers: describe,
   variant = () => record,
 }: Description<Extra>): Application<Extra> {
-  const resolve = (options: ApplicationOptions & Partial<Extra>): Structure & Extra => {
+  const known = fields({ ...applicationEntries, ...extraEntries });
+  const where = `applications.${record.name}`;
+  const resolve = (given: ApplicationOptions & Partial<Extra>): Structure & Extra => {
+    const options = checked(known, given, where) as ApplicationOptions & Partial<Extra>;
     const { inputSize, trainedOn } = record;
     const resolved = {
       ...extra,

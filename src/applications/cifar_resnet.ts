@@ -39,6 +39,7 @@ export const cifarResnet = application({
     noTop: published,
   },
   extra: {},
+  extraEntries: {},
   layers: (image, structure) => {
     let x = image;
     for (const [index, { filters, halves, residual }] of stages.entries()) {

@@ -51,6 +51,7 @@ export const convnextTiny = application({
     },
   },
   extra: {},
+  extraEntries: {},
   layers: (image, structure) => {
     const automatic = automaticNaming();
     let x = layers

@@ -68,6 +68,7 @@ function densenet({ layers: count, blocks, parameters, top1, top5, md5 }: Size):
       ...kerasFiles(name, 'densenet', md5),
     },
     extra: {},
+    extraEntries: {},
     layers: (image, structure) => {
       let x = layers.zeroPadding2d({ padding: 3, name: 'zero_padding2d' }).apply(image);
       const stem = { filters: 64, kernelSize: 7, strides: 2, useBias: false, name: 'conv1_conv' };

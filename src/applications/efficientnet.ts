@@ -68,6 +68,7 @@ export const efficientnetB0 = application({
     },
   },
   extra: {},
+  extraEntries: {},
   layers: (image, structure) => {
     let x = layers.rescaling({ scale: 1 / 255, name: 'rescaling' }).apply(image);
     x = layers.normalization({ axis: 3, name: 'normalization' }).apply(x);

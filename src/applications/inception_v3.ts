@@ -138,6 +138,7 @@ export const inceptionV3 = application({
     ]),
   },
   extra: {},
+  extraEntries: {},
   layers: (image, structure) => {
     const parts = inceptionParts();
     let x = parts.convolution(image, [32, 3, 3, 'half']);

@@ -2,6 +2,7 @@
  * MobileNetV2 (Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks"), as
  * keras.applications.MobileNetV2: the same layer names, shapes and parameter counts, for every width `alpha`.
  */
+import { optional, positive } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import * as layers from '../layers/index.ts';
 import type { SymbolicTensor } from '../layers/layer.ts';
@@ -52,6 +53,7 @@ export const mobilenetV2 = application<MobileNetV2Extra>({
     ...published(1, 224),
   },
   extra: { alpha: 1 },
+  extraEntries: { alpha: optional(positive) },
   variant: mobilenetVariant,
   layers: (image, structure) => {
     const { alpha } = structure;

@@ -2,6 +2,7 @@
  * What networks expect of pictures: Keras's three conventions (keras.applications.imagenet_utils), as a layer and as a
  * function.
  */
+import { checked, oneOf } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { float32, formatShape, type Tensor } from '../core/tensor.ts';
 import * as layers from '../layers/index.ts';
@@ -24,6 +25,7 @@ const torchDeviation = [0.229, 0.224, 0.225] as const;
  * - `torch`: (x / 255 − mean) / deviation of ImageNet
  */
 export function preprocessing(mode: PreprocessingMode): Layer {
+  checked(oneOf('caffe', 'tf', 'torch'), mode, 'applications.preprocessing(mode)');
   const name = `${mode}_preprocessing`;
   if (mode === 'tf') return layers.rescaling({ scale: 1 / 127.5, offset: -1, name });
   if (mode === 'torch') {

@@ -72,6 +72,7 @@ function resnet({ layers: count, blocks, parameters, top1, top5, md5 }: Size): A
       ...kerasFiles(name, 'resnet', md5),
     },
     extra: {},
+    extraEntries: {},
     layers: (image, structure) => {
       let x = layers.zeroPadding2d({ padding: 3, name: 'conv1_pad' }).apply(image);
       x = layers.conv2d({ filters: 64, kernelSize: 7, strides: 2, name: 'conv1_conv' }).apply(x);

@@ -36,6 +36,7 @@ export const resnet50V2 = application({
     ]),
   },
   extra: {},
+  extraEntries: {},
   layers: (image, structure) => {
     const automatic = automaticNaming();
     let x = layers.zeroPadding2d({ padding: 3, name: 'conv1_pad' }).apply(image);

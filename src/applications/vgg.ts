@@ -56,6 +56,7 @@ export const vgg16 = application({
     ...kerasFiles('vgg16', 'vgg16', ['64373286793e3c8b2b4e3219cbf3544b', '6d6bbae143d832006294945121d1f1fc']),
   },
   extra: {},
+  extraEntries: {},
   layers: (image, structure) => vgg(image, columnD, structure),
 });
 
@@ -71,6 +72,7 @@ export const vgg19 = application({
     ...kerasFiles('vgg19', 'vgg19', ['cbe5617147190e668d6c5d5026f83318', '253f8cb515780f3b799900260a226db6']),
   },
   extra: {},
+  extraEntries: {},
   layers: (image, structure) => vgg(image, columnE, structure),
 });
 

@@ -36,6 +36,7 @@ export const xception = application({
     ]),
   },
   extra: {},
+  extraEntries: {},
   layers: (image, structure) => {
     const automatic = automaticNaming();
     let x = image;

@@ -2,9 +2,12 @@
  * Published files by name: from a mirror or their publisher, checked against a recorded checksum, kept in the
  * cache. It owns the way from a record to a verified local path; what is in the file is others' business.
  */
+
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import * as v from 'valibot';
+import { type Entries, functionOf, optional, text } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { cacheFolder, claim, tryRename } from './cache.node.ts';
 import { discard, download, mirrorHint, type Patience } from './download.node.ts';
@@ -44,6 +47,13 @@ export interface AssetOptions {
   /** Aborting keeps what came so far; the next call goes on from there. */
   readonly signal?: AbortSignal | undefined;
 }
+
+export const assetEntries = {
+  mirror: optional(text),
+  cacheDir: optional(text),
+  onProgress: optional(functionOf<(progress: Progress) => void>()),
+  signal: optional(v.instance(AbortSignal, 'an AbortSignal')),
+} satisfies Entries<AssetOptions>;
 
 /** Where an asset will come from, and what it has to be. */
 export interface Source extends Expectation {

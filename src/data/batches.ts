@@ -1,4 +1,14 @@
 /** Data sets in batches: in which order, and read ahead. */
+import * as v from 'valibot';
+import {
+  checked,
+  type Entries,
+  fields,
+  flag,
+  optional,
+  seed as seedSchema,
+  wholeNumber,
+} from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { Random } from '../core/random.ts';
 import { classOf, type Dataset, type Examples, lengthOf, type Rows } from './dataset.ts';
@@ -24,6 +34,24 @@ export interface BatchOptions {
   readonly prefetch?: number;
 }
 
+const batchOptions = fields({
+  batchSize: optional(wholeNumber(1), 32),
+  shuffle: optional(flag, false),
+  balance: optional(
+    v.nullable(
+      v.custom<ArrayLike<number>>(
+        (value) => Array.isArray(value) || (ArrayBuffer.isView(value) && 'length' in value),
+        'an array of class ids',
+      ),
+    ),
+    null,
+  ),
+  seed: optional(seedSchema, 0),
+  epoch: optional(wholeNumber(0), 0),
+  startBatch: optional(wholeNumber(0), 0),
+  prefetch: optional(wholeNumber(0), 2),
+} satisfies Entries<BatchOptions>);
+
 /**
  * One epoch in batches. A read that fails rejects the iteration at its batch. Leaving the loop early waits
  * for the reads in flight, so that none outlives it. Memory: the batches in flight, and four bytes for each
@@ -35,15 +63,13 @@ export function batches<T extends object>(
   rows: Rows<T>,
   options: BatchOptions = {},
 ): AsyncGenerator<Batch<T>, void, undefined> {
-  const { batchSize = 32, shuffle = false, seed = 0, epoch = 0, startBatch = 0, prefetch = 2 } = options;
-  const { balance = null } = options;
+  const given = checked(batchOptions, options, 'batches');
+  const { batchSize, shuffle, balance, seed, epoch, startBatch, prefetch } = given;
   const length = lengthOf(rows);
-  checkInteger('batchSize', batchSize, 1, Number.MAX_SAFE_INTEGER);
   const count = Math.ceil(length / batchSize);
-  checkInteger('seed', seed, 0, 0xffff_ffff);
-  checkInteger('epoch', epoch, 0, Number.MAX_SAFE_INTEGER);
-  checkInteger('startBatch', startBatch, 0, count);
-  checkInteger('prefetch', prefetch, 0, 1024);
+  if (startBatch > count) {
+    fail('argument', `batches: startBatch must be a whole number from 0 to ${count}, got ${startBatch}.`);
+  }
   const shuffled = () => (shuffle ? new Random(seed, 'shuffle', epoch).permutation(length) : null);
   const order = balance === null ? shuffled() : balancedOrder(balance, seed, epoch);
   const indicesOf = (batch: number): Int32Array => {
@@ -92,11 +118,6 @@ function turn(): Promise<void> {
 
 async function readBatch<T extends object>(rows: Rows<T>, indices: Int32Array): Promise<Batch<T>> {
   return { ...(await rows.read(indices)), indices };
-}
-
-function checkInteger(option: string, value: number, low: number, high: number): void {
-  if (Number.isInteger(value) && value >= low && value <= high) return;
-  fail('argument', `batches: ${option} is a whole number from ${low} to ${high}, got ${value}.`);
 }
 
 /** The class id of each row; one-hot and soft labels count as their most probable class. */

@@ -3,8 +3,9 @@
  * of 32x32 pixels, 50,000 for training and 10,000 for testing, in the publisher's order and split.
  */
 import { join } from 'node:path';
+import { checked, fields, oneOf, optional } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
-import { type Asset, type AssetOptions, fetchSource, resolveAsset } from './assets.node.ts';
+import { type Asset, type AssetOptions, assetEntries, fetchSource, resolveAsset } from './assets.node.ts';
 import { cacheFolder } from './cache.node.ts';
 import { type CifarLayout, isUnpacked, readNames, unpack } from './cifar-binary.node.ts';
 import type { Dataset } from './dataset.ts';
@@ -59,10 +60,17 @@ export const cifar10 = {
    *
    * @throws as `fetchAsset`, and `data` when the archive does not hold CIFAR-10
    */
-  load(options: AssetOptions = {}): Promise<Splits> {
-    return openCifar(cifar10Asset, cifar10Layout, 0, options);
+  async load(options: AssetOptions = {}): Promise<Splits> {
+    const given = checked(cifar10Options, options, 'datasets.cifar10.load');
+    return openCifar(cifar10Asset, cifar10Layout, 0, given);
   },
 };
+
+/** In the order of the labels of a record. */
+const labelModes = ['coarse', 'fine'] as const;
+
+const cifar10Options = fields(assetEntries);
+const cifar100Options = fields({ ...assetEntries, labelMode: optional(oneOf(...labelModes), 'fine') });
 
 /** CIFAR-100: a hundred classes (`fine`) in twenty groups (`coarse`). */
 export const cifar100 = {
@@ -72,10 +80,8 @@ export const cifar100 = {
    * @param options.labelMode 'fine' (the default: 100 classes) or 'coarse' (20)
    */
   async load(options: AssetOptions & { readonly labelMode?: 'fine' | 'coarse' } = {}): Promise<Splits> {
-    const { labelMode = 'fine' } = options;
-    const label = ['coarse', 'fine'].indexOf(labelMode);
-    if (label < 0) fail('argument', `cifar100: labelMode is 'fine' or 'coarse', got '${labelMode}'.`);
-    return openCifar(cifar100Asset, cifar100Layout, label, options);
+    const { labelMode, ...given } = checked(cifar100Options, options, 'datasets.cifar100.load');
+    return openCifar(cifar100Asset, cifar100Layout, labelModes.indexOf(labelMode), given);
   },
 };
 

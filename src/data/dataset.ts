@@ -164,6 +164,7 @@ function checkLabels(y: Tensor<'int32' | 'float32'>, classes: number | null, nam
 
 /** The examples from `start` up to, not including, `end`, as a view: nothing is read or copied. */
 export function slice(dataset: Dataset, start: number, end: number): Dataset {
+  checked(datasetSchema, dataset, 'slice(dataset)');
   const length = lengthOf(dataset);
   if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || end > length || start >= end) {
     const expected = `whole numbers with 0 <= start < end <= ${length}`;
@@ -199,6 +200,7 @@ export function sourcesOf({ sources, fingerprint }: Dataset): string {
 
 /** The first `count` examples, or all of them when there are fewer. */
 export function limit(dataset: Dataset, count: number): Dataset {
+  checked(datasetSchema, dataset, 'limit(dataset)');
   if (!Number.isInteger(count) || count < 1) {
     fail('argument', `${dataset.name}: a limit is a whole number of examples, at least 1, got ${count}.`);
   }
@@ -223,6 +225,7 @@ export function splitValidation(
   dataset: Dataset,
   fraction: number,
 ): { readonly train: Dataset; readonly validation: Dataset } {
+  checked(datasetSchema, dataset, 'splitValidation(dataset)');
   const length = lengthOf(dataset);
   const splitAt = Math.floor(length * (1 - fraction));
   if (!(fraction > 0 && fraction < 1) || splitAt === 0 || splitAt === length) {

@@ -7,6 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
+import { checked, type Entries, fields, functionOf, optional, seed as seedSchema } from '../core/checked.ts';
 import { Random } from '../core/random.ts';
 import { tensor } from '../core/tensor.ts';
 import type { Splits } from './cifar.node.ts';
@@ -50,6 +51,16 @@ export interface EmojiGlyph {
   readonly body: string;
 }
 
+export interface Emoji10Options {
+  readonly seed?: number;
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+const emoji10Options = fields({
+  seed: optional(seedSchema, 0),
+  onProgress: optional(functionOf<NonNullable<Emoji10Options['onProgress']>>()),
+} satisfies Entries<Emoji10Options>);
+
 /** emoji10: ten classes (airplane … truck) in 3,200 training, 800 validation and 1,000 test
  * pictures, as many of each class.
  */
@@ -63,10 +74,8 @@ export const emoji10 = {
    * @param options.seed decides everything that is random in the pictures; default 0
    * @param options.onProgress hears how many of all pictures are drawn
    */
-  async load(
-    options: { readonly seed?: number; readonly onProgress?: (done: number, total: number) => void } = {},
-  ): Promise<Required<Splits>> {
-    const { seed = 0, onProgress } = options;
+  async load(options: Emoji10Options = {}): Promise<Required<Splits>> {
+    const { seed, onProgress } = checked(emoji10Options, options, 'datasets.emoji10.load');
     const total = Object.values(lengths).reduce((sum, length) => sum + length, 0);
     let done = 0;
     const onDrawn = () => onProgress?.(++done, total);

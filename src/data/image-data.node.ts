@@ -1,6 +1,18 @@
 /** A person's own pictures as data sets: listed, looked into, split. */
+import * as v from 'valibot';
+import {
+  checked,
+  type Entries,
+  fields,
+  flag,
+  functionOf,
+  optional,
+  seed as seedSchema,
+  text,
+} from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { oneLine } from '../core/text.ts';
+import { classNamesSchema } from './dataset.ts';
 import { checkSize, type ImageSize } from './image.node.ts';
 import { readable } from './image_format.ts';
 import { listCsv } from './image-csv.node.ts';
@@ -46,6 +58,39 @@ export interface ImageOptions extends ScanOptions {
   readonly skipBroken?: boolean;
 }
 
+const pixels = v.custom<number>(
+  (value) => Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 0x3fff,
+  `a whole number from 1 to ${0x3fff}`,
+);
+
+const imageOptions = v.pipe(
+  fields({
+    imageSize: optional(v.strictTuple([pixels, pixels], 'two numbers: height and width')),
+    cropToAspectRatio: optional(flag),
+    padToAspectRatio: optional(flag),
+    validationSplit: optional(
+      v.custom<number>(
+        (value) => Number.isFinite(value) && (value as number) >= 0 && (value as number) < 1,
+        'a share from 0 up to, not including, 1',
+      ),
+    ),
+    seed: optional(seedSchema),
+    classNames: optional(classNamesSchema),
+    modelClassNames: optional(classNamesSchema),
+    skipBroken: optional(flag),
+    onProgress: optional(functionOf<NonNullable<ScanOptions['onProgress']>>()),
+    cacheDir: optional(text),
+  } satisfies Entries<ImageOptions>),
+  v.check(
+    ({ cropToAspectRatio, padToAspectRatio }) => !(cropToAspectRatio && padToAspectRatio),
+    'takes cropToAspectRatio or padToAspectRatio, not both',
+  ),
+  v.check(
+    ({ classNames, modelClassNames }) => classNames === undefined || modelClassNames === undefined,
+    'takes classNames or modelClassNames, not both',
+  ),
+);
+
 /** A picture that can be used. */
 export interface Picture extends ImageEntry, ImageFacts {
   /** Where it went. */
@@ -84,12 +129,16 @@ const defaultShare = 0.2;
  *   naming the first ten files that cannot be used
  */
 export async function imageFolder(folder: string, options: ImageOptions = {}): Promise<ImageData> {
-  return open(await listFolder(folder, listingOf(options)), options);
+  checked(text, folder, 'data.imageFolder(folder)');
+  const given = checked(imageOptions, options, 'data.imageFolder');
+  return open(await listFolder(folder, listingOf(given)), given);
 }
 
 /** Pictures that a CSV file lists: `path,label` or `path,label,split`; see `imageFolder` and `listCsv`. */
 export async function imageCsv(file: string, options: ImageOptions = {}): Promise<ImageData> {
-  return open(await listCsv(file, listingOf(options)), options);
+  checked(text, file, 'data.imageCsv(file)');
+  const given = checked(imageOptions, options, 'data.imageCsv');
+  return open(await listCsv(file, listingOf(given)), given);
 }
 
 /**

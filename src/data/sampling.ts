@@ -2,11 +2,20 @@
 import { fail } from '../core/errors.ts';
 import { Random } from '../core/random.ts';
 
+/** A list is made for each id below the highest. */
+const mostClasses = 2 ** 20;
+
 /** The positions of each class, in order; classes that do not occur are empty. */
 function positionsByClass(labels: ArrayLike<number>): number[][] {
   const classes: number[][] = [];
   for (let i = 0; i < labels.length; i++) {
-    if (!(labels[i]! >= 0)) fail('data', `Example ${i} has label ${labels[i]}; class ids begin with 0.`);
+    const label = labels[i]!;
+    if (!(Number.isInteger(label) && label >= 0 && label < mostClasses)) {
+      fail(
+        'data',
+        `Example ${i} has label ${label}; class ids are whole numbers from 0 to ${mostClasses - 1}.`,
+      );
+    }
     while (classes.length <= labels[i]!) classes.push([]);
     classes[labels[i]!]!.push(i);
   }

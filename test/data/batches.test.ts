@@ -152,11 +152,11 @@ describe('batches', () => {
   });
 
   it.each([
-    [{ batchSize: 0 }, 'batches: batchSize is a whole number from 1 to 9007199254740991, got 0.'],
-    [{ batchSize: 2, startBatch: 6 }, 'batches: startBatch is a whole number from 0 to 5, got 6.'],
-    [{ seed: -1 }, 'batches: seed is a whole number from 0 to 4294967295, got -1.'],
-    [{ epoch: 0.5 }, 'batches: epoch is a whole number from 0 to 9007199254740991, got 0.5.'],
-    [{ prefetch: -1 }, 'batches: prefetch is a whole number from 0 to 1024, got -1.'],
+    [{ batchSize: 0 }, 'batches: batchSize must be a whole number of at least 1, got 0.'],
+    [{ batchSize: 2, startBatch: 6 }, 'batches: startBatch must be a whole number from 0 to 5, got 6.'],
+    [{ seed: -1 }, 'batches: seed must be a whole number from 0 to 4294967295, got -1.'],
+    [{ epoch: 0.5 }, 'batches: epoch must be a whole number of at least 0, got 0.5.'],
+    [{ prefetch: -1 }, 'batches: prefetch must be a whole number of at least 0, got -1.'],
   ])('refuses %j at the call, not at the first batch', (options, message) => {
     expect(() => batches(traced(10).dataset, options)).toThrow(message);
   });

@@ -255,7 +255,7 @@ describe('cifar100', () => {
   it('refuses a label mode that it does not have', async () => {
     const options = { labelMode: 'medium' } as unknown as { labelMode: 'fine' };
     await expect(cifar100.load(options)).rejects.toThrow(
-      "cifar100: labelMode is 'fine' or 'coarse', got 'medium'.",
+      'datasets.cifar100.load: labelMode must be one of "coarse", "fine", got "medium".',
     );
   });
 });

@@ -215,7 +215,7 @@ describe('options that would change nothing, or that contradict each other', () 
     );
     const negative = { x, y: tensor('int32', [6], Int32Array.of(0, 1, 2, -1, 0, 1)) };
     await expect(made().fit(negative, { ...quiet, classWeight: 'balanced' })).rejects.toThrow(
-      'Example 3 has label -1; class ids begin with 0.',
+      'Example 3 has label -1; class ids are whole numbers from 0',
     );
   });
 
