@@ -122,14 +122,14 @@ describe('a damaged file', () => {
   });
 
   it('has pictures of another kind', () => {
-    const grey = changed(({ graph: { input } }) => {
-      input[0]!.type.tensorType.shape!.dim[1] = { dimValue: 1 };
+    const four = changed(({ graph: { input } }) => {
+      input[0]!.type.tensorType.shape!.dim[1] = { dimValue: 4 };
     });
-    expect(errorOf(() => take(grey)).message).toContain('have 1 channels');
-    const bytes = changed(({ graph: { input } }) => {
-      input[0]!.type.tensorType.elemType = 2;
+    expect(errorOf(() => take(four)).message).toContain('have 4 channels');
+    const integers = changed(({ graph: { input } }) => {
+      input[0]!.type.tensorType.elemType = 6;
     });
-    expect(errorOf(() => take(bytes)).message).toContain('"image" is of type 2');
+    expect(errorOf(() => take(integers)).message).toContain('"image" is of type 6');
   });
 });
 
