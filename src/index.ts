@@ -23,7 +23,7 @@
  *
  * @packageDocumentation
  */
-import type { RateTest } from './report/learning_rates.ts';
+import type { LrFindResult } from './training/lr_find.ts';
 
 export * as applications from './applications/index.ts';
 export { defineConfig, type GraftConfig } from './cli/define_config.ts';
@@ -72,8 +72,8 @@ export { type GradCam, type GradCamOptions, gradCam } from './training/saliency.
 export * as utils from './utils.ts';
 
 /** Draws a learning-rate range test as SVG; in a page of its own colours are light and dark with it. */
-export async function plotLearningRates(test: RateTest): Promise<string> {
+export async function plotLearningRates(test: LrFindResult): Promise<string> {
   // Plot and the document it draws into are loaded by who draws.
   const report = await import('./report/learning_rates.ts');
-  return report.plotLearningRates(test);
+  return report.plotLearningRates({ ...test, suggestions: test.suggestions && { ...test.suggestions } });
 }
