@@ -96,7 +96,14 @@ function checkContents() {
     .map((entry) => join(entry.parentPath, entry.name).slice(installed.length + 1))
     .filter((file) => !file.startsWith('node_modules/'));
   const top = new Set(files.map((file) => file.split('/')[0]));
-  const expected = ['CHANGELOG.md', 'LICENSE', 'README.md', 'THIRD_PARTY_NOTICES.md', 'package.json'];
+  const expected = [
+    'CHANGELOG.md',
+    'LICENSE',
+    'README.md',
+    'SECURITY.md',
+    'THIRD_PARTY_NOTICES.md',
+    'package.json',
+  ];
   expect(
     [...top].sort(),
     [...expected, 'assets', 'dist', 'docs', 'vendor'].sort(),

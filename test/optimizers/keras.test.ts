@@ -200,7 +200,7 @@ describe('an optimizer read from its Keras config', () => {
       'learningRate must be a number of at least 0 or a schedule',
     );
     expect(() => sgd({ gradientAccumulationSteps: 1 })).toThrow('a whole number of at least 2, got 1');
-    expect(() => sgd({ momentum: 2 })).toThrow('between 0 and 1, got 2');
+    expect(() => sgd({ momentum: 2 })).toThrow('momentum must be a number from 0 to 1, got 2');
   });
 });
 
