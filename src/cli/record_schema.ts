@@ -188,6 +188,7 @@ export const runRecord: v.GenericSchema<unknown, RunRecord> = v.pipe(
   v.object({
     format: v.literal(1, '1, the format that this version of Graft reads'),
     status: oneOf('running', 'stopped', 'failed', 'finished'),
+    problem: v.exactOptional(anyText),
     config,
     versions: v.object({ graft: text, node: text, onnxruntime: text, platform: text } satisfies Entries<
       RunRecord['versions']

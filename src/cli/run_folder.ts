@@ -91,6 +91,8 @@ export interface PredictionsRecord {
 export interface RunRecord {
   readonly format: 1;
   readonly status: 'running' | 'stopped' | 'failed' | 'finished';
+  /** What went wrong in a failed run that can be resumed; absent where its loss was no longer a number. */
+  readonly problem?: string;
   readonly config: TrainConfig;
   readonly versions: Readonly<Record<'graft' | 'node' | 'onnxruntime', string>> & {
     readonly platform: string;

@@ -109,7 +109,7 @@ async function continuedRun(command: Command, options: TrainOptions, out: Output
   }
   const folder = new RunFolder(options.resume!);
   const previous = await folder.read();
-  if (previous.status === 'failed') {
+  if (previous.status === 'failed' && previous.problem === undefined) {
     await folder.tidy();
     fail('argument', `${folder.path} failed, its loss is no number; start a new run with other options.`);
   }

@@ -1,6 +1,6 @@
 /** One training from its configuration to its folder; new, or continued where it stopped. */
 import { existsSync } from 'node:fs';
-import { fail } from '../core/errors.ts';
+import { explained, fail, messageOf } from '../core/errors.ts';
 import { writeAtomically } from '../core/files.node.ts';
 import { lengthOf } from '../data/index.ts';
 import type { Callback, Logs } from '../training/callback.ts';
@@ -80,23 +80,44 @@ export async function runTraining(request: TrainingRequest): Promise<TrainedRun>
     const begun = { ...newRecord(request, data, weights, model), plan };
     // First the record, which says what everything else in the folder is.
     await folder.write(begun);
-    // An imported backbone stays with the run, whatever becomes of its file.
-    const kept = await keepAssets(folder, model);
-    const record = kept === null ? begun : { ...begun, weights: kept };
-    if (kept !== null) await folder.write(record);
+    return await noteFailure(folder, async () => {
+      // An imported backbone stays with the run, whatever becomes of its file.
+      const kept = await keepAssets(folder, model);
+      const record = kept === null ? begun : { ...begun, weights: kept };
+      if (kept !== null) await folder.write(record);
 
-    const history = await runEpochs(request, { model, data, meter, interrupt }, resumeCommand);
-    const progress = { ...request, record, model, meter, history, start };
-    const { signal } = interrupt;
-    if (!history.completed && signal === null) await giveUp(progress);
-    if (signal !== null && history.epochs.length < config.epochs) {
-      return { record: await stop(progress, resumeCommand), model, data, stoppedBy: signal };
-    }
-    return { record: await finish(progress, data), model, data, stoppedBy: null };
+      const history = await runEpochs(request, { model, data, meter, interrupt }, resumeCommand);
+      const progress = { ...request, record, model, meter, history, start };
+      const { signal } = interrupt;
+      if (!history.completed && signal === null) await giveUp(progress);
+      if (signal !== null && history.epochs.length < config.epochs) {
+        return { record: await stop(progress, resumeCommand), model, data, stoppedBy: signal };
+      }
+      return { record: await finish(progress, data), model, data, stoppedBy: null };
+    });
   } catch (error) {
     await model.close();
     throw error;
   }
+}
+
+/** Writes into the record of a run, if something goes wrong, that and what it was: nobody is at work on it any more. */
+async function noteFailure<T>(folder: RunFolder, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    // A disk that has no room for the rest may have none for this; what came first is what people have to know.
+    await noteProblem(folder, messageOf(explained(error))).catch(() => undefined);
+    throw error;
+  }
+}
+
+async function noteProblem(folder: RunFolder, problem: string): Promise<void> {
+  // Where nothing was worth keeping the folder is gone.
+  if (!folder.exists) return;
+  const record = await folder.read();
+  // A loss that is no number has been recorded already.
+  if (record.status === 'running') await folder.write({ ...record, status: 'failed', problem });
 }
 
 /** The model of a configuration, compiled, as it is before the first epoch. Features that had to be measured are kept for it. */

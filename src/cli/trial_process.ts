@@ -73,7 +73,7 @@ export function startTrial({ folder, config, mirror, command }: TrialStart): Run
 /** What the folder of a trial tells: `waiting` for one that has not begun or can go on. */
 export async function outcomeOf(folder: RunFolder): Promise<Outcome> {
   const record = folder.exists ? await folder.read() : null;
-  if (record?.status === 'failed') {
+  if (record?.status === 'failed' && record.problem === undefined) {
     return { status: 'failed', result: null, problem: 'its loss is no longer a number' };
   }
   if (record?.status !== 'finished') return { status: 'waiting', result: null, problem: null };

@@ -48,7 +48,10 @@ describe('a run that was killed when it was all but done', () => {
     expect(code).toBe(1);
     expect(stderr).toContain('error: Cannot write runs/unreported/report.html: it is a folder, not a file');
     expect(stderr).not.toContain('bug');
-    expect((await workplace.record('runs/unreported')).status).toBe('running');
+    expect(await workplace.record('runs/unreported')).toMatchObject({
+      status: 'failed',
+      problem: expect.stringContaining('Cannot write runs/unreported/report.html'),
+    });
     expect(existsSync(join(path, 'run.lock'))).toBe(false);
     await rm(join(path, 'report.html'), { recursive: true });
     expect((await workplace.run(words('train --resume runs/unreported'), mirror())).code).toBe(0);

@@ -9,6 +9,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunRecord } from '../../src/cli/run_folder.ts';
 import { load } from '../../src/training/build.ts';
+import { childrenOf } from '../support/processes.ts';
 import { jsonOf, makeMirror, makeWorkplace, type Workplace } from './support.ts';
 
 /** Dropout, batch normalization, trained backbone layers, an optimizer with state, a schedule: all must go on. */
@@ -152,6 +153,27 @@ it('a run that was killed goes on from its last checkpoint, whatever rows it had
   expect((await resume('runs/killed')).code).toBe(0);
   await expectSameAsWhole('runs/killed');
 });
+
+it.runIf(process.platform === 'linux')(
+  'a run whose engine was killed has failed, says why, and goes on from its last checkpoint',
+  async () => {
+    const { child, finished, seen } = start('--out', 'runs/broken', '--json');
+    await seen('Epoch 2/4');
+    for (const pid of childrenOf(child.pid!)) process.kill(pid, 'SIGKILL');
+    const { code, stderr } = await finished;
+    expect(code).toBe(1);
+    expect(stderr).toContain("The engine's process ended (SIGKILL)");
+    expect(stderr).toMatch(/Continue with: node .*main\.js train --resume runs\/broken\n/);
+    expect(await recordOf('runs/broken')).toMatchObject({
+      status: 'failed',
+      problem: expect.stringContaining("The engine's process ended (SIGKILL)"),
+    });
+    expect(existsSync(inside('runs/broken/run.lock'))).toBe(false);
+    expect((await resume('runs/broken')).code).toBe(0);
+    await expectSameAsWhole('runs/broken');
+    expect(await recordOf('runs/broken')).not.toHaveProperty('problem');
+  },
+);
 
 it('a run that was killed while it computed features begins again, and ends the same', async () => {
   // Without the features of the other runs.

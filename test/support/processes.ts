@@ -31,3 +31,9 @@ export function processorTime(pid: number): number {
 /** Whether processes with numbers of their own, as in a container, can be made here; it takes rights that few have. */
 export const canUnshare =
   spawnSync('unshare', ['--pid', '--fork', '--mount-proc', 'true'], { stdio: 'ignore' }).status === 0;
+
+/** The processes that a process has started and that have not ended; needs Linux. */
+export function childrenOf(pid: number): number[] {
+  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  return text.split(' ').filter(Boolean).map(Number);
+}
