@@ -4,7 +4,10 @@
  */
 import { stat } from 'node:fs/promises';
 import { basename, isAbsolute, join, resolve } from 'node:path';
+import * as v from 'valibot';
+import { checked, text, wholeNumber } from '../core/checked.ts';
 import { fail, messageOf } from '../core/errors.ts';
+import { parseJson } from '../core/json.ts';
 import { isRecord } from '../core/records.ts';
 import { byteLimits, readRegularFile } from '../core/regular_file.node.ts';
 import { withoutTrailing } from '../core/text.ts';
@@ -17,12 +20,31 @@ export interface MirrorFile extends Expectation {
   readonly at: { readonly kind: 'path' | 'url'; readonly where: string };
 }
 
-interface Entry {
-  readonly id: string;
-  readonly file: string;
-  readonly sha256: string;
-  readonly bytes: number | null;
-}
+const assetSchema = v.object({
+  id: text,
+  // A manifest may come from elsewhere: it must not point at other files or other servers.
+  file: v.custom<string>(
+    (value) => typeof value === 'string' && staysInside(value),
+    'a path inside the mirror, such as "cifar/archive.tar.gz"',
+  ),
+  sha256: v.pipe(
+    v.custom<string>(
+      (value) => typeof value === 'string' && /^[0-9a-f]{64}$/i.test(value),
+      '64 hexadecimal digits',
+    ),
+    v.toLowerCase(),
+  ),
+  bytes: v.optional(wholeNumber(0)),
+});
+
+/** Notes and whatever else stands beside these is for people. */
+const manifestSchema = v.pipe(
+  v.custom<unknown>(
+    (value) => isRecord(value) && value['format'] === 1 && Array.isArray(value['assets']),
+    'the manifest of a mirror, { "format": 1, "assets": [ … ] }',
+  ),
+  v.object({ format: v.literal(1), assets: v.array(assetSchema) }),
+);
 
 /**
  * Looks an asset up in a mirror.
@@ -42,7 +64,10 @@ export async function findInMirror(id: string, mirror: string, signal?: AbortSig
         'Add the asset to manifest.json, or leave out --mirror and GRAFT_MIRROR to download from the publisher.',
     );
   }
-  const found = { checksum: { algorithm: 'sha256', digest: entry.sha256 }, bytes: entry.bytes } as const;
+  const found = {
+    checksum: { algorithm: 'sha256', digest: entry.sha256 },
+    bytes: entry.bytes ?? null,
+  } as const;
   const file = basename(entry.file);
   if (remote) return { ...found, file, at: { kind: 'url', where: new URL(entry.file, base).href } };
   const path = join(base, entry.file);
@@ -65,8 +90,9 @@ async function openMirror(mirror: string, signal: AbortSignal | undefined) {
   if (remote) checkAddress(mirror);
   const base = remote ? `${withoutTrailing(mirror, '/')}/` : resolve(mirror);
   const manifest = remote ? `${base}manifest.json` : join(base, 'manifest.json');
-  const text = remote ? await fetchText(manifest, { signal }) : await readManifest(manifest);
-  return { base, remote, entries: parseManifest(text, manifest) };
+  const json = remote ? await fetchText(manifest, { signal }) : await readManifest(manifest);
+  const { assets } = checked(manifestSchema, parseJson(json, manifest), manifest, 'file');
+  return { base, remote, entries: assets };
 }
 
 async function readManifest(path: string): Promise<string> {
@@ -78,39 +104,6 @@ async function readManifest(path: string): Promise<string> {
   }
 }
 
-function parseManifest(text: string, where: string): Entry[] {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    fail('file', `${where} is no JSON: ${messageOf(error)}.`, error);
-  }
-  if (!isRecord(json) || json['format'] !== 1 || !Array.isArray(json['assets'])) {
-    fail('file', `${where} is no mirror manifest: expected { "format": 1, "assets": [ … ] }.`);
-  }
-  return json['assets'].map((asset: unknown, i) => parseEntry(asset, `${where}, asset ${i}`));
-}
-
-function parseEntry(asset: unknown, where: string): Entry {
-  if (!isRecord(asset)) fail('file', `${where}: expected an object.`);
-  const { id, file, sha256, bytes } = asset;
-  if (typeof id !== 'string') fail('file', `${where}: "id" has to be a string.`);
-  if (typeof file !== 'string' || !staysInside(file)) {
-    fail('file', `${where} (${id}): "file" has to be a path inside the mirror, got ${JSON.stringify(file)}.`);
-  }
-  if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/i.test(sha256)) {
-    fail(
-      'file',
-      `${where} (${id}): "sha256" has to be 64 hexadecimal digits, got ${JSON.stringify(sha256)}.`,
-    );
-  }
-  if (bytes !== undefined && !(Number.isSafeInteger(bytes) && Number(bytes) >= 0)) {
-    fail('file', `${where} (${id}): "bytes" has to be a whole number, got ${JSON.stringify(bytes)}.`);
-  }
-  return { id, file, sha256: sha256.toLowerCase(), bytes: bytes === undefined ? null : Number(bytes) };
-}
-
-/** A manifest may come from elsewhere: it must not point at other files or other servers. */
 function staysInside(file: string): boolean {
   return file !== '' && !isAbsolute(file) && !/^[\\/]|[:\\]/.test(file) && !file.split('/').includes('..');
 }

@@ -159,6 +159,7 @@ const byName = {
   sparse_categorical_crossentropy: sparseCategoricalCrossentropy,
 } satisfies Readonly<Record<string, () => Loss>>;
 
+/** A loss by its name, in camelCase or as Keras writes it. */
 export type LossName = keyof typeof byName;
 
 const lossNames = Object.keys(byName) as LossName[];

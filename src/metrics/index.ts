@@ -80,6 +80,7 @@ const byName = {
   sparse_top_k_categorical_accuracy: topKCategoricalAccuracy,
 } satisfies Readonly<Record<string, () => Metric>>;
 
+/** A metric by its name, in camelCase or as Keras writes it. */
 export type MetricName = keyof typeof byName;
 
 /** A metric as `compile` takes it: itself, or its name. */

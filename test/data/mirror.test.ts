@@ -88,15 +88,23 @@ describe('a mirror folder', () => {
   });
 
   it.each([
-    ['{', 'is no JSON'],
-    [{ format: 2, assets: [] }, 'is no mirror manifest: expected { "format": 1'],
-    [{ format: 1, assets: [3] }, 'asset 0: expected an object.'],
-    [{ format: 1, assets: [{ ...entry, id: 1 }] }, 'asset 0: "id" has to be a string.'],
+    ['{', 'is not valid JSON'],
+    [
+      `{ "format": 1, "assets": [{ "bytes": ${'['.repeat(9999)}${']'.repeat(9999)} }] }`,
+      'nests deeper than 200',
+    ],
+    [[], 'expected the manifest of a mirror, { "format": 1, "assets": [ … ] }, got []'],
+    [{ format: 2, assets: [] }, 'expected the manifest of a mirror'],
+    [{ format: 1, assets: [3] }, 'assets[0] must be an object, got 3.'],
+    [{ format: 1, assets: [{ ...entry, id: 1 }] }, 'assets[0].id must be text, got 1.'],
     [
       { format: 1, assets: [{ ...entry, sha256: 'abc' }] },
-      '"sha256" has to be 64 hexadecimal digits, got "abc".',
+      'assets[0].sha256 must be 64 hexadecimal digits, got "abc".',
     ],
-    [{ format: 1, assets: [{ ...entry, bytes: -1 }] }, '"bytes" has to be a whole number, got -1.'],
+    [
+      { format: 1, assets: [{ ...entry, bytes: -1 }] },
+      'assets[0].bytes must be a whole number of at least 0, got -1.',
+    ],
   ])('with the manifest %j is refused', async (manifest, message) => {
     const mirror = await folderMirror(manifest);
     await expect(fetchAsset(asset, { mirror, cacheDir: mirror })).rejects.toMatchObject({
@@ -110,7 +118,7 @@ describe('a mirror folder', () => {
     async (file) => {
       const mirror = await folderMirror({ format: 1, assets: [{ ...entry, file }] });
       await expect(fetchAsset(asset, { mirror, cacheDir: mirror })).rejects.toThrow(
-        `"file" has to be a path inside the mirror, got ${JSON.stringify(file)}.`,
+        `assets[0].file must be a path inside the mirror, such as "cifar/archive.tar.gz", got ${JSON.stringify(file)}.`,
       );
     },
   );
