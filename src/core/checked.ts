@@ -161,6 +161,9 @@ function sentenceOf(issue: Issue, where: string): string {
   const subject = place === '' ? where : `${where}: ${place}`;
   if (isPredicate(deepest))
     return `${subject} ${deepest.message}${/[.?!]$/.test(deepest.message) ? '' : '.'}`;
+  // valibot expects the key of an entry that an object lacks.
+  if (deepest.input === undefined && deepest.expected === JSON.stringify(deepest.path?.at(-1)?.key))
+    return `${subject} is missing.`;
   const came = shown(deepest.input);
   const expected = expectationOf(deepest);
   return place === ''

@@ -10,6 +10,7 @@ import { constants, type FileHandle, open, stat, unlink } from 'node:fs/promises
 import { createRequire } from 'node:module';
 import { hostname } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
+import { fail } from './errors.ts';
 
 /** Who holds a lock. */
 export interface Owner {
@@ -51,7 +52,7 @@ export class LockFile implements AsyncDisposable {
   /** Locks a file, which is made if it is not there; null if it is locked, by this process or another. */
   static async tryLock(path: string): Promise<{ lock: LockFile; isSupported: boolean } | null> {
     for (;;) {
-      const handle = await open(path, constants.O_RDWR | constants.O_CREAT);
+      const handle = await openOwn(path);
       try {
         const locked = tryLock(handle.fd);
         if (locked !== 'taken' && (await isAt(handle, path))) {
@@ -131,6 +132,33 @@ export class LockFile implements AsyncDisposable {
     } catch {
       // It was removed, or cannot be; without its holder it locks nothing.
     }
+  }
+}
+
+/**
+ * Opens a lock's file, which is made if it is not there. Its holder writes into it, so it must not be another file that
+ * whoever made the folder has linked to.
+ */
+async function openOwn(path: string): Promise<FileHandle> {
+  // Windows has no such flags and no such files.
+  const flags = (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
+  const handle = await open(path, constants.O_RDWR | constants.O_CREAT | flags).catch(
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ELOOP') refuse('a link');
+      if (error.code === 'EISDIR') refuse('a folder');
+      throw error;
+    },
+  );
+  const stats = await handle.stat();
+  if (stats.isFile() && stats.nlink <= 1) return handle;
+  await handle.close();
+  return refuse(stats.isFile() ? 'a link' : stats.isFIFO() ? 'a pipe' : 'a device');
+
+  function refuse(found: string): never {
+    return fail(
+      'file',
+      `${path} is ${found}; expected a file that Graft made to lock this folder. Remove it.`,
+    );
   }
 }
 

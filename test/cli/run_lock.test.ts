@@ -2,7 +2,19 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdtemp, readdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
+import {
+  copyFile,
+  link,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -67,6 +79,23 @@ it('one that a process left when it was killed is taken over', async () => {
   await using _lock = await lockRun(path);
   expect(JSON.parse(await readFile(path, 'utf8'))).toMatchObject({ pid: process.pid });
   expect(await readdir(join(folder, 'run'))).toEqual(['run.lock']);
+});
+
+it.skipIf(process.platform === 'win32').each([
+  ['a link', (other: string) => symlink(other, path)],
+  ['a link', (other: string) => link(other, path)],
+  ['a folder', () => mkdir(path)],
+  ['a pipe', async () => void spawnSync('mkfifo', [path])],
+])('one that is %s is refused, and what it leads to stays as it is', async (what, make) => {
+  const other = join(folder, 'other');
+  await writeFile(other, 'precious');
+  await make(other);
+  await expect(lockRun(path)).rejects.toMatchObject({
+    code: 'file',
+    message: `${path} is ${what}; expected a file that Graft made to lock this folder. Remove it.`,
+  });
+  expect(await readFile(other, 'utf8')).toBe('precious');
+  expect(existsSync(path)).toBe(true);
 });
 
 it.each([

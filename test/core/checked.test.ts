@@ -94,6 +94,15 @@ describe('checked', () => {
     expect(read).toThrow(expect.objectContaining({ code: 'file' }));
   });
 
+  it('says which entry of a record is missing', () => {
+    const record = v.object({ size: v.object({ height: wholeNumber(1), width: wholeNumber(1) }) });
+    const read = (value: unknown) => () => checked(record, value, 'run.json', 'file');
+    expect(read({})).toThrow('run.json: size is missing.');
+    expect(read({ size: { height: 1 } })).toThrow('run.json: size.width is missing.');
+    // A text that looks like the name of the missing entry, but is a value that came.
+    expect(read({ size: 'size' })).toThrow('run.json: size must be an object, got "size".');
+  });
+
   it('takes predicates of checks across fields as they are', () => {
     const pair = v.pipe(
       fields({ low: wholeNumber(0), high: wholeNumber(0) }),
