@@ -361,11 +361,12 @@ describe('a foreign model that cannot be a backbone says why', () => {
     );
   });
 
-  it('it works for one batch size only', async () => {
+  const advice = 'It was exported for batches of 1 and cannot take others; export it with a free batch';
+  const reshaped = (name: string, to: readonly bigint[]) => {
     const shape = { name: 'value', type: 4, t: { dims: [4], dataType: 7, rawData: new Uint8Array(32) } };
-    new BigInt64Array(shape.t.rawData.buffer).set([1n, 3n, 8n, 8n]);
-    const path = await make(
-      'fixed.onnx',
+    new BigInt64Array(shape.t.rawData.buffer).set(to);
+    return make(
+      name,
       [
         { opType: 'Constant', output: ['shape'], attribute: [shape] },
         { opType: 'Identity', input: ['shape'], output: ['same'] },
@@ -373,11 +374,18 @@ describe('a foreign model that cannot be a backbone says why', () => {
       ],
       1,
     );
-    const error = await refused(path);
+  };
+
+  it('it works for one batch size only', async () => {
+    const error = await refused(await reshaped('fixed.onnx', [1n, 3n, 8n, 8n]));
     expect(error.code).toBe('unsupported');
-    expect(error.message).toContain(
-      'Its tensor "y" has no row for each picture. It was exported for batches of 1 and cannot take others; export',
-    );
+    expect(error.message).toContain(`fixed.onnx: ONNX Runtime cannot run it. ${advice}`);
+  });
+
+  it('it makes one row of all pictures', async () => {
+    const error = await refused(await reshaped('joined.onnx', [1n, -1n, 8n, 8n]));
+    expect(error.code).toBe('unsupported');
+    expect(error.message).toContain(`joined.onnx: Its tensor "y" has no row for each picture. ${advice}`);
   });
 
   it('ONNX Runtime does not know an operation', async () => {

@@ -1,5 +1,5 @@
 /** Models in files: what is read is what was written, and training goes on as if nothing had happened. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -110,7 +110,9 @@ describe('a saved model', () => {
     await expect(load(join(folder, 'missing.h5'))).rejects.toThrow('missing.h5');
     const path = join(folder, 'weights.h5');
     await writeKerasH5(path, weightsOnly(smallModel()));
-    await expect(load(path)).rejects.toThrow('holds weights without a model; build the model');
+    await expect(load(path)).rejects.toThrow(
+      'holds weights without a model. Build the model and use loadWeights',
+    );
   });
 
   it('with a layer of foreign code is refused by its name and says what to use', async () => {
@@ -120,7 +122,8 @@ describe('a saved model', () => {
     const config = JSON.parse(JSON.stringify(file.modelConfig).replace('"ReLU"', '"Lambda"')) as unknown;
     await writeKerasH5(path, { ...file, modelConfig: config });
     await expect(load(path)).rejects.toThrow(
-      'Layer relu_b is of class Lambda, which Graft does not have. A Lambda layer carries code; use Resizing',
+      'Layer relu_b is of class Lambda, which Graft does not have. A Lambda layer carries code; Resizing, Rescaling ' +
+        'and arithmetic on tensors do not.',
     );
   });
 });
@@ -314,7 +317,12 @@ describe('loadWeights', () => {
       'conv_a/kernel has shape (3, 3, 3, 5), conv_a/kernel needs (3, 3, 3, 4)',
     );
     await expect(loadWeights(empty(), 'weights.bin')).rejects.toThrow(
-      '.h5, .weights.h5, .keras and .safetensors files',
+      'Cannot read weights.bin: there is no such',
+    );
+    const other = join(folder, 'weights.bin');
+    await writeFile(other, 'weights of another kind');
+    await expect(loadWeights(empty(), other)).rejects.toThrow(
+      'weights in a .h5, .weights.h5, .keras or .safetensors file',
     );
   });
 
