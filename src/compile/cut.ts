@@ -68,12 +68,16 @@ export function findCut(
     }
   }
   const crossing = new Set<Node>();
+  // Features are numbers: a class that was chosen or a comparison is made again from what it was made of.
+  const cross = (node: Node): void => {
+    if (node.dtype === 'float32' || sources.has(node)) crossing.add(node);
+    else for (const input of node.inputs) if (fromSources.has(input)) cross(input);
+  };
   for (const node of order) {
     if (!moves.has(node)) continue;
-    for (const input of node.inputs)
-      if (fromSources.has(input)) crossing.add(beforeArithmetic(input, fromSources));
+    for (const input of node.inputs) if (fromSources.has(input)) cross(beforeArithmetic(input, fromSources));
   }
-  for (const root of roots) if (fromSources.has(root)) crossing.add(root);
+  for (const root of roots) if (fromSources.has(root)) cross(root);
   const stored = [...crossing].reduce((bytes, node) => bytes + bytesOfRow(node), 0);
   const nothing = crossing.size === 0 || [...sources].some((source) => crossing.has(source));
   return nothing || saved < workPerByte * stored ? [image] : order.filter((node) => crossing.has(node));

@@ -76,6 +76,11 @@ export class Executor {
     return this.#programs.load(kind).program;
   }
 
+  /** Throws what keeps the model from training on this kind of data, such as an operation without a gradient. */
+  checkStep(kind: ProgramKind): void {
+    this.#programs.checkStep(kind);
+  }
+
   /** Says which pictures the ranges of integers come from. Without `precision: 'int8'` it does nothing. */
   calibrateOn(dataset: Dataset): void {
     this.#extractor.calibrateOn(dataset);
@@ -125,6 +130,7 @@ export class Executor {
   async send(kind: ProgramKind, batches: readonly FeatureBatch[], learningRate?: number): Promise<SentSteps> {
     for (const batch of batches) checkLabels(batch, this.#classes);
     if (this.#loss !== null) throw this.#tell();
+    this.checkStep(kind);
     const loaded = this.#programs.load(kind);
     const { optimizer, seed } = this.options;
     const name = optimizer.updatesAt(this.step) ? 'step' : 'accumulate';

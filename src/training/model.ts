@@ -228,6 +228,7 @@ export class Model extends Network {
         `model.trainOnBatch: sampleWeight needs a weight for each image: x has ${size}, got ${sampleWeight.length} weights.`,
       );
     }
+    executor.checkStep(kind);
     const batch = {
       features: await executor.features(kind, x, { view: executor.step, rows: indicesOf(size) }),
       y,

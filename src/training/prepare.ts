@@ -101,11 +101,14 @@ async function planOf(
   // A device without float16 keeps them as they were computed.
   const { precision = device === 'cpu' ? 'float16' : 'float32' } = cache;
   const kind = kindOf(dataset, y, precision === 'float16' ? 'float16' : 'float32');
+  if (training) executor.checkStep(kind);
   const program = executor.program(kind);
   const random = training && program.augmented !== null;
   if (training && views !== undefined && !random) fail('argument', nothingRandom);
-  // Features that are only passed on stay as they were computed.
-  if (mode === 'off' || program.frozen === null || (random && views === undefined)) {
+  // Features that are only passed on stay as they were computed, and so do the results of a model of which nothing
+  // trains: there is nothing behind them for which they would be kept.
+  const final = !training && program.weights.size === 0;
+  if (mode === 'off' || program.frozen === null || final || (random && views === undefined)) {
     return { kind: kindOf(dataset, y, 'float32'), random, plans: [] };
   }
   const planFor = (view: number | null) =>

@@ -1,6 +1,6 @@
 /** The graphs of a compiled model in the engine: a program for each kind of data that occurs, loaded as it is asked for. */
 import { buildProgram, type Program, type ProgramOptions } from '../compile/program.ts';
-import { fail } from '../core/errors.ts';
+import { fail, GraftError } from '../core/errors.ts';
 import type { Variable } from '../layers/layer.ts';
 import type { Engine, Session } from '../runtime/engine.node.ts';
 import type { ExecutorOptions } from './executor.ts';
@@ -14,6 +14,8 @@ type GraphName = 'step' | 'accumulate' | 'evaluate' | 'predict';
 
 export interface Loaded {
   readonly program: Program;
+  /** Why there is no step, where the model is to train and cannot: its program only evaluates and predicts. */
+  readonly refusal: GraftError | null;
   /** By graph, and by the batch that it was written for. */
   readonly sessions: Map<string, Promise<Session>>;
   /** Versions of the weights that are compiled in. */
@@ -54,15 +56,32 @@ export class Programs {
       session.then((loaded) => loaded.release()).catch(() => undefined);
     }
     if (known) this.#onReplaced(known.program);
-    const program = buildProgram({ ...this.#options, ...kind });
+    const { program, refusal } = this.#build(kind);
     if (this.#options.precision === 'int8' && program.frozen === null) fail('state', nothingFrozen);
     const changing = new Set([...program.weights.values()].map(({ variable }) => variable));
     const constants = this.#options.network.variables
       .filter((variable) => !changing.has(variable))
       .map((variable) => [variable, variable.version] as const);
-    const loaded: Loaded = { program, sessions: new Map(), constants };
+    const loaded: Loaded = { program, refusal, sessions: new Map(), constants };
     this.#loaded.set(key, loaded);
     return loaded;
+  }
+
+  /** Throws what keeps a model from training on this kind of data. */
+  checkStep(kind: ProgramKind): void {
+    const { refusal } = this.load(kind);
+    if (refusal !== null) throw refusal;
+  }
+
+  /** What has no gradient can be predicted with all the same. */
+  #build(kind: ProgramKind): Pick<Loaded, 'program' | 'refusal'> {
+    const options = { ...this.#options, ...kind };
+    try {
+      return { program: buildProgram(options), refusal: null };
+    } catch (error) {
+      if (!options.trains || !(error instanceof GraftError)) throw error;
+      return { program: buildProgram({ ...options, trains: false }), refusal: error };
+    }
   }
 
   /**

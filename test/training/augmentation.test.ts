@@ -156,21 +156,78 @@ describe('labels of mixed pictures', () => {
   });
 });
 
-describe('where augmentation cannot stand', () => {
-  it('behind a trainable layer there is no gradient through resampling, and that is said', async () => {
+describe('behind a trainable layer', () => {
+  const around = (between: readonly Layer[]) => {
     const model = sequential([
       layers.input({ shape: [8, 8, 3] }),
       layers.conv2d({ filters: 4, kernelSize: 3 }),
-      layers.randomRotation({ factor: 0.1 }),
+      ...between,
       layers.flatten(),
       layers.dense({ units: 5, activation: 'softmax' }),
     ]);
     open.push(model);
-    model.compile({ loss: 'categorical_crossentropy', threads: 1 });
-    await expect(model.trainOnBatch(firstBatch.x, firstBatch.ids)).rejects.toThrow(
-      'There is no gradient through gridSample, which rotates, shifts and zooms pictures',
-    );
+    model.compile({ loss: 'sparse_categorical_crossentropy', metrics: ['accuracy'], threads: 1, seed: 3 });
+    return model;
+  };
+  const resampled = () =>
+    around([layers.randomRotation({ factor: 0.1 }), layers.randomZoom({ heightFactor: 0.1 })]);
+  const refusal = 'There is no gradient through gridSample, which rotates, shifts and zooms pictures';
+  const data = { x: firstBatch.x, y: firstBatch.ids };
+
+  it('there is no gradient through resampling, which whatever trains says before anything is computed', async () => {
+    const model = resampled();
+    const begun: string[] = [];
+    const callbacks = [lambdaCallback({ onTrainBegin: () => void begun.push('training') })];
+    await expect(model.trainOnBatch(data.x, data.y)).rejects.toThrow(refusal);
+    await expect(model.fit(data, { callbacks, verbose: false })).rejects.toThrow(refusal);
+    await expect(model.lrFind(data, { verbose: false })).rejects.toThrow(refusal);
+    expect(begun).toEqual([]);
+    expect(model.enginePids).toEqual([]);
   });
+
+  it('resampling does nothing in prediction and evaluation, which need no gradient', async () => {
+    const [model, plain] = [resampled(), around([])];
+    plain.setWeights(model.getWeights());
+    const { data: predicted } = await model.predict(data.x);
+    const expected = (await plain.predict(data.x)).data;
+    expect(predicted.every((value, i) => Math.abs(value - expected[i]!) < 1e-6)).toBe(true);
+    const rows = Array.from(data.y.data, (id, i) => ({ id, row: [...predicted.slice(i * 5, i * 5 + 5)] }));
+    const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+    const { loss, accuracy } = await model.evaluate(data, { verbose: false });
+    // Finer than what float16 could keep.
+    expect(loss! / mean(rows.map(({ id, row }) => -Math.log(row[id]!)))).toBeCloseTo(1, 6);
+    expect(accuracy).toBeCloseTo(
+      mean(rows.map(({ id, row }) => Number(row.indexOf(Math.max(...row)) === id))),
+      6,
+    );
+    const path = join(folder, 'resampled.h5');
+    await model.save(path);
+    const loaded = await load(path);
+    open.push(loaded);
+    expect((await loaded.predict(data.x)).data).toEqual(predicted);
+  });
+
+  it('what is frozen afterwards leaves a head that trains', async () => {
+    const model = resampled();
+    await model.predict(data.x);
+    model.layers[0]!.trainable = false;
+    model.compile({ loss: 'sparse_categorical_crossentropy', threads: 1 });
+    const before = await model.predict(data.x);
+    await model.trainOnBatch(data.x, data.y);
+    expect((await model.predict(data.x)).data).not.toEqual(before.data);
+  });
+});
+
+it('a compiled model of which nothing trains predicts and evaluates', async () => {
+  const model = behind([]);
+  const predicted = (await model.predict(firstBatch.x)).data;
+  const before = await model.evaluate({ x: firstBatch.x, y: firstBatch.ids }, { verbose: false });
+  for (const layer of model.layers) layer.trainable = false;
+  model.compile({ loss: 'sparse_categorical_crossentropy', metrics: ['accuracy'], threads: 1 });
+  expect((await model.predict(firstBatch.x)).data).toEqual(predicted);
+  const { loss, accuracy } = await model.evaluate({ x: firstBatch.x, y: firstBatch.ids }, { verbose: false });
+  expect(loss).toBeCloseTo(before['loss']!, 6);
+  expect(accuracy).toBe(before['accuracy']);
 });
 
 it('a saved model augments again, with the same options', async () => {
