@@ -187,7 +187,7 @@ describe('kept views', () => {
         'random layer stands in front of the frozen part of this model; leave it out.',
     );
     expect(() => makeModel({ mode: 'off', views: 2 })).toThrow('cache takes no views while it is off');
-    expect(() => makeModel({ views: 0 })).toThrow('cache.views is a whole number of at least 1, got 0.');
+    expect(() => makeModel({ views: 0 })).toThrow('views must be a whole number of at least 1, got 0.');
   });
 });
 
