@@ -114,7 +114,9 @@ function namedBy({ cells, line }: Row, columns: Columns, file: string): Named {
     (at) => cells[at] ?? '',
   );
   if (name === '' || label === '') {
-    fail('data', `${file}, line ${line}: expected path,label or path,label,split, got "${shown(cells)}".`);
+    const missing = name === '' ? 'path' : 'label';
+    const way = 'expected path,label or path,label,split';
+    fail('data', `${file}, line ${line}: the ${missing} is missing; ${way}, got "${shown(cells)}".`);
   }
   const split = word === '' ? null : csvSplits[word.toLowerCase()];
   if (split === undefined) {
@@ -265,6 +267,7 @@ function bestBy<Item>(items: readonly Item[], scoreOf: (item: Item) => number): 
 
 function parseRows(text: string, delimiter: string, file: string): Row[] {
   const starts: number[] = [];
+  let ended = 0;
   try {
     const rows = parse(text, {
       delimiter,
@@ -274,6 +277,7 @@ function parseRows(text: string, delimiter: string, file: string): Row[] {
       trim: true,
       max_record_size: longestRow,
       on_record: (cells: string[], { lines }) => {
+        ended = lines;
         if (cells.every((cell) => cell === '')) return null;
         // The library counts to the end of a row, whose cells may hold line ends.
         const inside = cells.reduce((sum, cell) => sum + (cell.match(/\r\n|\n|\r/g)?.length ?? 0), 0);
@@ -284,17 +288,31 @@ function parseRows(text: string, delimiter: string, file: string): Row[] {
     return rows.map((cells, i) => ({ cells, line: starts[i]! }));
   } catch (error) {
     if (!(error instanceof CsvError)) throw error;
-    const line = (error as { readonly lines?: number }).lines;
-    const where = `${file}, line ${line}`;
+    // The library names the line where it gave up; a quotation mark that opens too much is where the row begins.
+    const begins = nextLine(text, ended);
     if (error.code === 'CSV_MAX_RECORD_SIZE' || error.code === 'CSV_QUOTE_NOT_CLOSED') {
-      fail('data', `${where}: a quotation mark is opened and not closed: "a ""b"" c".`, error);
+      fail(
+        'data',
+        `${file}, line ${begins}: a quotation mark is opened and not closed. Close it, or write "" for a mark that ` +
+          'belongs to the text: "a ""b"" c".',
+        error,
+      );
     }
+    const { lines: line = begins } = error as { readonly lines?: number };
+    const row = line > begins ? `, in a row that begins in line ${begins}` : '';
     fail(
       'data',
-      `${where}: a quotation mark stands where none can be. Quote the whole cell: "a ""b"" c".`,
+      `${file}, line ${line}: a quotation mark stands where none can be${row}. Quote the whole cell: "a ""b"" c".`,
       error,
     );
   }
+}
+
+/** The number of the first line after `line`, from 1, that is not blank. */
+function nextLine(text: string, line: number): number {
+  const lines = text.split(/\r\n|\n|\r/);
+  const next = lines.findIndex((content, at) => at >= line && content.trim() !== '');
+  return next === -1 ? line : next + 1;
 }
 
 type Found = { readonly path: string; readonly name: string } | { readonly reason: string };

@@ -94,12 +94,13 @@ describe('imageCsv', () => {
   it.each([
     [
       'pictures/0.png',
-      'my labels.csv, line 1: expected path,label or path,label,split, got "pictures/0.png".',
+      'my labels.csv, line 1: the label is missing; expected path,label or path,label,split, got "pictures/0.png".',
     ],
     [
       lines('path,label', 'pictures/0.png,'),
-      'line 2: expected path,label or path,label,split, got "pictures/0.png,".',
+      'line 2: the label is missing; expected path,label or path,label,split, got "pictures/0.png,".',
     ],
+    [lines('path,label', ',cat'), 'line 2: the path is missing; expected path,label'],
     ['pictures/0.png,a,dev', 'line 1: split "dev"; expected train, val (valid, validation) or test.'],
     [
       lines('pictures/0.png,a,train', 'pictures/1.png,a'),
@@ -108,6 +109,14 @@ describe('imageCsv', () => {
     [lines('pictures/0.png,a,test', 'pictures/1.png,b,test'), 'no line has the split train.'],
     [lines('"a\nb",c', 'pictures/0.png,do"g'), 'line 3: a quotation mark stands where none can be.'],
     [lines('path,label', 'pictures/0.png,"dog'), 'line 2: a quotation mark is opened and not closed'],
+    [
+      lines('path,label', '', '"pictures/0.png,dog', 'pictures/1.png,dog', 'pictures/2.png,dog'),
+      'line 3: a quotation mark is opened and not closed. Close it',
+    ],
+    [
+      lines('path,label', '"pictures/0.png,dog', '"pictures/1.png",dog'),
+      'line 3: a quotation mark stands where none can be, in a row that begins in line 2.',
+    ],
     [
       lines('path,label', 'pictures/0.png,cat, tabby'),
       'my labels.csv, line 2: 3 columns where the first line has 2. Quote a cell that holds ",": "a,b".',
