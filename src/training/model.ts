@@ -261,9 +261,12 @@ export class Model extends Network {
     const came = dataset.shape.slice(1);
     if (sameShape(came, this.input.shape)) return;
     const expected = formatShape(this.input.shape);
+    const way = sameShape(dataset.shape, this.input.shape)
+      ? ` One image is a batch of one: reshape it to ${formatShape([1, ...dataset.shape])}.`
+      : '';
     fail(
       'shape',
-      `Model ${this.name} takes pictures of shape ${expected}, ${dataset.name} has ${formatShape(came)}.`,
+      `Model ${this.name} takes images of shape ${expected}, ${dataset.name} has ${formatShape(came)}.${way}`,
     );
   }
 

@@ -7,7 +7,7 @@ import type { Program } from '../compile/program.ts';
 import { checked } from '../core/checked.ts';
 import { tell } from '../core/console.node.ts';
 import { fail } from '../core/errors.ts';
-import type { Tensor } from '../core/tensor.ts';
+import { formatShape, type Tensor, tensorOf } from '../core/tensor.ts';
 import { type Dataset, datasetSchema, examplesSchema, fromTensors } from '../data/dataset.ts';
 import {
   type CacheMode,
@@ -40,8 +40,14 @@ export type Data =
 /** What is handed in where images and labels belong. */
 export const dataSchema = v.union([datasetSchema, examplesSchema]);
 
+const images = tensorOf('uint8', 'float32');
+
 /** Throws `argument` for what is neither; `where` names the call. */
 export function asDataset(data: Data, where: string): Dataset {
+  if (v.is(images, data)) {
+    const came = `a tensor of ${data.dtype} ${formatShape(data.shape)}`;
+    fail('argument', `${where}: images and their labels come as one object { x, y }, got ${came}.`);
+  }
   const given = checked(dataSchema, data, where);
   return 'read' in given ? given : fromTensors(given.x, given.y);
 }

@@ -382,9 +382,23 @@ describe('errors of a training', () => {
   it('pictures of another shape', async () => {
     const model = compiled(smallModel());
     const small = float32([2, 4, 4, 3], new Float32Array(96));
-    const message = 'Model small takes pictures of shape (8, 8, 3), tensors has (4, 4, 3).';
+    const message = 'Model small takes images of shape (8, 8, 3), tensors has (4, 4, 3).';
     await expect(model.fit({ x: small, y: labels }, { verbose: false })).rejects.toThrow();
     await expect(model.predict(small)).rejects.toThrow(message);
+  });
+
+  it('one image that is no batch', async () => {
+    const image = float32([8, 8, 3], new Float32Array(192));
+    await expect(compiled(smallModel()).predict(image)).rejects.toThrow(
+      'tensors has (8, 3). One image is a batch of one: reshape it to (1, 8, 8, 3).',
+    );
+  });
+
+  it('a tensor of images without its labels', async () => {
+    const alone = x as unknown as { x: typeof x; y: typeof labels };
+    await expect(compiled(smallModel()).fit(alone, { verbose: false })).rejects.toThrow(
+      /^model\.fit\(data\): images and their labels come as one object { x, y }, got a tensor of float32 \(\d+, 8, 8, 3\)\.$/,
+    );
   });
 
   const ids = (...values: number[]): Tensor<'int32'> =>
