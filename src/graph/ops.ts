@@ -284,6 +284,14 @@ export function oneHot(ids: Node, classes: number): Node {
   return cast(equal(reshape(ids, [...ids.shape, 1]), constant(range)), 'float32');
 }
 
+/**
+ * The same values, reshaped for a layer of Keras's that reshapes: behind it, even where the shape stays, no loss looks
+ * through a softmax or a sigmoid.
+ */
+export function reshapeApart(x: Node, shape: Shape): Node {
+  return x.shape.length === 2 ? makeNode('reshape', [x], { shape }) : reshape(x, shape);
+}
+
 /** The logits behind a node that `softmax` wrote, or `null`: then log(softmax) can be taken without rounding. */
 export function logitsOf(probabilities: Node): Node | null {
   const powers = probabilities.op === 'div' ? probabilities.inputs[0]! : null;

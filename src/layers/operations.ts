@@ -424,7 +424,7 @@ function reshape(a: Arguments): Node {
   if (batch !== -1 || sizeOf(shape) !== size || !shape.every(Number.isInteger)) {
     a.refuse(`cannot reshape ${describeShape(x.shape)} to (${wanted.join(', ')}) and keep the batch apart`);
   }
-  return o.reshape(x, [-1, ...shape]);
+  return o.reshapeApart(x, [-1, ...shape]);
 }
 
 /** Indexing as NumPy has it, with constants: numbers, slices, `...` and new axes. */

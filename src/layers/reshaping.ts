@@ -22,7 +22,7 @@ export class Flatten extends Layer {
   }
 
   override call([x]: readonly Node[]): Node {
-    return o.reshape(x!, [-1, sizeOf(x!.shape.slice(1))]);
+    return o.reshapeApart(x!, [-1, sizeOf(x!.shape.slice(1))]);
   }
 }
 
@@ -62,7 +62,7 @@ export class Reshape extends ConfiguredLayer<{ readonly targetShape: readonly nu
         `${this.name}: cannot reshape ${describeShape(x!.shape)} to (${targetShape.join(', ')}).`,
       );
     }
-    return o.reshape(x!, [-1, ...shape]);
+    return o.reshapeApart(x!, [-1, ...shape]);
   }
 }
 

@@ -52,7 +52,7 @@ const sparseOptions = fields({
 /**
  * `−Σ target · log(prediction)` (keras.losses.CategoricalCrossentropy). Targets are one-hot or soft rows; class
  * ids are accepted and made one-hot. As in Keras, a prediction that comes out of softmax is taken from its
- * logits, so nothing is lost to rounding or clipping.
+ * logits, so nothing is lost to rounding or clipping; so is one that comes out of sigmoid.
  */
 export function categoricalCrossentropy(options: CrossentropyOptions = {}): Loss {
   const where = 'losses.categoricalCrossentropy';
@@ -75,7 +75,7 @@ export function categoricalCrossentropy(options: CrossentropyOptions = {}): Loss
       const hard = targets(labels, classes);
       const soft =
         labelSmoothing === 0 ? hard : o.add(o.mul(hard, 1 - labelSmoothing), labelSmoothing / classes);
-      const logits = o.logitsOf(prediction) ?? (fromLogits ? prediction : null);
+      const logits = givenLogits(prediction) ?? (fromLogits ? prediction : null);
       if (logits !== null) return o.neg(o.sum(o.mul(soft, o.logSoftmax(logits)), [-1]));
       const normalized = o.div(prediction, o.sum(prediction, [-1], true));
       return o.neg(o.sum(o.mul(soft, o.log(clip(normalized))), [-1]));
@@ -107,7 +107,7 @@ export function sparseCategoricalCrossentropy(options: SparseCrossentropyOptions
         );
       }
       const target = targets(labels, classesOf(prediction));
-      const logits = o.logitsOf(prediction) ?? (fromLogits ? prediction : o.log(clip(prediction)));
+      const logits = givenLogits(prediction) ?? (fromLogits ? prediction : o.log(clip(prediction)));
       return o.neg(o.sum(o.mul(target, o.logSoftmax(logits)), [-1]));
     },
     ...(fromLogits ? { warning: behindSoftmax } : {}),
@@ -116,11 +116,20 @@ export function sparseCategoricalCrossentropy(options: SparseCrossentropyOptions
 
 /** Keras's warning in such a case (keras/src/backend/tensorflow/nn.py, `_get_logits`). */
 function behindSoftmax(prediction: Node): string | null {
-  if (o.logitsOf(prediction) === null) return null;
+  if (givenLogits(prediction) === null) return null;
+  const end = prediction.op === 'sigmoid' ? 'sigmoid' : 'softmax';
   return (
-    'The loss expects logits (from_logits), but the model ends in softmax. As Keras on TensorFlow does, the loss is ' +
-    'taken from what the softmax is given. Leave out either of the two.'
+    `The loss expects logits (from_logits), but the model ends in ${end}. As Keras on TensorFlow does, the loss is ` +
+    `taken from what the ${end} is given. Leave out either of the two.`
   );
+}
+
+/**
+ * What the softmax or the sigmoid at the end of a model is given, or null. Keras notes logits on the results of both
+ * (`_keras_logits`), and its crossentropies of classes take either for those of a softmax.
+ */
+function givenLogits(prediction: Node): Node | null {
+  return prediction.op === 'sigmoid' ? prediction.inputs[0]! : o.logitsOf(prediction);
 }
 
 /** Stands in where a model only predicts and nothing says what would be right: zero, whatever comes. */
@@ -205,6 +214,8 @@ const supported: Readonly<Record<string, readonly unknown[]>> = {
 
 /** Reads what Keras writes for a loss: a name or `{ class_name, config }`. */
 export function lossFromKeras(value: unknown): Loss {
+  // A list has the loss of each output, and there is one.
+  if (Array.isArray(value) && value.length === 1) return lossFromKeras(value[0]);
   if (typeof value === 'string') return lossNamed(value);
   const { class_name, config } = kerasObject(value, 'a loss');
   for (const [key, values] of Object.entries(supported)) {

@@ -66,6 +66,7 @@ export function optimizerTensors(network: Network, { optimizer, step, slots }: S
 /** A training as a file describes it. */
 export interface DescribedTraining {
   readonly loss: unknown;
+  readonly lossWeights: unknown;
   readonly metrics: unknown;
   readonly optimizer: unknown;
   /** What Graft keeps beside Keras's records; null in files that Keras wrote. */
@@ -80,17 +81,22 @@ export function describedTraining(config: unknown, extra: unknown): DescribedTra
   if (!isRecord(config)) return null;
   const optimizer = config['optimizer_config'] ?? config['optimizer'];
   if (optimizer === undefined) return null;
-  return { loss: config['loss'], metrics: config['metrics'], optimizer, extra };
+  const lossWeights = config['loss_weights'] ?? null;
+  return { loss: config['loss'], lossWeights, metrics: config['metrics'], optimizer, extra };
 }
 
 /** Rebuilds a training from Keras's description and `optimizer.variables`, which may be missing. */
 export function readTraining(
   path: string,
   network: Network,
-  { loss, metrics, optimizer: described, extra }: DescribedTraining,
+  { loss, lossWeights, metrics, optimizer: described, extra }: DescribedTraining,
   variables: readonly NamedTensor[] | null,
 ): SavedTraining {
   const optimizer = optimizerFromKeras(described);
+  const weights = isRecord(lossWeights) ? Object.values(lossWeights) : [lossWeights].flat();
+  if (!weights.every((weight) => weight === null || weight === 1)) {
+    fail('unsupported', `Graft does not have loss_weights = ${JSON.stringify(lossWeights)}.`);
+  }
   // Keras 2 nests the metrics of each output in a list.
   const read = ([metrics].flat(2) as unknown[])
     .filter((entry) => entry !== null && entry !== undefined)

@@ -2,9 +2,17 @@
 import { describe, expect, it } from 'vitest';
 import type { Tensor } from '../../src/core/tensor.ts';
 import { differentiate } from '../../src/graph/autodiff.ts';
+import type { Node } from '../../src/graph/node.ts';
 import * as o from '../../src/graph/ops.ts';
 import { evaluate, toValue } from '../../src/graph/reference.ts';
-import { categoricalCrossentropy, loss, lossFromKeras } from '../../src/losses/index.ts';
+import { flatten, reshape } from '../../src/layers/index.ts';
+import type { CallContext } from '../../src/layers/layer.ts';
+import {
+  categoricalCrossentropy,
+  loss,
+  lossFromKeras,
+  sparseCategoricalCrossentropy,
+} from '../../src/losses/index.ts';
 import { accuracy, type MetricName, metric, topKCategoricalAccuracy } from '../../src/metrics/index.ts';
 import { Totals } from '../../src/training/totals.ts';
 import { expectNear, expectNumbers, readGolden } from '../support/golden.ts';
@@ -71,6 +79,37 @@ describe('a loss read from its Keras config', () => {
     });
     expect(results[0]!.data[0]).toBe(2000);
     expect([...results[1]!.data]).toEqual([-1, 1]);
+  });
+
+  it('behind a sigmoid is a softmax of what the sigmoid is given, as in Keras, and behind a Reshape neither is undone', () => {
+    const given = o.input('given', [-1, 2]);
+    const labels = o.input('labels', [-1], 'int32');
+    const lossOf = (prediction: Node, fromLogits: boolean) => {
+      const [value] = evaluate(
+        [o.sum(sparseCategoricalCrossentropy({ fromLogits }).perSample(prediction, labels))],
+        {
+          given: { shape: [1, 2], data: Float64Array.of(1, 3) },
+          labels: { shape: [1], data: Float64Array.of(0) },
+        },
+      );
+      return value!.data[0]!;
+    };
+    // log(e^1 + e^3) − 1
+    const undone = Math.log(Math.exp(1) + Math.exp(3)) - 1;
+    expect(lossOf(o.sigmoid(given), false)).toBeCloseTo(undone, 6);
+    expect(lossOf(o.sigmoid(given), true)).toBeCloseTo(undone, 6);
+    expect(lossOf(o.softmax(given), true)).toBeCloseTo(undone, 6);
+    // p = softmax(1, 3) = (0.1192, 0.8808), taken for logits: log(e^p0 + e^p1) − p0
+    const p = 1 / (1 + Math.exp(2));
+    const twice = Math.log(Math.exp(p) + Math.exp(1 - p)) - p;
+    for (const layer of [flatten(), reshape({ targetShape: [2] })]) {
+      expect(lossOf(layer.call([o.softmax(given)], {} as CallContext), true)).toBeCloseTo(twice, 6);
+    }
+  });
+
+  it('stands in a list where a model has several outputs', () => {
+    expect(lossFromKeras(['sparse_categorical_crossentropy']).name).toBe('sparse_categorical_crossentropy');
+    expect(() => lossFromKeras(['mse', 'mse'])).toThrow('Expected a loss as Keras writes it');
   });
 
   it('names of either spelling are known; others are refused with the known ones', () => {

@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { float32, tensor } from '../../src/core/tensor.ts';
 import { layers, losses, metrics, models, optimizers, sequential } from '../../src/index.ts';
 import { readKerasH5, writeKerasH5 } from '../../src/saving/keras_h5.node.ts';
-import { readOptimizer } from '../../src/saving/training_config.ts';
+import { describedTraining, readOptimizer, readTraining } from '../../src/saving/training_config.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'graft-training-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -55,6 +55,19 @@ describe('how a model is trained, in its file', () => {
     expect(() => read(2n)).toThrow(
       'x.h5 holds 1 values of optimizer state; Adam over 2 trainable weights needs 4.',
     );
+  });
+
+  it('is refused with weights of the loss that are not 1, which would change every step', () => {
+    const loss = ['sparse_categorical_crossentropy'];
+    const optimizer = { class_name: 'SGD', config: { learning_rate: 0.05 } };
+    const read = (loss_weights: unknown) =>
+      readTraining('x.keras', small(), describedTraining({ loss, loss_weights, optimizer }, null)!, null);
+    for (const weights of [[0.5], 0.5, { dense: 0.5 }]) {
+      expect(() => read(weights)).toThrow(`Graft does not have loss_weights = ${JSON.stringify(weights)}.`);
+    }
+    for (const weights of [null, [null], [1], 1]) {
+      expect(read(weights).loss.name).toBe('sparse_categorical_crossentropy');
+    }
   });
 
   it('goes on with the seed that decides dropout and order', async () => {
