@@ -27,7 +27,7 @@ Exit codes:
   0    done
   1    it went wrong
   2    the command line or a picture cannot be used
-  130  stopped by Ctrl-C`;
+  130  stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP`;
 
 interface Entry {
   readonly description: string;

@@ -94,6 +94,7 @@ it('commands are words in lower case, and all are in the help of the program', a
     expect(help).toContain(`\n  ${command.name()} `);
   }
   expect(help).toContain('Exit codes:\n  0    done\n  1    it went wrong\n  2    ');
+  expect(help).toMatch(/\n {2}130 {2}stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP$/m);
 });
 
 describe('colours', () => {
