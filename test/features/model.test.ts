@@ -231,7 +231,7 @@ describe('keeping features', () => {
 
   it('takes a mode that is known only', () => {
     expect(() => makeModel(null, 'on' as CacheMode)).toThrow(
-      'cache is one of auto, memory, disk, off, got on.',
+      'cache must be one of "auto", "memory", "disk", "off" or an object of',
     );
   });
 });
