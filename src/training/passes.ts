@@ -1,4 +1,5 @@
 /** Going once through a data set, behind the cut: measuring and predicting. */
+import { fail } from '../core/errors.ts';
 import { float32, sizeOf, type Tensor } from '../core/tensor.ts';
 import { batches } from '../data/batches.ts';
 import { type Dataset, lengthOf } from '../data/dataset.ts';
@@ -44,7 +45,7 @@ export async function predictRows(
 ): Promise<Tensor<'float32'>> {
   const all = rows(0);
   const { shape } = executor.options.network.result;
-  const output = new Float32Array(lengthOf(all) * sizeOf(shape));
+  const output = roomFor(lengthOf(all), shape);
   let at = 0;
   let done = 0;
   for await (const { features } of batches(all, { batchSize })) {
@@ -54,6 +55,22 @@ export async function predictRows(
     progress?.update(++done, {});
   }
   return float32([lengthOf(all), ...shape], output);
+}
+
+/** Throws `shape` if the outputs of all images are more than this process can hold. */
+function roomFor(images: number, shape: readonly number[]): Float32Array<ArrayBuffer> {
+  const size = images * sizeOf(shape);
+  try {
+    return new Float32Array(size);
+  } catch (error) {
+    return fail(
+      'shape',
+      `The model's output has the shape (${shape.join(', ')}): of ${images} images that is more than this process ` +
+        `can hold, ${size.toLocaleString('en')} numbers. Predict fewer images at a time, or use a model that ends in ` +
+        'the probabilities of classes.',
+      error,
+    );
+  }
 }
 
 /** Pictures that pass the frozen part as they are read; nothing is kept. */
