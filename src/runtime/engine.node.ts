@@ -254,6 +254,9 @@ function startProcess(args: readonly string[], quiet: boolean, shared: SharedMem
         ...(shared === null ? [] : [shared.fd]),
       ],
       env: { ...process.env, ...allocatorSettings, ...noTelemetry },
+      // Ctrl-C, a closed terminal and `timeout` signal a whole group of processes. When to stop is this one's decision,
+      // and one that is just starting could not ignore a signal yet.
+      detached: true,
     });
   } catch (error) {
     return fail('device', couldNotStart(error), error);

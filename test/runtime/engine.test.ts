@@ -336,6 +336,28 @@ describe('the process that started an engine', () => {
     await expect.poll(() => isAlive(Number(pid))).toBe(false);
   });
 
+  it('alone hears a signal to its group, also while an engine is just starting', async () => {
+    const text = `
+      import { Engine } from ${JSON.stringify(module)};
+      process.on('SIGTERM', () => console.log('heard'));
+      const engine = Engine.start({ threads: 1 });
+      process.kill(-process.pid, 'SIGTERM');
+      const session = await engine.load(new Uint8Array(Buffer.from('${Buffer.from(doubling).toString('base64')}', 'base64')));
+      await session.release();
+      await engine.close();
+      console.log('loaded');`;
+    const child = spawn(process.execPath, ['--input-type=module', '--eval', text], {
+      detached: true,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let said = '';
+    child.stdout.on('data', (piece) => {
+      said += String(piece);
+    });
+    await once(child, 'close');
+    expect(said.trim().split('\n').sort()).toEqual(['heard', 'loaded']);
+  });
+
   it('is told where no more files can be open', async () => {
     const said = await runScript(
       `
