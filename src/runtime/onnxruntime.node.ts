@@ -8,7 +8,6 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type * as Ort from 'onnxruntime-common';
 import { fail } from '../core/errors.ts';
 
@@ -29,7 +28,8 @@ export interface Host {
 }
 
 const require = createRequire(import.meta.url);
-const vendored = fileURLToPath(new URL('../../vendor/onnxruntime-node', import.meta.url));
+// The package's own name resolves from wherever its compiled files lie.
+const vendored = join(dirname(require.resolve('graft-ml/package.json')), 'vendor/onnxruntime-node');
 
 /** The runtime that `loadRuntime` loads. Throws `unsupported` where it has no binary that this machine can load. */
 export function findRuntime(host: Host = thisHost(), runtime: Runtime = chooseRuntime()): Runtime {
