@@ -107,6 +107,7 @@ const modelCheckpointOptions = fields({
 export function modelCheckpoint(path: string, options: ModelCheckpointOptions = {}): Callback {
   const where = 'callbacks.modelCheckpoint';
   checked(text, path, `${where}(path)`);
+  for (const [, , format = ''] of path.matchAll(placeholder)) readFormat(path, format);
   const { saveBestOnly, ...given } = checked(modelCheckpointOptions, options, where);
   const monitor = new Monitor(where, given.monitor, given.mode);
   const begin = async (training: Training) => {
@@ -132,17 +133,32 @@ export function modelCheckpoint(path: string, options: ModelCheckpointOptions = 
   };
 }
 
-/** Puts numbers into `{name}`, `{name:03d}` and `{name:.4f}`. */
+/** What stands for a number in a path: `{name}`, `{name:03d}`, `{name:.4f}`. */
+const placeholder = /\{(\w+)(?::([^}]*))?\}/g;
+
+/** Width and digits of a format; the last are undefined where a number is written as it is. Throws `argument`. */
+function readFormat(path: string, format: string): { width: number; digits: number | undefined } {
+  const match = /^0?(\d*)(?:d|\.(\d+)f)?$/.exec(format);
+  if (match === null) {
+    fail('argument', `The path ${path} has the format "${format}"; formats are like 02d and .4f.`);
+  }
+  const [, width, digits] = match as unknown as [string, string, string | undefined];
+  return { width: Number(width), digits: digits === undefined ? undefined : Number(digits) };
+}
+
 function fillPath(path: string, numbers: Logs): string {
-  return path.replace(/\{(\w+)(?::([^}]*))?\}/g, (_, name: string, format = '') => {
-    const value =
-      numbers[toCamel(name)] ?? fail('argument', `The path ${path} names "${name}", which logs do not have.`);
-    const [known, width, digits] = /^0?(\d*)(?:d|\.(\d+)f)?$/.exec(format) ?? [];
-    if (known === undefined) {
-      fail('argument', `The path ${path} has the format "${format}"; formats are like 02d and .4f.`);
+  return path.replace(placeholder, (_, name: string, format = '') => {
+    const key = toCamel(name);
+    const value = numbers[key];
+    if (value === undefined) {
+      fail(
+        'argument',
+        `The path ${path} names "${name}"; this training has ${Object.keys(numbers).join(', ')}.` +
+          (key.startsWith('val') ? ' Give fit validationData or validationSplit.' : ''),
+      );
     }
-    const text = digits === undefined ? String(value) : value.toFixed(Number(digits));
-    return text.padStart(Number(width), '0');
+    const { width, digits } = readFormat(path, format);
+    return (digits === undefined ? String(value) : value.toFixed(digits)).padStart(width, '0');
   });
 }
 
