@@ -13,16 +13,19 @@ import {
   gradCam,
   initializers,
   layers,
+  listCaches,
   losses,
   metrics,
   model,
   models,
   optimizers,
   preview,
+  pruneCaches,
   regularizers,
   schedules,
   sequential,
   tensor,
+  verifyCache,
 } from '../src/index.ts';
 import { backup } from '../src/training/checkpoint.node.ts';
 
@@ -156,6 +159,12 @@ const calls: Readonly<Record<string, readonly [call: Call, base?: Options]>> = {
   'data.imageCsv': [(options) => data.imageCsv('/nowhere.csv', options)],
   'datasets.cifar10.load': [(options) => datasets.cifar10.load(options), { mirror: '/nowhere' }],
   'datasets.cifar100.load': [(options) => datasets.cifar100.load(options), { mirror: '/nowhere' }],
+  'applications.fromOnnx': [(options) => applications.fromOnnx('/nowhere/model.onnx', options)],
+  'applications.decodePredictions': [
+    (options) => applications.decodePredictions(tensor('float32', [1, 1000]), options),
+  ],
+  listCaches: [listCaches, { folder: '/nowhere' }],
+  verifyCache: [(options) => verifyCache('all', options), { folder: '/nowhere' }],
   'applications.cifar_resnet': [applications.cifarResnet.structure],
   'applications.mobilenetv2': [applications.mobilenetV2.structure, { weights: null }],
 };
@@ -220,6 +229,18 @@ describe.each(Object.entries(calls))('%s', (name, [call, base = {}]) => {
       expect(error, String(value)).toMatchObject({ name: 'GraftError', code: 'argument' });
     }
   });
+});
+
+it('what removes features takes a date, a number of bytes or all, and nothing that is like it', async () => {
+  const folder = '/nowhere';
+  await expect(pruneCaches({ folder, olderThan: '2026-01-01' as never })).rejects.toThrow(
+    'pruneCaches: olderThan must be a Date, got "2026-01-01".',
+  );
+  await expect(pruneCaches({ folder, keepBytes: Number.NaN })).rejects.toThrow('keepBytes must be');
+  await expect(pruneCaches({ folder, all: 'no' as never })).rejects.toThrow(
+    'all must be true or false, got "no".',
+  );
+  await expect(pruneCaches({ folder, keep: 5 } as never)).rejects.toThrow('does not know "keep"');
 });
 
 it('tensors are of a known type and a shape, with data that fits', () => {

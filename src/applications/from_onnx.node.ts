@@ -2,6 +2,8 @@
  * Foreign ONNX models as backbones. It owns the dry run that says what such a model does with pictures of a size,
  * and whether it takes them one by one.
  */
+import * as v from 'valibot';
+import { checked, type Entries, fields, optional, text } from '../core/checked.ts';
 import { fail, GraftError, messageOf } from '../core/errors.ts';
 import { Random } from '../core/random.ts';
 import { float32, formatShape, sizeOf, type Tensor } from '../core/tensor.ts';
@@ -25,7 +27,12 @@ import { readOnnx } from '../onnx/read.node.ts';
 import { model as modelOf } from '../training/build.ts';
 import type { Model } from '../training/model.ts';
 import { dryRun, TrialError } from './dry_run.node.ts';
-import { type Normalization, normalizationLayer, normalizationWords } from './normalization.ts';
+import {
+  type Normalization,
+  normalizationLayer,
+  normalizationSchema,
+  normalizationWords,
+} from './normalization.ts';
 import { classNamesOf, type PictureNotes, pictureNotes } from './onnx_metadata.node.ts';
 import { grey } from './preprocessing.ts';
 
@@ -40,6 +47,21 @@ export interface OnnxOptions {
   /** Of the model. */
   readonly name?: string;
 }
+
+const onnxOptions = fields({
+  inputShape: optional(
+    v.custom<readonly [number, number, number]>(
+      (value) =>
+        Array.isArray(value) &&
+        value.length === 3 &&
+        value.every((size) => Number.isSafeInteger(size) && size > 0),
+      'height, width and 3',
+    ),
+  ),
+  output: optional(text),
+  preprocessing: optional(normalizationSchema),
+  name: optional(text),
+} satisfies Entries<OnnxOptions>);
 
 /** What a foreign model is and where it can be cut. */
 export interface OnnxInspection {
@@ -71,9 +93,10 @@ export interface OnnxInspection {
  * one, `argument` if it has no such tensor or nobody says how its pictures are normalised
  */
 export async function fromOnnx(file: string | OnnxInspection, options: OnnxOptions = {}): Promise<Model> {
-  const inspection = typeof file === 'string' ? await inspectOnnx(file, options.inputShape) : file;
+  const given = checked(onnxOptions, options, 'applications.fromOnnx');
+  const inspection = typeof file === 'string' ? await inspectOnnx(file, given.inputShape) : file;
   const { path, model, input, inputShape, tensors, suggested, notes } = inspection;
-  const output = options.output ?? suggested.name;
+  const output = given.output ?? suggested.name;
   const part = partUpTo(model, output);
   const { shape, layout } =
     tensors.find(({ name }) => name === output) ??
@@ -82,11 +105,11 @@ export async function fromOnnx(file: string | OnnxInspection, options: OnnxOptio
   const [height, width] = inputShape;
   const partShape = [height, width, input.channels];
   await checkRows(path, part, partShape, outputShape);
-  const normalization = options.preprocessing ?? notes.normalization ?? fail('argument', unsaid(path));
+  const normalization = given.preprocessing ?? notes.normalization ?? fail('argument', unsaid(path));
   const image = layers.input({ shape: inputShape, name: 'image' });
   const seen = input.channels === 1 ? grey().apply(image) : image;
   const normalized = normalizationLayer(normalization, input.channels)?.apply(seen) ?? seen;
-  const name = options.name ?? 'onnx_backbone';
+  const name = given.name ?? 'onnx_backbone';
   const features = OnnxBackbone.of({
     part,
     inputShape: partShape,

@@ -1,5 +1,7 @@
 /** How pictures are normalised for a network that is not Graft's own: words for it, and the layer that does it. */
+import * as v from 'valibot';
 import { fail } from '../core/errors.ts';
+import { isRecord } from '../core/records.ts';
 import * as layers from '../layers/index.ts';
 import type { Layer } from '../layers/layer.ts';
 import { type PreprocessingMode, preprocessing } from './preprocessing.ts';
@@ -17,6 +19,17 @@ export interface MeanAndStd {
 export type Normalization = PreprocessingMode | 'unit' | 'none' | MeanAndStd;
 
 const words = ['caffe', 'tf', 'torch', 'unit', 'none'] as const;
+
+/** A `Normalization`. */
+export const normalizationSchema = v.custom<Normalization>(
+  (value) =>
+    words.some((word) => word === value) ||
+    (isRecord(value) &&
+      Array.isArray(value['mean']) &&
+      Array.isArray(value['std']) &&
+      isMeanAndStd({ mean: value['mean'], std: value['std'] })),
+  `${words.join(', ')}, or { mean, std } of values from 0 to 1`,
+);
 
 /** What `parseNormalization` reads, for messages. */
 export const normalizationWords = `${words.join(', ')}, or MEAN/STD of values 0 to 1 (0.5,0.5,0.5/0.25,0.25,0.25)`;

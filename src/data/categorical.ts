@@ -1,4 +1,5 @@
 /** Class ids to one-hot rows. */
+import { shown } from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { type Tensor, tensor } from '../core/tensor.ts';
 
@@ -16,6 +17,12 @@ export function toCategorical(
   labels: Tensor<'int32' | 'int64' | 'uint8' | 'int8' | 'float32'> | ArrayLike<number>,
   numClasses?: number,
 ): Tensor<'float32'> {
+  if (typeof labels !== 'object' || labels === null || !('shape' in labels || 'length' in labels)) {
+    fail(
+      'argument',
+      `toCategorical: labels must be a tensor or a list of whole numbers, got ${shown(labels)}.`,
+    );
+  }
   const isTensor = 'shape' in labels;
   const values: ArrayLike<number | bigint> = isTensor ? labels.data : labels;
   const shape = isTensor ? labels.shape : [labels.length];

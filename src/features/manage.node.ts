@@ -1,6 +1,17 @@
 /** What `graft cache` does: lists, verifies and removes kept features. */
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as v from 'valibot';
+import {
+  checked,
+  type Entries,
+  fields,
+  flag,
+  functionOf,
+  notNegative,
+  optional,
+  text,
+} from '../core/checked.ts';
 import { fail } from '../core/errors.ts';
 import { readRegularFile } from '../core/regular_file.node.ts';
 import { privatePath, tryRename } from '../data/cache.node.ts';
@@ -38,9 +49,33 @@ export interface PruneOptions {
   readonly folder?: string;
 }
 
-/** All kept features, the last used first. */
-export async function listCaches({ folder }: { readonly folder?: string } = {}): Promise<CacheRecord[]> {
-  const all = featuresFolder(folder);
+const pruneOptions = fields({
+  olderThan: optional(
+    v.custom<Date>((value) => value instanceof Date && !Number.isNaN(value.getTime()), 'a Date'),
+  ),
+  keepBytes: optional(notNegative),
+  all: optional(flag, false),
+  folder: optional(text),
+} satisfies Entries<PruneOptions>);
+
+const listOptions = fields({ folder: optional(text) });
+
+/** Options of `verifyCache`. */
+export interface VerifyOptions {
+  /** The cache folder, if it is another one. */
+  readonly folder?: string;
+  /** Called after each shard. */
+  readonly onShard?: (done: number, total: number) => void;
+}
+
+const verifyOptions = fields({
+  folder: optional(text),
+  onShard: optional(functionOf<NonNullable<VerifyOptions['onShard']>>()),
+} satisfies Entries<VerifyOptions>);
+
+/** All cached features, the last used first. `folder` is the cache folder, if it is another one. */
+export async function listCaches(options: { readonly folder?: string } = {}): Promise<CacheRecord[]> {
+  const all = featuresFolder(checked(listOptions, options, 'listCaches').folder);
   const names = (await readdir(all).catch(() => [])).filter((name) => /^[0-9a-f]{32}$/.test(name));
   const records = await Promise.all(names.map((key) => describe(key, join(all, key))));
   return records.sort((a, b) => b.lastUsed.getTime() - a.lastUsed.getTime() || (a.key < b.key ? -1 : 1));
@@ -86,17 +121,15 @@ export async function bytesOfOthers(keys: readonly string[], all: string): Promi
  *
  * @throws `argument` if there is no such cache
  */
-export async function verifyCache(
-  key: string | 'all',
-  options: { readonly folder?: string; readonly onShard?: (done: number, total: number) => void } = {},
-): Promise<Verification[]> {
-  const records = await listCaches(options);
-  const chosen = key === 'all' ? records : [only(records, key, options.folder)];
+export async function verifyCache(key: string | 'all', options: VerifyOptions = {}): Promise<Verification[]> {
+  const { folder, onShard } = checked(verifyOptions, options, 'verifyCache');
+  const records = await listCaches(folder === undefined ? {} : { folder });
+  const chosen = key === 'all' ? records : [only(records, key, folder)];
   const total = chosen.reduce((sum, { meta }) => sum + (meta?.shards ?? 0), 0);
   let done = 0;
   const results: Verification[] = [];
   for (const record of chosen) {
-    results.push(await verify(record, () => options.onShard?.(++done, total)));
+    results.push(await verify(record, () => onShard?.(++done, total)));
   }
   return results;
 }
@@ -139,7 +172,7 @@ function shardName(shard: number): string {
  * @throws `argument` if nothing says what to remove
  */
 export async function pruneCaches(options: PruneOptions): Promise<CacheRecord[]> {
-  const { olderThan, keepBytes, all = false, folder } = options;
+  const { olderThan, keepBytes, all, folder } = checked(pruneOptions, options, 'pruneCaches');
   if (olderThan === undefined && keepBytes === undefined && !all) {
     fail('argument', 'Say what to remove: olderThan, keepBytes or all.');
   }
