@@ -317,7 +317,7 @@ it('a command that needs another word shows its help', async () => {
 
 it('a record that is damaged is not the fault of the command line: 1', async () => {
   const { code, stderr } = await workplace.run(['train', '--resume', 'taken']);
-  expect(stderr).toContain('taken/run.json: format must be');
+  expect(stderr).toContain('taken/run.json: format is missing');
   expect(code).toBe(1);
 });
 
