@@ -145,7 +145,7 @@ describe('a config file', () => {
     [
       'an option of another command',
       { evaluate: { epochs: 3 } },
-      'graft.config.json: evaluate: there is no option "epochs". Expected model, data, limit,',
+      'graft.config.json: evaluate: there is no option "epochs".',
     ],
     ['what belongs to one run', { train: { resume: 'runs/a' } }, 'train: there is no option "resume".'],
     [

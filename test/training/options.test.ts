@@ -194,7 +194,7 @@ describe('options that would change nothing, or that contradict each other', () 
 
   it.each([
     [null, 'model.fit(data): expected a data set or an object of x, y, got null.'],
-    [x, 'model.fit(data) does not know "dtype"'],
+    [x, 'model.fit(data): images and their labels come as one object { x, y }, got a tensor of float32'],
     [
       { x, y: tensor('int64', [6]) },
       'model.fit(data): y must be a tensor of int32 or float32, got a tensor of int64 [6].',
