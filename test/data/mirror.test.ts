@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { describe, expect, it, vi } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { fetchAsset, type Progress } from '../../src/data/assets.node.ts';
 import { redirected } from '../../src/data/download.node.ts';
 import { reachAll } from '../../src/data/reach.node.ts';
@@ -19,6 +19,9 @@ async function folderMirror(manifest: unknown = { format: 1, assets: [entry] }):
   );
   return folder;
 }
+
+// What is not told a mirror asks the publisher, whatever the environment of the tests says.
+beforeEach(() => void vi.stubEnv('GRAFT_MIRROR', ''));
 
 describe('a mirror folder', () => {
   it('gives its own file in place, checked against its manifest and not against the publisher', async () => {
