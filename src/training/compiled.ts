@@ -6,9 +6,9 @@ import {
   type Entries,
   fields,
   isPlain,
+  number,
   oneOf,
   optional,
-  positive,
   seed as seedSchema,
   wholeNumber,
 } from '../core/checked.ts';
@@ -65,7 +65,8 @@ const compileOptions = fields({
   learningRateMultipliers: optional(
     v.pipe(
       v.custom<Readonly<Record<string, unknown>>>(isPlain, 'an object of layers and multipliers'),
-      v.record(v.string(), positive),
+      // Names and range are checked with the network, which says what to do instead of 0.
+      v.record(v.string(), number),
     ),
     {},
   ),

@@ -160,7 +160,7 @@ describe("precision 'int8'", () => {
 
   it('refuses a precision that it does not know', () => {
     expect(() => compiled({ precision: 'int4' as 'int8' })).toThrow(
-      'Unknown precision "int4"; expected float32 or int8.',
+      'precision must be one of "float32", "int8" (int8?), got "int4".',
     );
   });
 });
