@@ -31,7 +31,7 @@ describe('writeAtomically', () => {
     };
     await expect(writeAtomically(path, failing)).rejects.toMatchObject({
       code: 'file',
-      message: `Cannot write ${path}: the disk is full`,
+      message: `Cannot write ${path}: the disk is full.`,
     });
     expect(await readFile(path, 'utf8')).toBe('old');
     expect(await readdir(join(folder, 'kept'))).toEqual(['text.txt']);
